@@ -1,0 +1,40 @@
+# `make run` and `make test` set up all they need on a machine that has Python (3.11 or newer) and make.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+WORKERS ?= auto
+
+.PHONY: help run check test bench lint typings lock clean
+
+help:
+	@echo "make run     start Portway and Envoy on examples/quickstart, with demo backends"
+	@echo "make check   format, lint, types, import contract, unit tests: quick enough to run all day"
+	@echo "make test    everything that tests, with a real Envoy"
+	@echo "make bench   the figures of docs/benchmarks.md"
+
+$(VENV)/installed: requirements-dev.lock pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	touch $@
+
+typings: $(VENV)/installed
+	@$(BIN)/python tools/make_typings.py
+
+lint: $(VENV)/installed typings
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+check: lint
+	$(BIN)/pytest -n $(WORKERS) -m "not e2e and not slow"
+
+test: lint
+	$(BIN)/pytest -n $(WORKERS)
+
+lock:
+	tools/lock.sh
+
+clean:
+	rm -rf $(VENV) typings dist .portway

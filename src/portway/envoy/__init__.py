@@ -1,0 +1,1 @@
+"""Queries from the model to Envoy's resources."""

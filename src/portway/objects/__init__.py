@@ -1,0 +1,1 @@
+"""What people declare: typed Kubernetes objects, one module per API group."""

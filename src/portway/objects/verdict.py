@@ -1,0 +1,50 @@
+"""What Portway has to say about an object that somebody declared.
+
+A bad object is a value, not an exception: whoever cannot make sense of a field says so in a `Verdict`, keeps what the
+specification allows to keep, and goes on. The same text reaches the condition, the event, the command line and the log.
+"""
+
+from enum import StrEnum
+from typing import NamedTuple
+
+import msgspec
+
+
+class ObjectKey(NamedTuple):
+    """Identity of an object. `kind` is unique among the kinds that Portway reads, so the API group is left out."""
+
+    kind: str
+    namespace: str
+    """Empty for a cluster-scoped kind."""
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.namespace}/{self.name}" if self.namespace else f"{self.kind} {self.name}"
+
+
+class Severity(StrEnum):
+    ERROR = "error"
+    """Something that was asked for is not done. `check` exits with 1."""
+    WARNING = "warning"
+    """Served, but probably not as its owner thinks. `check --strict` exits with 1."""
+    INFO = "info"
+    """Worth knowing; changes no exit code."""
+
+
+class Verdict(msgspec.Struct, frozen=True, kw_only=True, order=True):
+    """One finding about one field of one object."""
+
+    object: ObjectKey
+    severity: Severity
+    reason: str
+    """Machine-readable, the specification's own word where it has one: `RefNotPermitted`, `InvalidKind`."""
+    field: str = ""
+    """Path from the object's root as kubectl writes it: `spec.rules[0].backendRefs[1].name`. Empty: the whole object."""
+    problem: str
+    """What is wrong, with the value found, and what happens meanwhile: served, degraded, refused."""
+    remedy: str = ""
+    """What the owner of the object can do about it."""
+
+    def __str__(self) -> str:
+        place = f"{self.object}: {self.field}: " if self.field else f"{self.object}: "
+        return f"{place}{self.problem}; {self.remedy}" if self.remedy else place + self.problem

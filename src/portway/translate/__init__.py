@@ -1,0 +1,1 @@
+"""Queries from objects to the model, with verdicts."""

@@ -1,0 +1,1 @@
+"""Portway's own policies."""

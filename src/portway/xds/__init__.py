@@ -1,0 +1,1 @@
+"""Delta ADS: protocol, ordering, server."""
