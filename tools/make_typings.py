@@ -1,7 +1,7 @@
 """Writes type stubs for the Envoy messages that we import into `typings/`.
 
-`xds-protos` ships none, so to a type checker every message would be `Any` and a misspelt field would pass. The stubs come
-from the wheel's own descriptors: the files behind the modules that the source imports, with all they depend on.
+`xds-protos` ships none, so to a type checker every message would be `Any` and a misspelt field would pass. The stubs
+come from the wheel's own descriptors: the files behind the modules that the source imports, with all they depend on.
 """
 
 import importlib

@@ -1,7 +1,7 @@
 """One xDS resource, ready to be sent: all that `xds/` knows of the world.
 
-`envoy/` makes them, one per thing that proxies hold; `xds/` decides when each proxy gets which. Equal content gives equal
-bytes and so an equal version: nothing is sent that a proxy already holds.
+`envoy/` makes them, one per thing that proxies hold; `xds/` decides when each proxy gets which. Equal content gives
+equal bytes and so an equal version: nothing is sent that a proxy already holds.
 """
 
 from enum import StrEnum

@@ -39,7 +39,8 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True, order=True):
     reason: str
     """Machine-readable, the specification's own word where it has one: `RefNotPermitted`, `InvalidKind`."""
     field: str = ""
-    """Path from the object's root as kubectl writes it: `spec.rules[0].backendRefs[1].name`. Empty: the whole object."""
+    """Path from the object's root as kubectl writes it: `spec.rules[0].backendRefs[1].name`. Empty: the whole
+    object."""
     problem: str
     """What is wrong, with the value found, and what happens meanwhile: served, degraded, refused."""
     remedy: str = ""

@@ -1,0 +1,50 @@
+"""What is to be said about objects: Kubernetes conditions, per parent where the kind has parents, beside the verdicts.
+
+Pure content: no time, no generation (the writer stamps the generation of the object that was read).
+"""
+
+import msgspec
+
+from portway.objects.verdict import ObjectKey, Verdict
+
+
+class Condition(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    type: str
+    status: bool
+    reason: str
+    message: str = ""
+
+
+class ParentReport(msgspec.Struct, frozen=True, kw_only=True):
+    """Conditions towards one parent (`status.parents[]`, `status.ancestors[]`)."""
+
+    parent: ObjectKey
+    section: str = ""
+    port: int = 0
+    index: int = 0
+    """Position in `spec.parentRefs`; for ancestors 0."""
+    conditions: tuple[Condition, ...] = ()
+
+
+class ListenerReport(msgspec.Struct, frozen=True, kw_only=True):
+    """One entry of `status.listeners`."""
+
+    name: str
+    supported_kinds: tuple[tuple[str, str], ...] = ()
+    """(group, kind)"""
+    attached_routes: int = 0
+    conditions: tuple[Condition, ...] = ()
+
+
+class ObjectReport(msgspec.Struct, frozen=True, kw_only=True):
+    """All there is to say about one object. `Programmed` is not in here: it depends on what proxies acknowledged; the
+    conditions say `Programmed=True` where nothing but that is missing."""
+
+    object: ObjectKey
+    ours: bool = True
+    """False: of another class or controller; then there is nothing to write."""
+    conditions: tuple[Condition, ...] = ()
+    parents: tuple[ParentReport, ...] = ()
+    listeners: tuple[ListenerReport, ...] = ()
+    attached_listener_sets: int = 0
+    verdicts: tuple[Verdict, ...] = ()

@@ -1,0 +1,183 @@
+"""Where requests go: upstreams and their endpoints."""
+
+from datetime import timedelta
+from enum import StrEnum
+
+import msgspec
+
+from portway.model.names import SecretKey
+from portway.model.route import RetryPolicy, Source
+from portway.objects.verdict import ObjectKey
+
+
+class Protocol(StrEnum):
+    HTTP1 = "http1"
+    HTTP2 = "http2"
+    AS_DOWNSTREAM = "as-downstream"
+    """HTTP/2 if the client speaks it."""
+    TCP = "tcp"
+    UDP = "udp"
+
+
+class BalancerKind(StrEnum):
+    ROUND_ROBIN = "round-robin"
+    LEAST_REQUEST = "least-request"
+    RANDOM = "random"
+    RING_HASH = "ring-hash"
+    MAGLEV = "maglev"
+
+
+class Balancer(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    kind: BalancerKind = BalancerKind.ROUND_ROBIN
+    slow_start: timedelta | None = None
+    """A new endpoint's share grows over this time; round robin and least request only."""
+    zone_aware: bool = False
+    """Prefer endpoints of the proxy's own zone while they suffice."""
+
+
+class UpstreamTls(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """TLS towards the upstream."""
+
+    sni: str = ""
+    """Empty: none is sent, or with `auto_sni` the request's host."""
+    auto_sni: bool = False
+    authorities: SecretKey | None = None
+    system_authorities: bool = False
+    """Verify against the operating system's authorities. With neither this nor `authorities` nothing is verified."""
+    names: tuple[tuple[str, str], ...] = ()
+    """Subject alternative names of which one must be in the certificate: (`DNS` or `URI`, value)."""
+    certificate: SecretKey | None = None
+    """Client certificate."""
+
+
+class HealthCheckKind(StrEnum):
+    HTTP = "http"
+    GRPC = "grpc"
+    TCP = "tcp"
+
+
+class HealthCheck(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    kind: HealthCheckKind
+    path: str = "/"
+    host: str = ""
+    statuses: tuple[tuple[int, int], ...] = ((200, 299),)
+    """Inclusive ranges that count as healthy."""
+    grpc_service: str = ""
+    interval: timedelta = timedelta(seconds=5)
+    timeout: timedelta = timedelta(seconds=1)
+    healthy_threshold: int = 1
+    unhealthy_threshold: int = 3
+
+
+class Outliers(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """Passive ejection of endpoints that fail. Defaults: those of docs/defaults.md."""
+
+    consecutive_5xx: int = 0
+    """0: status codes do not eject."""
+    consecutive_gateway_errors: int = 0
+    consecutive_local_failures: int = 5
+    """Connection failures and resets."""
+    interval: timedelta = timedelta(seconds=1)
+    base_ejection: timedelta = timedelta(seconds=5)
+    max_ejected_percent: int = 50
+
+
+class Circuit(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """Limits per proxy; `None`: practically none."""
+
+    max_connections: int | None = None
+    max_pending_requests: int | None = None
+    max_requests: int | None = None
+    max_requests_per_connection: int | None = None
+
+
+class RetryBudget(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """Retries at one time: a share of the active requests, but always at least `min_concurrent`."""
+
+    percent: float = 20.0
+    min_concurrent: int = 100
+
+
+class Discovery(StrEnum):
+    ENDPOINTS = "endpoints"
+    """EDS: addresses are pushed."""
+    DNS = "dns"
+    """The proxies resolve `dns_name` continuously and use all addresses."""
+
+
+class UpstreamSettings(msgspec.Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True):
+    """What a *user* of an upstream wants of it, where it is not the default: the part of `Upstream` that an Ingress's
+    annotations or a route's needs decide, not the Service. Equal settings give the same upstream."""
+
+    protocol: Protocol | None = None
+    tls: UpstreamTls | None = None
+    connect_timeout: timedelta | None = None
+    idle_timeout: timedelta | None = None
+    balancer: Balancer | None = None
+    host_override: bool = False
+    """Requests may name their endpoint (sticky cookie)."""
+
+
+DEFAULT_SETTINGS = UpstreamSettings()
+
+
+def settings_key(settings: UpstreamSettings) -> str:
+    """The variant of an `UpstreamKey`: canonical JSON, empty for the default. Inverse: `settings_of`."""
+    return "" if settings == DEFAULT_SETTINGS else msgspec.json.encode(settings).decode()
+
+
+def settings_of(variant: str) -> UpstreamSettings:
+    return msgspec.json.decode(variant, type=UpstreamSettings) if variant else DEFAULT_SETTINGS
+
+
+class Upstream(msgspec.Struct, frozen=True, kw_only=True):
+    """How one upstream is spoken to."""
+
+    name: str
+    """Unique, readable, stable: `shop/cart:80`, with `~` and a digest for a variant."""
+    protocol: Protocol = Protocol.HTTP1
+    discovery: Discovery = Discovery.ENDPOINTS
+    dns_name: str = ""
+    dns_port: int = 0
+    dns_family: str = ""
+    """`v4`, `v6` or empty for both."""
+    tls: UpstreamTls | None = None
+    connect_timeout: timedelta = timedelta(seconds=5)
+    idle_timeout: timedelta | None = None
+    balancer: Balancer = Balancer()
+    health_check: HealthCheck | None = None
+    outliers: Outliers | None = Outliers()
+    circuit: Circuit = Circuit()
+    retry_budget: RetryBudget = RetryBudget()
+    retry: RetryPolicy | None = None
+    """Default retries of every route that has none of its own."""
+    proxy_protocol: int = 0
+    """Version of the PROXY header sent first: 0 (none), 1 or 2."""
+    host_override: bool = False
+    statistics: bool = False
+    """Whether proxies count this upstream by itself."""
+    origins: tuple[ObjectKey, ...] = ()
+
+
+class EndpointHealth(StrEnum):
+    HEALTHY = "healthy"
+    DRAINING = "draining"
+    """Serving but terminating: no new sessions, sticky ones may stay; used by all only if nothing else is left."""
+
+
+class Endpoint(msgspec.Struct, frozen=True, kw_only=True, gc=False, order=True):
+    address: str
+    """IP address, or the path of a Unix socket with port 0."""
+    port: int
+    weight: int = 1
+    health: EndpointHealth = EndpointHealth.HEALTHY
+    zone: str = ""
+    hostname: str = ""
+
+
+class Endpoints(msgspec.Struct, frozen=True, kw_only=True):
+    """All endpoints of an upstream: sorted, unique by address and port. May be empty."""
+
+    endpoints: tuple[Endpoint, ...] = ()
+    origins: tuple[ObjectKey, ...] = ()
+    sources: tuple[Source, ...] = ()
