@@ -20,6 +20,8 @@ EDGE: Input[None, Edge] = Input("edge")
 UNAVAILABLE: Input[SocketKey, str] = Input("unavailable socket")
 """Why a socket cannot be had, as the infrastructure found out (a foreign process holds it, no right to bind); empty:
 it can."""
+FALLBACK_CERTIFICATE: Input[None, Secret] = Input("fallback certificate")
+"""Served where no other certificate fits, unless the operator names a Secret; made once and kept by the shell."""
 
 VIRTUAL_HOSTS: Relation[HostKey, bool] = Relation("virtual hosts")
 """Which virtual hosts there are; a row per object that contributes to one."""

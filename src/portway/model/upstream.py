@@ -116,6 +116,8 @@ class UpstreamSettings(msgspec.Struct, frozen=True, kw_only=True, gc=False, omit
     balancer: Balancer | None = None
     host_override: bool = False
     """Requests may name their endpoint (sticky cookie)."""
+    client_certificate: SecretKey | None = None
+    """Shown to the upstream if it is spoken to in TLS (a Gateway's `tls.backend`)."""
 
 
 DEFAULT_SETTINGS = UpstreamSettings()
