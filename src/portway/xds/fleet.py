@@ -1,0 +1,161 @@
+"""All proxies that share one configuration: changes go out to each of their sessions, acknowledgements come in."""
+
+from collections.abc import Iterable, Iterator
+from typing import final
+
+import msgspec
+
+from portway.model.resource import Resource, ResourceDelta, ResourceKey, ResourceType
+from portway.xds.flights import Limits
+from portway.xds.messages import Acceptance, Outcome, Overdue, Refusal, Request
+from portway.xds.ordering import Timing
+from portway.xds.session import Session, SessionStatistics
+from portway.xds.snapshot import Snapshot
+
+
+class Progress(msgspec.Struct, frozen=True, kw_only=True):
+    """How far the wanted versions of some resources have come."""
+
+    proxies: int
+    """Connected ones."""
+    acknowledged: int
+    """Those of them that hold all of it: each wanted version that they subscribed to, and nothing that is unwanted."""
+    refusals: tuple[Refusal, ...] = ()
+    """Of wanted versions, one per resource, in the order asked."""
+
+    @property
+    def complete(self) -> bool:
+        """Whether at least one proxy is connected and all of them hold it."""
+        return 0 < self.proxies == self.acknowledged
+
+
+class FleetStatistics(msgspec.Struct, frozen=True, kw_only=True):
+    """One fleet, seen from its control plane."""
+
+    synced: bool
+    resources: int
+    """Wanted ones."""
+    refused: int
+    """Of those, the ones that some proxy refuses."""
+    sessions: tuple[SessionStatistics, ...]
+
+
+@final
+class FleetState:
+    """The wanted resources of one fleet and the sessions that deliver them.
+
+    A change of k resources costs O(k) here and in each session, however many there are.
+    """
+
+    def __init__(self, *, timing: Timing | None = None, limits: Limits | None = None) -> None:
+        self.snapshot = Snapshot()
+        self._timing = timing or Timing()
+        self._limits = limits or Limits()
+        self._sessions: dict[Session, None] = {}
+        self._refusals: dict[ResourceKey, Refusal] = {}
+        self._stirred: dict[ResourceKey, None] = {}
+
+    @property
+    def synced(self) -> bool:
+        """Whether the wanted state is complete; until then nothing is sent."""
+        return self.snapshot.synced
+
+    @property
+    def sessions(self) -> tuple[Session, ...]:
+        """Of the connected proxies, in the order in which they came."""
+        return tuple(self._sessions)
+
+    def apply(self, delta: ResourceDelta, now: float) -> None:
+        """Take a change in and hand it to each session."""
+        keys = self.snapshot.apply(delta)
+        for key in keys:
+            self._refusals.pop(key, None)
+        for session in self._sessions:
+            session.changed(keys, now)
+
+    def mark_synced(self) -> None:
+        """The wanted state is complete from now on."""
+        self.snapshot.synced = True
+
+    def connect(self, proxy: str, now: float) -> Session:
+        """A proxy has opened a stream. Each session wants its `disconnect`."""
+        session = Session(self.snapshot, proxy=proxy, now=now, timing=self._timing, limits=self._limits)
+        self._sessions[session] = None
+        return session
+
+    def disconnect(self, session: Session) -> None:
+        """The stream is over."""
+        self._sessions.pop(session, None)
+
+    def receive(self, session: Session, request: Request, now: float) -> tuple[Outcome, ...]:
+        """Let a session take a request in, and note what became of the response that it answers."""
+        outcomes = session.receive(request, now)
+        for outcome in outcomes:
+            match outcome:
+                case Acceptance():
+                    self._note_acceptance(outcome)
+                case Refusal():
+                    self._note_refusal(outcome)
+                case Overdue():
+                    pass
+        return outcomes
+
+    def _note_acceptance(self, acceptance: Acceptance) -> None:
+        for resource in acceptance.resources:
+            self._stirred[resource.key] = None
+            refusal = self._refusals.get(resource.key)
+            if refusal is not None and refusal.version == resource.version:
+                del self._refusals[resource.key]
+        for name in acceptance.removed:
+            self._stirred[ResourceKey(acceptance.type, name)] = None
+
+    def _note_refusal(self, refusal: Refusal) -> None:
+        self._stirred[refusal.key] = None
+        wanted = self.snapshot.get(*refusal.key)
+        if wanted is not None and wanted.version == refusal.version:
+            self._refusals[refusal.key] = refusal
+
+    def take_stirred(self) -> frozenset[ResourceKey]:
+        """The resources about which some proxy has said something since the last call: whose `progress` may be another.
+
+        Coalescing: each key at most once, however often it was acknowledged, so a slow reader costs no more than the
+        keys that exist.
+        """
+        stirred = frozenset(self._stirred)
+        self._stirred = {}
+        return stirred
+
+    def progress(self, keys: Iterable[ResourceKey]) -> Progress:
+        """How far these have come, in O(keys * proxies); a key that is not wanted counts as done once it is gone."""
+        asked = tuple(keys)
+        return Progress(
+            proxies=len(self._sessions),
+            acknowledged=sum(self._is_done(session, asked) for session in self._sessions),
+            refusals=tuple(self._refusals[key] for key in asked if key in self._refusals),
+        )
+
+    def _is_done(self, session: Session, keys: Iterable[ResourceKey]) -> bool:
+        return all(session.is_done(key, self.snapshot.get(*key)) for key in keys)
+
+    def refusals(self) -> tuple[Refusal, ...]:
+        """Of all wanted versions that some connected proxy refused, the latest for each."""
+        return tuple(self._refusals.values())
+
+    def acknowledged_resources(self) -> Iterator[Resource]:
+        """What the proxies serve: each wanted resource that nobody refuses, in its wanted version.
+
+        For keeping on disk what is known to be good. O(all).
+        """
+        for kind in ResourceType:
+            for resource in self.snapshot.of_type(kind).values():
+                if resource.key not in self._refusals:
+                    yield resource
+
+    def statistics(self) -> FleetStatistics:
+        """A frozen view; O(resources of each session)."""
+        return FleetStatistics(
+            synced=self.synced,
+            resources=len(self.snapshot),
+            refused=len(self._refusals),
+            sessions=tuple(session.statistics() for session in self._sessions),
+        )

@@ -1,0 +1,358 @@
+"""Delta ADS over gRPC: one task reads a stream, one writes it, every decision is the session's.
+
+The address is a Unix socket in a folder of our own, or TCP with the caller's TLS credentials. A proxy's node names its
+fleet (`node.cluster`) and itself (`node.id`); `authorize` has the last word on that.
+"""
+
+import asyncio
+import stat
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import final
+
+import grpc
+import grpc.aio
+import msgspec
+import structlog
+from envoy.service.discovery.v3 import discovery_pb2 as discoveryv3
+
+from portway.model.resource import ResourceDelta, ResourceKey
+from portway.xds.fleet import FleetState, FleetStatistics
+from portway.xds.flights import Limits
+from portway.xds.messages import Acceptance, Outcome, Overdue, Refusal
+from portway.xds.ordering import Timing
+from portway.xds.session import Session
+from portway.xds.wire import build_response, parse_request
+
+SERVICE = "envoy.service.discovery.v3.AggregatedDiscoveryService"
+MAX_REQUEST_BYTES = 256 << 20  # a reconnect names all versions: 20,000 resources need more than gRPC's default of 4 MB
+KEEPALIVE_S = 30
+KEEPALIVE_TIMEOUT_S = 10
+STOP_GRACE_S = 1.0  # streams never end by themselves; this is for bytes on their way
+
+_Context = grpc.aio.ServicerContext[discoveryv3.DeltaDiscoveryRequest, discoveryv3.DeltaDiscoveryResponse]
+
+log = structlog.get_logger(__name__)
+
+
+class Peer(msgspec.Struct, frozen=True, kw_only=True):
+    """Who opened a stream, as far as known."""
+
+    address: str
+    """As gRPC writes it: `unix:`, `ipv4:10.0.0.1:1234`."""
+    node_id: str
+    fleet: str
+    """The fleet that the node says it belongs to (`node.cluster`)."""
+    identities: tuple[bytes, ...] = ()
+    """What its client certificate proves (subject alternative names, else the common name); empty without mTLS."""
+
+
+Authorize = Callable[[Peer], bool]
+"""Whether a peer may have the configuration of the fleet that it names."""
+
+
+def allow(peer: Peer) -> bool:
+    """Trust the socket: whoever can open it may have any fleet's configuration."""
+    return True
+
+
+class ServerStatistics(msgspec.Struct, frozen=True, kw_only=True):
+    """What the server does right now and did so far."""
+
+    fleets: Mapping[str, FleetStatistics]
+    streams: int
+    """Open ones."""
+    streams_opened: int
+    streams_denied: int
+
+
+@final
+class _Stream:
+    """One open stream: its session, and the bell that wakes its writer."""
+
+    def __init__(self, fleet: FleetState, session: Session) -> None:
+        self.fleet = fleet
+        self.session = session
+        self.awake = asyncio.Event()
+        self.ended = False
+
+
+@final
+class DiscoveryServer:
+    """Serves any number of fleets to any number of proxies. To be used within one event loop."""
+
+    def __init__(
+        self,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        timing: Timing | None = None,
+        limits: Limits | None = None,
+        authorize: Authorize = allow,
+        on_outcome: Callable[[str, str, Outcome], None] | None = None,
+    ) -> None:
+        """
+        Args:
+            clock: seconds, never going back.
+            timing: how long sessions wait for what.
+            limits: how much may be under way to one proxy.
+            authorize: asked once per stream.
+            on_outcome: called with fleet, proxy and outcome for each answer; must not block or raise.
+        """
+        self._clock = clock
+        self._timing = timing or Timing()
+        self._limits = limits or Limits()
+        self._authorize = authorize
+        self._on_outcome = on_outcome
+        self._fleets: dict[str, FleetState] = {}
+        self._streams: dict[str, dict[_Stream, None]] = {}
+        self._stirred: dict[str, asyncio.Event] = {}
+        self._server: grpc.aio.Server | None = None
+        self._opened = self._denied = 0
+
+    # What proxies shall hold.
+
+    def fleet(self, name: str) -> FleetState:
+        """The fleet of that name; made empty and not synced if it is new."""
+        fleet = self._fleets.get(name)
+        if fleet is None:
+            fleet = self._fleets[name] = FleetState(timing=self._timing, limits=self._limits)
+            self._streams[name] = {}
+            self._stirred[name] = asyncio.Event()
+        return fleet
+
+    def apply(self, fleet: str, delta: ResourceDelta) -> None:
+        """Change what a fleet shall hold; it is on its way when the event loop comes round."""
+        self.fleet(fleet).apply(delta, self._clock())
+        self._wake(fleet)
+
+    def mark_synced(self, fleet: str) -> None:
+        """What was applied to the fleet is complete: start sending."""
+        self.fleet(fleet).mark_synced()
+        self._wake(fleet)
+
+    def _wake(self, fleet: str) -> None:
+        for stream in self._streams[fleet]:
+            stream.awake.set()
+
+    async def stirred(self, fleet: str) -> AsyncIterator[frozenset[ResourceKey]]:
+        """Yield, for ever, the resources whose `progress` may have changed since the last time. For one reader per
+        fleet.
+
+        Coalescing: a slow reader sees fewer and larger sets.
+        """
+        state = self.fleet(fleet)
+        event = self._stirred[fleet]
+        while True:
+            await event.wait()
+            event.clear()
+            yield state.take_stirred()
+
+    def statistics(self) -> ServerStatistics:
+        """A frozen view of all fleets and streams."""
+        return ServerStatistics(
+            fleets={name: fleet.statistics() for name, fleet in self._fleets.items()},
+            streams=sum(len(streams) for streams in self._streams.values()),
+            streams_opened=self._opened,
+            streams_denied=self._denied,
+        )
+
+    # The socket.
+
+    async def start(self, address: str, credentials: grpc.ServerCredentials | None = None) -> int:
+        """Listen.
+
+        Args:
+            address: `unix:/path` in a folder that only we may enter, or `host:port`.
+            credentials: TLS of a TCP address; without them only loopback is served.
+
+        Returns:
+            The port that was bound; 1 for a Unix socket.
+
+        Raises:
+            ValueError: the address would hand private keys to others.
+            OSError: it cannot be bound.
+        """
+        check_address(address, secured=credentials is not None)
+        server = grpc.aio.server(
+            options=[
+                ("grpc.max_receive_message_length", MAX_REQUEST_BYTES),
+                ("grpc.max_send_message_length", -1),
+                ("grpc.keepalive_time_ms", KEEPALIVE_S * 1000),
+                ("grpc.keepalive_timeout_ms", KEEPALIVE_TIMEOUT_S * 1000),
+                ("grpc.keepalive_permit_without_calls", 1),
+                ("grpc.http2.max_pings_without_data", 0),
+                ("grpc.so_reuseport", 0),  # a second control plane on the same port shall fail, not share it
+            ]
+        )
+        server.add_generic_rpc_handlers((self._handler(),))
+        try:
+            if credentials is None:
+                port = server.add_insecure_port(address)
+            else:
+                port = server.add_secure_port(address, credentials)
+        except RuntimeError as error:
+            raise OSError(f"cannot serve discovery on {address}: {error}") from error
+        await server.start()
+        self._server = server
+        log.info("discovery server listens", address=address)
+        return port
+
+    async def stop(self) -> None:
+        """End all streams and close the socket; proxies keep what they hold."""
+        if self._server is None:
+            return
+        server, self._server = self._server, None
+        await server.stop(STOP_GRACE_S)
+
+    def _handler(
+        self,
+    ) -> "grpc.GenericRpcHandler[discoveryv3.DeltaDiscoveryRequest, discoveryv3.DeltaDiscoveryResponse]":
+        return grpc.method_handlers_generic_handler(
+            SERVICE,
+            {
+                "DeltaAggregatedResources": grpc.stream_stream_rpc_method_handler(
+                    self._delta,
+                    request_deserializer=discoveryv3.DeltaDiscoveryRequest.FromString,
+                    response_serializer=discoveryv3.DeltaDiscoveryResponse.SerializeToString,
+                ),
+                "StreamAggregatedResources": grpc.stream_stream_rpc_method_handler(
+                    self._state_of_the_world,
+                    request_deserializer=discoveryv3.DiscoveryRequest.FromString,
+                    response_serializer=discoveryv3.DiscoveryResponse.SerializeToString,
+                ),
+            },
+        )
+
+    # Streams.
+
+    async def _state_of_the_world(self, requests: object, context: _Context) -> None:
+        await context.abort(
+            grpc.StatusCode.UNIMPLEMENTED,
+            "Portway serves delta discovery only: set ads_config.api_type to DELTA_GRPC in the proxy's bootstrap",
+        )
+
+    async def _delta(self, requests: AsyncIterator[discoveryv3.DeltaDiscoveryRequest], context: _Context) -> None:
+        """Run one stream, from the first request to its end."""
+        first = await anext(requests, None)
+        if first is None:
+            return
+        peer = _peer_of(first, context)
+        if not peer.fleet or not self._authorize(peer):
+            self._denied += 1
+            log.warning("discovery stream denied", proxy=peer.node_id, fleet=peer.fleet, address=peer.address)
+            await context.abort(
+                grpc.StatusCode.PERMISSION_DENIED,
+                f"this proxy may not have the configuration of fleet {peer.fleet!r} (node.cluster in its bootstrap)",
+            )
+        fleet = self.fleet(peer.fleet)
+        stream = _Stream(fleet, fleet.connect(peer.node_id, self._clock()))
+        self._streams[peer.fleet][stream] = None
+        self._opened += 1
+        bound = log.bind(proxy=peer.node_id, fleet=peer.fleet)
+        bound.info("proxy connected", address=peer.address)
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._read(first, requests, stream, peer))
+                tasks.create_task(self._write(context.write, stream, peer))
+        finally:
+            del self._streams[peer.fleet][stream]
+            fleet.disconnect(stream.session)
+            self._stirred[peer.fleet].set()
+            bound.info("proxy disconnected")
+
+    async def _read(
+        self,
+        first: discoveryv3.DeltaDiscoveryRequest,
+        requests: AsyncIterator[discoveryv3.DeltaDiscoveryRequest],
+        stream: _Stream,
+        peer: Peer,
+    ) -> None:
+        try:
+            self._take_in(first, stream, peer)
+            async for message in requests:
+                self._take_in(message, stream, peer)
+        finally:
+            stream.ended = True
+            stream.awake.set()
+
+    def _take_in(self, message: discoveryv3.DeltaDiscoveryRequest, stream: _Stream, peer: Peer) -> None:
+        request = parse_request(message)
+        if request is None:
+            if not message.response_nonce:
+                log.warning("discovery type is not served", proxy=peer.node_id, type_url=message.type_url)
+            return
+        self._report(peer, stream.fleet.receive(stream.session, request, self._clock()))
+        stream.awake.set()
+
+    async def _write(
+        self, send: Callable[[discoveryv3.DeltaDiscoveryResponse], Awaitable[None]], stream: _Stream, peer: Peer
+    ) -> None:
+        while not stream.ended:
+            stream.awake.clear()
+            now = self._clock()
+            response, outcomes = stream.session.poll(now)
+            self._report(peer, outcomes)
+            if response is not None:
+                await send(build_response(response))
+                continue
+            deadline = stream.session.deadline(now)
+            try:
+                async with asyncio.timeout(None if deadline is None else max(0.0, deadline - now)):
+                    await stream.awake.wait()
+            except TimeoutError:
+                continue  # the deadline has come: the session says what that means
+
+    def _report(self, peer: Peer, outcomes: tuple[Outcome, ...]) -> None:
+        for outcome in outcomes:
+            match outcome:
+                case Acceptance():
+                    self._stirred[peer.fleet].set()
+                case Refusal(key=key, version=version, message=message, origins=origins):
+                    self._stirred[peer.fleet].set()
+                    log.warning(
+                        "proxy refused a resource",
+                        proxy=peer.node_id,
+                        type=key.type.name,
+                        resource=key.name,
+                        version=version,
+                        message=message,
+                        origins=[str(origin) for origin in origins],
+                    )
+                case Overdue(cluster=cluster, origins=origins):
+                    log.warning(
+                        "cluster is not ready in time, its routes are sent all the same",
+                        proxy=peer.node_id,
+                        resource=cluster,
+                        origins=[str(origin) for origin in origins],
+                    )
+            if self._on_outcome is not None:
+                self._on_outcome(peer.fleet, peer.node_id, outcome)
+
+
+def check_address(address: str, *, secured: bool) -> None:
+    """Refuse an address on which others could read the private keys that resources hold.
+
+    Raises:
+        ValueError: a Unix socket in a folder that others may enter, or TCP without TLS off the loopback.
+    """
+    if address.startswith("unix:"):
+        folder = Path(address.removeprefix("unix:").removeprefix("//")).parent
+        mode = stat.S_IMODE(folder.stat().st_mode)
+        if mode & 0o077:
+            raise ValueError(
+                f"{folder}: mode is {mode:04o}; a discovery socket hands out private keys, so make it 0700"
+            )
+        return
+    host = address.rpartition(":")[0]
+    if not secured and host not in ("127.0.0.1", "[::1]", "localhost"):
+        raise ValueError(f"{address}: discovery hands out private keys; off the loopback it needs TLS credentials")
+
+
+def _peer_of(first: discoveryv3.DeltaDiscoveryRequest, context: _Context) -> Peer:
+    return Peer(
+        address=context.peer() or "",
+        node_id=first.node.id,
+        fleet=first.node.cluster,
+        identities=tuple(context.peer_identities() or ()),
+    )
