@@ -92,8 +92,12 @@ class Secret(Part, frozen=True, kw_only=True):
 
     metadata: Meta
     type: str = "Opaque"
-    data: Mapping[str, SecretBytes] = msgspec.field(default_factory=dict)
-    string_data: Mapping[str, str] = msgspec.field(default_factory=dict)
+    data: Annotated[Mapping[str, SecretBytes], msgspec.Meta(extra={"secret": True})] = msgspec.field(
+        default_factory=dict
+    )
+    string_data: Annotated[Mapping[str, str], msgspec.Meta(extra={"secret": True})] = msgspec.field(
+        default_factory=dict
+    )
     """Always empty after parsing: merged into `data`, over which it wins."""
 
 

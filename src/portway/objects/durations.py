@@ -4,8 +4,8 @@ A subset of Go's durations: at most four parts of one to five digits, each with 
 no fraction, no space. Parts may repeat and come in any order, they are added up; so the longest one is 399,996 hours.
 """
 
-from datetime import timedelta
 import re
+from datetime import timedelta
 from typing import Final
 
 _SHAPE: Final = re.compile(r"(?:[0-9]{1,5}(?:ms|[hms])){1,4}", re.ASCII)

@@ -6,8 +6,8 @@ garbage-collector tracking. The last is safe because objects are trees: nothing 
 Source: Kubernetes API conventions, "Metadata"; `k8s.io/apimachinery` `ObjectMeta`, `LabelSelector`.
 """
 
-from datetime import datetime
 from collections.abc import Mapping
+from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Protocol
 

@@ -28,7 +28,6 @@ _TOKEN: Final = r"[A-Za-z0-9!#$%&'*+\-.^_`|~]+"  # noqa: S105 - RFC 9110 §5.6.2
 
 DNS_LABEL: Final = rf"^{_LABEL}\Z"
 DNS_SUBDOMAIN: Final = rf"^{_SUBDOMAIN}\Z"
-DNS_1035_LABEL: Final = r"^[a-z](?:[-a-z0-9]*[a-z0-9])?\Z"
 HOSTNAME: Final = rf"^(?:\*\.)?{_SUBDOMAIN}\Z"
 QUALIFIED_NAME: Final = rf"^(?:{_SUBDOMAIN}/)?(?:[A-Za-z0-9][-A-Za-z0-9_.]{{0,61}})?[A-Za-z0-9]\Z"
 """Name of a label or annotation: an optional DNS prefix, then a name of up to 63 characters."""

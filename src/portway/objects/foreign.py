@@ -1,0 +1,67 @@
+"""Documents of kinds that Portway does not read: foreign ones, and ours misspelt.
+
+Folders of manifests hold Deployments and much else; that is worth one INFO each. A kind, group or version that is
+nearly one of ours is a mistake that nobody else will report.
+"""
+
+from typing import Final
+
+from portway.objects.kinds import KINDS
+from portway.objects.portway_v1alpha1 import PORTWAY_GROUP
+from portway.objects.problems import listed, nearest, quoted
+from portway.objects.references_v1 import GATEWAY_GROUP
+from portway.objects.verdict import ObjectKey, Severity, Verdict
+
+_OURS: Final = frozenset({GATEWAY_GROUP, PORTWAY_GROUP})
+"""Groups of which Portway reads every kind."""
+
+_GROUPS: Final = frozenset(kind.group for kind in KINDS.values())
+
+_NEIGHBOURS: Final = frozenset(
+    {
+        *("Binding", "ComponentStatus", "Endpoints", "Event", "IPAddress", "LimitRange", "List", "NetworkPolicy"),
+        *("Node", "PersistentVolume", "PersistentVolumeClaim", "Pod", "PodTemplate", "ReplicationController"),
+        *("ResourceQuota", "ServiceAccount", "ServiceCIDR"),
+    }
+)
+"""Kinds that Kubernetes has in the same groups as ours, and Portway does not read."""
+
+_FORMER_GROUPS: Final = {"extensions/v1beta1": "Ingress"}
+"""Where our kinds lived before."""
+
+
+def foreign_verdict(api_version: str, kind: str, key: ObjectKey) -> Verdict:
+    """What to say about a document whose kind `kind_of` does not know.
+
+    Args:
+        api_version: as the document has it.
+        kind: as the document has it.
+        key: whom to name.
+    """
+    group = api_version.rpartition("/")[0]
+    same_name = KINDS.get(kind)
+    if same_name is not None and (group == same_name.group or _FORMER_GROUPS.get(api_version) == kind):
+        problem = f"{quoted(api_version)} is no version of {kind} that is still served; the object is ignored"
+        return _warning(key, "apiVersion", problem, f"write {listed(same_name.api_versions)}")
+    if same_name is not None and group not in _GROUPS and nearest(group, [same_name.group]):
+        problem = f"{quoted(api_version)} is no API that has a {kind}; the object is ignored"
+        return _warning(key, "apiVersion", problem, f"did you mean {same_name.api_versions[0]}?")
+    if group in _GROUPS and kind not in _NEIGHBOURS:
+        names = [known.name for known in KINDS.values() if known.group == group]
+        near = nearest(kind, names)
+        if near or group in _OURS:
+            problem = f"{quoted(kind)} is no kind of {quoted(api_version)}; the object is ignored"
+            return _warning(key, "kind", problem, f"did you mean {near}?" if near else f"its kinds are {listed(names)}")
+        elsewhere = same_name or KINDS.get(nearest(kind, KINDS) or "")
+        if elsewhere is not None:
+            problem = f"{quoted(kind)} is no kind of {quoted(api_version)}; the object is ignored"
+            return _warning(key, "apiVersion", problem, f"{elsewhere.name} is in {elsewhere.api_versions[0]}")
+    return Verdict(
+        object=key, severity=Severity.INFO, reason="NotRead", problem=f"{api_version} {kind} is not read by Portway"
+    )
+
+
+def _warning(key: ObjectKey, field: str, problem: str, remedy: str) -> Verdict:
+    return Verdict(
+        object=key, severity=Severity.WARNING, reason="UnknownKind", field=field, problem=problem, remedy=remedy
+    )

@@ -1,0 +1,101 @@
+"""Checks of names, addresses and ports that several groups' rules share.
+
+Each returns what is wrong as words, or an empty text. Source: `k8s.io/apimachinery/pkg/util/validation`.
+"""
+
+import functools
+import ipaddress
+import re
+from typing import Final
+
+from portway.objects.problems import quoted
+from portway.objects.scalars import DNS_LABEL, DNS_SUBDOMAIN, HOSTNAME, LABEL_VALUE, QUALIFIED_NAME
+
+_DNS_LABEL: Final = re.compile(DNS_LABEL)
+_DNS_SUBDOMAIN: Final = re.compile(DNS_SUBDOMAIN)
+_HOSTNAME: Final = re.compile(HOSTNAME)
+_QUALIFIED_NAME: Final = re.compile(QUALIFIED_NAME)
+_LABEL_VALUE: Final = re.compile(LABEL_VALUE)
+_PORT_NAME: Final = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*\Z")
+_CONFIG_KEY: Final = re.compile(r"[-._a-zA-Z0-9]+\Z")
+_SIZE: Final = 4096
+"""Remembered results: names recur in thousands of objects."""
+
+
+@functools.lru_cache(_SIZE)
+def wrong_dns_label(text: str) -> str:
+    """RFC 1123 label: namespaces, Services and their ports' names."""
+    if len(text) <= 63 and _DNS_LABEL.match(text):
+        return ""
+    return f"{quoted(text)} is not a name of at most 63 lower-case letters, digits and '-'"
+
+
+@functools.lru_cache(_SIZE)
+def wrong_dns_subdomain(text: str) -> str:
+    """RFC 1123 subdomain: names of most objects, host names."""
+    if len(text) <= 253 and _DNS_SUBDOMAIN.match(text):
+        return ""
+    return f"{quoted(text)} is not a name of at most 253 lower-case letters, digits, '-' and '.'"
+
+
+@functools.lru_cache(_SIZE)
+def wrong_host(text: str) -> str:
+    """A host of an Ingress: a DNS name, perhaps with a wildcard as its first label, and no IP address."""
+    if is_ip(text):
+        return f"{quoted(text)} is an IP address, not a DNS name"
+    if "*" in text and (not text.startswith("*.") or "." not in text):
+        return f"{quoted(text)} has its wildcard elsewhere than as the whole first label"
+    if len(text) <= 253 and _HOSTNAME.match(text):
+        return ""
+    return f"{quoted(text)} is not a lower-case host name"
+
+
+@functools.lru_cache(_SIZE)
+def wrong_qualified_name(text: str) -> str:
+    """Key of a label: an optional DNS prefix and a name."""
+    prefix, slash, _ = text.rpartition("/")
+    if _QUALIFIED_NAME.match(text) and (not slash or len(prefix) <= 253):
+        return ""
+    return f"{quoted(text)} is not a name of at most 63 letters, digits, '-', '_', '.' after an optional domain and '/'"
+
+
+@functools.lru_cache(_SIZE)
+def wrong_label_value(text: str) -> str:
+    """Value of a label."""
+    if len(text) <= 63 and _LABEL_VALUE.match(text):
+        return ""
+    return f"{quoted(text)} is not at most 63 letters, digits, '-', '_' and '.' with a letter or digit at both ends"
+
+
+def wrong_port_name(text: str) -> str:
+    """Name of a port as RFC 6335 §5.1 has it."""
+    if len(text) <= 15 and _PORT_NAME.match(text) and not text.replace("-", "").isdigit():
+        return ""
+    return f"{quoted(text)} is not a port name of at most 15 lower-case letters, digits and '-', with a letter in it"
+
+
+def wrong_port_number(number: int) -> str:
+    """Number of a port."""
+    return "" if 1 <= number <= 65535 else f"{number} is not a port from 1 to 65535"
+
+
+def wrong_config_key(text: str) -> str:
+    """Key in a Secret or ConfigMap; it may become a file's name."""
+    if len(text) <= 253 and _CONFIG_KEY.match(text) and text != "." and not text.startswith(".."):
+        return ""
+    return f"{quoted(text)} is not a key of at most 253 letters, digits, '-', '_' and '.'"
+
+
+def parse_ip(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """An IP address without zone; None if it is none."""
+    if "%" in text:
+        return None
+    try:
+        return ipaddress.ip_address(text)
+    except ValueError:
+        return None
+
+
+def is_ip(text: str) -> bool:
+    """Is it an IP address without zone?"""
+    return parse_ip(text) is not None

@@ -1,0 +1,130 @@
+"""Fields that a kind does not have.
+
+A misspelt field is dropped by the API server without a word, and what it asked for does not happen. So each field that
+the API does not have is named, with the nearest one that it has. Fields that the API has and Portway does not read are
+no news to anybody; they stand in `UNREAD`.
+"""
+
+import functools
+from collections.abc import Iterator, Mapping
+from typing import Final, NamedTuple
+
+from portway.objects import core_v1, discovery_v1
+from portway.objects.fields import fields_of, struct_of
+from portway.objects.keys import raw_key
+from portway.objects.kinds import KINDS, Kind
+from portway.objects.meta import Meta, Part
+from portway.objects.problems import Path, Problem, did_you_mean, field_path
+from portway.objects.verdict import Severity, Verdict
+
+_EVERY_OBJECT: Final = ("apiVersion", "kind", "status")
+
+UNREAD: Final[Mapping[type[Part], tuple[str, ...]]] = {
+    Meta: (
+        "generateName",
+        "selfLink",
+        "resourceVersion",
+        "generation",
+        "deletionTimestamp",
+        "deletionGracePeriodSeconds",
+        "ownerReferences",
+        "finalizers",
+        "managedFields",
+    ),
+    core_v1.Namespace: ("spec",),
+    core_v1.Secret: ("immutable",),
+    core_v1.ConfigMap: ("immutable",),
+    core_v1.ServiceSpec: (
+        "ipFamilies",
+        "ipFamilyPolicy",
+        "externalIPs",
+        "externalTrafficPolicy",
+        "internalTrafficPolicy",
+        "healthCheckNodePort",
+        "loadBalancerIP",
+        "loadBalancerClass",
+        "loadBalancerSourceRanges",
+        "allocateLoadBalancerNodePorts",
+    ),
+    core_v1.ServicePort: ("nodePort",),
+    discovery_v1.Endpoint: ("deprecatedTopology",),
+    discovery_v1.ObjectReference: ("apiVersion", "resourceVersion", "fieldPath"),
+}
+"""Fields that the Kubernetes API has and Portway does not read."""
+
+
+class _Child(NamedTuple):
+    name: str
+    names: "_Names"
+    many: bool
+
+
+class _Names:
+    """What a struct's mapping may hold."""
+
+    __slots__ = ("children", "known")
+
+    def __init__(self, known: frozenset[str], children: tuple[_Child, ...]) -> None:
+        self.known = known
+        self.children = children
+
+
+def unknown_fields(raw: object, kind: Kind) -> tuple[Verdict, ...]:
+    """Fields of a document that its kind does not have.
+
+    Args:
+        raw: the document as plain data, of any shape.
+        kind: what it is.
+
+    Returns:
+        Warnings, in the document's order of levels; empty if all fields are known.
+    """
+    problems = tuple(_unknown(raw, _names_of(kind.struct), ()))
+    if not problems:
+        return ()
+    key = raw_key(raw, kind.name, kind.namespaced)
+    return tuple(
+        Verdict(
+            object=key,
+            severity=Severity.WARNING,
+            reason="UnknownField",
+            field=field_path(path),
+            problem=problem,
+            remedy=remedy,
+        )
+        for path, problem, remedy in problems
+    )
+
+
+def _unknown(raw: object, names: _Names, path: Path) -> Iterator[Problem]:
+    if not isinstance(raw, Mapping):
+        return
+    if not names.known.issuperset(raw):
+        for name in raw:
+            if name not in names.known:
+                text = name if isinstance(name, str) else str(name)
+                problem = "is not a field of this object and has no effect"
+                yield Problem((*path, text), problem, did_you_mean(text, names.known))
+    for name, child, many in names.children:
+        value = raw.get(name)
+        if value is None:
+            continue
+        if not many:
+            yield from _unknown(value, child, (*path, name))
+        elif isinstance(value, list | tuple):
+            for index, item in enumerate(value):
+                yield from _unknown(item, child, (*path, name, index))
+
+
+@functools.cache
+def _names_of(struct: type[Part]) -> _Names:
+    known = set(UNREAD.get(struct, ()))
+    if any(kind.struct is struct for kind in KINDS.values()):
+        known.update(_EVERY_OBJECT)
+    children: list[_Child] = []
+    for field in fields_of(struct):
+        known.add(field.encode_name)
+        target, many = struct_of(field.type)
+        if target is not None:
+            children.append(_Child(field.encode_name, _names_of(target), many))
+    return _Names(frozenset(known), tuple(children))
