@@ -153,8 +153,8 @@ def secret(ctx: Context, key: SecretKey) -> Secret | None:
         )
     if key.sources:
         return ctx.get(certificate, key.sources[0]).secret
-    chosen = ctx.read(EDGE, None).default_certificate
-    named = ctx.get(certificate, chosen).secret if chosen is not None else None
+    namespace, _, name = ctx.read(EDGE, None).default_certificate.partition("/")
+    named = ctx.get(certificate, ObjectKey("Secret", namespace, name)).secret if name else None
     return named if named is not None else ctx.read(FALLBACK_CERTIFICATE, None)
 
 

@@ -1,0 +1,414 @@
+"""What an operator may set: one frozen tree, of which each part is handed only its branch.
+
+Every field is a flag (`--http-port`), an environment variable (`PORTWAY_HTTP_PORT`) and a key of the settings file
+(`http-port`); a flag beats a variable, that beats the file, that beats the default. The texts under the fields are the
+help of the flags and the reference in `docs/configuration.md`. Names are unique in the whole tree. Pure: who reads
+files and the environment hands them in.
+"""
+
+import ast
+import inspect
+import re
+import sys
+import types
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import timedelta
+from functools import cache
+from ipaddress import ip_address, ip_network
+from itertools import pairwise
+from typing import NamedTuple, Union, cast, get_args, get_origin, get_type_hints
+
+import msgspec
+
+ENVIRONMENT_PREFIX = "PORTWAY_"
+
+
+SINGULAR = {"bind_addresses": "bind-address", "filenames": "filename", "tls_ciphers": "tls-cipher"}
+"""Flags that may be repeated are named for one value."""
+
+
+class Branch(msgspec.Struct, frozen=True, kw_only=True):
+    """Base of the branches."""
+
+
+class Edge(Branch, frozen=True, kw_only=True):
+    """Listeners, routes and upstreams"""
+
+    bind_addresses: tuple[str, ...] = ("0.0.0.0",)  # noqa: S104 - a gateway is there to be reached
+    """Addresses that Ingress is served on, and Gateways without `spec.addresses`."""
+    http_port: int = 80
+    """Port of Ingress for plain HTTP."""
+    https_port: int = 443
+    """Port of Ingress for HTTPS. Redirects to HTTPS name it where it is not 443."""
+    fleet: str = "host"
+    """Name of the set of proxies that serves Ingress, and every Gateway on host infrastructure."""
+    ingress_class: str = "portway"
+    """Value of the annotation `kubernetes.io/ingress.class` that means us."""
+    controller_class: str = "portway.dev/ingress-controller"
+    """`spec.controller` of the IngressClasses that are ours."""
+    gateway_controller: str = "portway.dev/gateway-controller"
+    """`spec.controllerName` of the GatewayClasses that are ours."""
+    watch_ingress_without_class: bool = False
+    """Serve Ingresses that name no class, as ingress-nginx's flag of the same name does."""
+    all_classes: bool = False
+    """Serve every GatewayClass and IngressClass, declared or not, whoever's it is: to try foreign manifests."""
+    annotation_prefix: str = "nginx.ingress.kubernetes.io"
+    """Prefix of the Ingress annotations."""
+    allow_unsupported: frozenset[str] = frozenset()
+    """Annotations that protect, are not supported, and are to be ignored instead of answering 503: `auth-url`."""
+    default_certificate: str = ""
+    """Secret (`namespace/name`) served where no other certificate fits. Empty: one that Portway makes itself."""
+    trusted_proxies: tuple[str, ...] = ()
+    """Networks whose `X-Forwarded-*` fields are believed. Empty: the peer's address is the client's."""
+    proxy_protocol: bool = False
+    """Connections to the Ingress ports must begin with a PROXY header."""
+    http3: bool = False
+    """Answer HTTP/3 on the HTTPS ports (UDP), and say so in `Alt-Svc`."""
+    max_connections: int = 50_000
+    """Client connections per proxy; more are closed at once."""
+    max_header_bytes: int = 60 * 1024
+    """All fields of a request together; larger ones get 431. Envoy's default; nginx's is four times 8 KiB."""
+    max_headers: int = 100
+    """Fields of a request; more get 431."""
+    headers_timeout: timedelta = timedelta(seconds=60)
+    """From the first byte of a request to the end of its header; then 408."""
+    idle_timeout: timedelta = timedelta(seconds=75)
+    """A client connection without a request is closed after this time; nginx's value."""
+    stream_idle_timeout: timedelta = timedelta(minutes=5)
+    """Longest silence of a stream in both directions."""
+    read_timeout: timedelta = timedelta(seconds=60)
+    """Ingress: longest silence of an upstream, as `proxy-read-timeout`; then 504."""
+    connect_timeout: timedelta = timedelta(seconds=5)
+    """For connections to upstreams."""
+    http2_max_streams: int = 128
+    """Parallel streams of one HTTP/2 connection; nginx's value."""
+    http2_window_bytes: int = 256 * 1024
+    """Initial window of an HTTP/2 stream."""
+    path_normalise: bool = True
+    """Resolve `.` and `..` in paths before they are matched and forwarded (RFC 3986 §6)."""
+    escaped_slashes: str = "keep"
+    """`%2F` and `%5C` in paths: `keep`, `reject`, or `redirect` to the unescaped form."""
+    underscores_in_headers: str = "allow"
+    """Request fields with `_` in their name: `allow`, `drop` or `reject`."""
+    tls_min_version: str = "1.2"
+    """Oldest TLS version for clients: `1.2` or `1.3`."""
+    tls_ciphers: tuple[str, ...] = ()
+    """TLS 1.2 cipher suites in BoringSSL's names. Empty: Envoy's defaults."""
+    ssl_redirect: bool = True
+    """Ingress: redirect to HTTPS where the host has a certificate."""
+    force_ssl_redirect: bool = False
+    """Ingress: redirect to HTTPS everywhere."""
+    redirect_status: int = 308
+    """Status of redirects to HTTPS and of `from-to-www-redirect`: 301, 302, 307 or 308."""
+    hsts: bool = False
+    """Ingress: answer HTTPS with `Strict-Transport-Security`. Off until asked for: a browser remembers it for a
+    year."""
+    server_header: str = ""
+    """Value of `server` in answers. Empty: none of ours; the upstream's own passes."""
+    access_log: str = "-"
+    """JSON access log of the proxies: a file, `-` for the log of Portway, empty for none."""
+    tracing_collector: str = ""
+    """`host:port` of an OpenTelemetry collector (gRPC) that the proxies send traces to. Empty: no tracing."""
+    tracing_percent: float = 100.0
+    """Share of requests that are traced, 0 to 100."""
+    statistics_for: frozenset[str] = frozenset()
+    """Services (`namespace/name`) and namespaces whose upstreams are counted one by one."""
+    zone: str = ""
+    """Zone of the proxies on this machine, for topology-aware routing."""
+
+
+class Host(Branch, frozen=True, kw_only=True):
+    """The proxies on this machine"""
+
+    state_dir: str = ".portway"
+    """Folder for sockets, logs, the last good configuration (it holds keys; mode 0700) and what a restart needs."""
+    concurrency: int = 0
+    """Worker threads of Envoy. 0: one per core."""
+    envoy_log_level: str = "warning"
+    """trace, debug, info, warning, error, critical or off."""
+    envoy_binary: str = ""
+    """Envoy to run instead of the one that comes with the package."""
+    drain_time: timedelta = timedelta(seconds=30)
+    """How long requests may take to end when Portway stops."""
+    max_heap_bytes: int = 0
+    """Envoy sheds load as its heap nears this. 0: the limit of the control group, if there is one."""
+    leave_running: bool = False
+    """Stopping Portway leaves Envoy serving; the next `portway run` adopts it."""
+
+
+class Admin(Branch, frozen=True, kw_only=True):
+    """The admin address"""
+
+    admin_address: str = "127.0.0.1:9902"
+    """`HOST:PORT` of /healthz, /readyz, /metrics and the API that `portway status` and `explain` ask. Empty: none."""
+
+
+class Logs(Branch, frozen=True, kw_only=True):
+    """Portway's own log"""
+
+    log_level: str = "info"
+    """debug, info, warning or error."""
+    log_format: str = "auto"
+    """`json`, `human`, or `auto`: human on a terminal."""
+
+
+class Sources(Branch, frozen=True, kw_only=True):
+    """Where objects come from"""
+
+    filenames: tuple[str, ...] = ()
+    """Files and folders (read recursively) of YAML or JSON; `-` is standard input. May be given several times."""
+    poll: bool = False
+    """Look at the files once a second instead of asking the kernel for changes: for network file systems."""
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """The whole tree."""
+
+    sources: Sources = Sources()
+    edge: Edge = Edge()
+    host: Host = Host()
+    admin: Admin = Admin()
+    logs: Logs = Logs()
+
+
+class SettingsError(ValueError):
+    """A setting that cannot be used. The message names it, where it was given, the value and what would do."""
+
+
+class Setting(NamedTuple):
+    """One leaf of the tree."""
+
+    branch: str
+    field: str
+    type: object
+    default: object
+    help: str
+
+    @property
+    def name(self) -> str:
+        """As flag (without dashes) and as key of the settings file."""
+        return SINGULAR.get(self.field) or self.field.replace("_", "-")
+
+    @property
+    def variable(self) -> str:
+        return ENVIRONMENT_PREFIX + self.name.replace("-", "_").upper()
+
+    @property
+    def is_many(self) -> bool:
+        return get_origin(self.type) in (tuple, frozenset)
+
+
+def branches() -> Iterator[tuple[str, type[Branch]]]:
+    for name, kind in get_type_hints(Settings).items():
+        yield name, cast("type[Branch]", kind)
+
+
+@cache
+def all_settings() -> tuple[Setting, ...]:
+    """Every leaf, in the order of the tree."""
+    found: list[Setting] = []
+    for branch, kind in branches():
+        texts = field_texts(kind)
+        hints = get_type_hints(kind)
+        found += [
+            Setting(branch, info.name, hints[info.name], info.default, texts[info.name])
+            for info in msgspec.structs.fields(kind)
+        ]
+    return tuple(found)
+
+
+@cache
+def field_texts(kind: type[object]) -> Mapping[str, str]:
+    """The strings under a class's fields, by field."""
+    module = ast.parse(inspect.getsource(sys.modules[kind.__module__]))
+    body = next(node.body for node in module.body if isinstance(node, ast.ClassDef) and node.name == kind.__name__)
+    texts: dict[str, str] = {}
+    for declaration, text in pairwise(body):
+        if (
+            isinstance(declaration, ast.AnnAssign)
+            and isinstance(declaration.target, ast.Name)
+            and isinstance(text, ast.Expr)
+            and isinstance(text.value, ast.Constant)
+        ):
+            texts[declaration.target.id] = " ".join(str(text.value.value).split())
+    return texts
+
+
+_DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?(?:(\d+)ms)?")
+
+
+def parse_duration(text: str) -> timedelta:
+    """`1h30m`, `10s`, `500ms`; Gateway API's format (GEP-2257). Raises ValueError."""
+    match = _DURATION.fullmatch(text)
+    if match is None or not text:
+        raise ValueError("is not a duration like 10s, 1m30s or 500ms")
+    hours, minutes, seconds, milliseconds = (int(part or 0) for part in match.groups())
+    return timedelta(hours=hours, minutes=minutes, seconds=seconds, milliseconds=milliseconds)
+
+
+_BOOLEANS = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
+
+
+def _parse_boolean(text: str) -> bool:
+    try:
+        return _BOOLEANS[text.lower()]
+    except KeyError:
+        raise ValueError("is neither true nor false") from None
+
+
+def _parse_integer(text: str) -> int:
+    try:
+        return int(text.replace("_", ""))
+    except ValueError:
+        raise ValueError("is not a whole number") from None
+
+
+def _parse_number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise ValueError("is not a number") from None
+
+
+_PARSERS: Mapping[object, Callable[[str], object]] = {
+    str: str,
+    int: _parse_integer,
+    bool: _parse_boolean,
+    float: _parse_number,
+    timedelta: parse_duration,
+}
+
+
+def _choice(*allowed: str) -> Callable[[object], str]:
+    return lambda value: "" if value in allowed else f"is none of {', '.join(allowed)}"
+
+
+def _port(value: object) -> str:
+    return "" if 0 < int(str(value)) < 65536 else "is not a port (1 to 65535)"
+
+
+def _addresses(value: object) -> str:
+    for address in cast("tuple[str, ...]", value):
+        try:
+            ip_address(address)
+        except ValueError:
+            return f'has "{address}", which is not an IP address'
+    return ""
+
+
+def _networks(value: object) -> str:
+    for network in cast("tuple[str, ...]", value):
+        try:
+            ip_network(network)
+        except ValueError:
+            return f'has "{network}", which is not a network like 10.0.0.0/8'
+    return ""
+
+
+def _listen_address(value: object) -> str:
+    host, _, port = str(value).rpartition(":")
+    return "" if not value or (host and port.isdigit() and int(port) < 65536) else "is not HOST:PORT"
+
+
+def _positive(value: object) -> str:
+    return "" if float(str(value)) > 0 else "must be above 0"
+
+
+CHECKS: Mapping[str, Callable[[object], str]] = {
+    "http_port": _port,
+    "https_port": _port,
+    "bind_addresses": _addresses,
+    "trusted_proxies": _networks,
+    "admin_address": _listen_address,
+    "escaped_slashes": _choice("keep", "reject", "redirect"),
+    "underscores_in_headers": _choice("allow", "drop", "reject"),
+    "tls_min_version": _choice("1.2", "1.3"),
+    "redirect_status": lambda value: "" if value in (301, 302, 307, 308) else "is none of 301, 302, 307, 308",
+    "tracing_percent": lambda value: "" if 0 <= float(str(value)) <= 100 else "is not between 0 and 100",
+    "envoy_log_level": _choice("trace", "debug", "info", "warning", "error", "critical", "off"),
+    "log_level": _choice("debug", "info", "warning", "error"),
+    "log_format": _choice("auto", "json", "human"),
+    "max_connections": _positive,
+    "max_header_bytes": _positive,
+    "max_headers": _positive,
+    "http2_max_streams": _positive,
+}
+"""What is wrong with a value of the right type; empty if nothing."""
+
+
+def parse_value(setting: Setting, given: object, place: str) -> object:
+    """A value as given on the command line, in the environment or in a file, in the setting's type.
+
+    Args:
+        given: text, or what a YAML file holds; for settings with many values a list, or text with commas.
+        place: where it was given, for the message.
+
+    Raises:
+        SettingsError: it cannot be used.
+    """
+    try:
+        if setting.is_many:
+            parts = given if isinstance(given, list | tuple) else [part.strip() for part in str(given).split(",")]
+            texts = [str(part) for part in parts if str(part)]
+            value: object = frozenset(texts) if get_origin(setting.type) is frozenset else tuple(texts)
+        else:
+            text = str(given).lower() if isinstance(given, bool) else str(given)
+            value = _PARSERS[_plain(setting.type)](text)
+        check = CHECKS.get(setting.field)
+        problem = check(value) if check is not None else ""
+    except ValueError as error:
+        problem = str(error)
+        value = None
+    if problem:
+        raise SettingsError(f'{place}: {setting.name}: "{given}" {problem}')
+    return value
+
+
+def _plain(hint: object) -> object:
+    if get_origin(hint) in (Union, types.UnionType):
+        return next(part for part in get_args(hint) if part is not type(None))
+    return hint
+
+
+def make_settings(
+    flags: Mapping[str, object], environment: Mapping[str, str], file: Mapping[str, object], file_name: str = ""
+) -> Settings:
+    """Join what was given; a flag beats a variable, that beats the file.
+
+    Args:
+        flags: values by field; those not given are absent or `None`.
+        environment: all of it; only our variables are looked at.
+        file: the settings file, by setting name.
+
+    Raises:
+        SettingsError: a value cannot be used, or the file or environment names a setting that does not exist.
+    """
+    known = {setting.name: setting for setting in all_settings()}
+    for name in file:
+        if str(name) not in known:
+            raise SettingsError(f"{file_name}: {name} is no setting{_nearest(str(name), known)}")
+    variables = {setting.variable for setting in known.values()}
+    for variable in environment:
+        if variable.startswith(ENVIRONMENT_PREFIX) and variable not in variables | {"PORTWAY_SETTINGS"}:
+            raise SettingsError(f"environment: {variable} is no setting{_nearest(variable, variables)}")
+    chosen: dict[str, dict[str, object]] = {branch: {} for branch, _ in branches()}
+    for setting in known.values():
+        flag = flags.get(setting.field)
+        if flag is not None and flag != ():
+            value = parse_value(setting, flag, f"--{setting.name}")
+        elif setting.variable in environment:
+            value = parse_value(setting, environment[setting.variable], setting.variable)
+        elif setting.name in file:
+            value = parse_value(setting, file[setting.name], file_name)
+        else:
+            continue
+        chosen[setting.branch][setting.field] = value
+    made = {name: kind(**chosen[name]) for name, kind in branches()}
+    return Settings(**made)  # type: ignore[arg-type]  # the branches by their names, from the tree itself
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+    from difflib import get_close_matches
+
+    found = get_close_matches(name, list(known), 1, 0.6)
+    return f"; did you mean {found[0]}?" if found else ""
