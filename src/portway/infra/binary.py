@@ -58,4 +58,4 @@ def _output(path: Path, argument: str) -> str:
         run = subprocess.run([str(path), argument], capture_output=True, text=True, check=True, timeout=20)  # noqa: S603
     except (OSError, subprocess.SubprocessError) as error:
         raise EnvoyUnusable(f"{path} {argument} fails on this machine: {error}") from error
-    return run.stdout
+    return run.stdout + run.stderr  # the hot restart version goes to stderr

@@ -1,0 +1,127 @@
+"""Ending an Envoy without losing a request.
+
+    fail the health check   every answer asks its client to leave; new connections are still taken, as others may not
+                            know yet that we go
+    close the listeners     after a short while, or as soon as no connection is left
+    wait                    until no request runs and no connection is left that is not HTTP, or the time is up
+    SIGTERM, SIGKILL        Envoy ends at once on the first; the second is for one that hangs
+
+An idle HTTP connection does not hold this up: it cannot be told to go, and clients expect it to end at any time
+(RFC 9112 §9.5). Source: Envoy docs, "Draining", "Administration interface".
+"""
+
+import asyncio
+import contextlib
+import re
+import signal
+import time
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+
+import msgspec
+import structlog
+
+from portway.infra.envoy_admin import AdminUnreachable, EnvoyAdmin
+from portway.infra.process import EnvoyProcess
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger()
+
+POLL_S = 0.1
+ACTIVITY = r"^(http|listener)\..*\.downstream_(rq|cx)_active$"
+# Envoy also counts by worker, and its own admin interface.
+NOT_TRAFFIC = re.compile(r"^(http|listener)\.admin\.|\.(worker_\d+|main_thread)\.")
+
+
+class DrainSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """How much time a proxy gets to end."""
+
+    settle: timedelta = timedelta(seconds=1)
+    """How long new connections are still taken. Behind a load balancer: as long as it needs to notice."""
+    longest: timedelta = timedelta(seconds=30)
+    """After this, what still runs is cut off."""
+    kill: timedelta = timedelta(seconds=5)
+    """After SIGTERM, how long until SIGKILL."""
+
+
+class Activity(msgspec.Struct, frozen=True, kw_only=True):
+    """What a proxy has to do for others right now."""
+
+    connections: int
+    requests: int
+    """HTTP requests, WebSockets among them."""
+    tunnels: int
+    """Connections that are not HTTP: TCP and TLS passed through."""
+
+    @property
+    def busy(self) -> int:
+        """How much would be cut off if it ended now."""
+        return self.requests + self.tunnels
+
+
+def parse_activity(statistics: Mapping[str, int]) -> Activity:
+    """From the gauges that `ACTIVITY` selects; the admin interface's own traffic is left out."""
+    totals = {"http.rq": 0, "http.cx": 0, "listener.cx": 0}
+    for name, value in statistics.items():
+        if not NOT_TRAFFIC.search(name):
+            kind = f"{name.partition('.')[0]}.{'rq' if name.endswith('rq_active') else 'cx'}"
+            totals[kind] = totals.get(kind, 0) + value
+    connections = max(totals["listener.cx"], totals["http.cx"])
+    return Activity(
+        connections=connections, requests=totals["http.rq"], tunnels=max(0, connections - totals["http.cx"])
+    )
+
+
+async def drain_and_end(
+    process: EnvoyProcess, admin: EnvoyAdmin, settings: DrainSettings, hurry: asyncio.Event
+) -> Activity | None:
+    """Drain a proxy, then end it: when this returns it has ended.
+
+    Args:
+        hurry: once set, nothing is waited for any more; what runs is cut off.
+
+    Returns:
+        What was cut off; `None` if the admin interface does not answer, so that nobody knows.
+    """
+    left: Activity | None = None
+    try:
+        left = await _drain(admin, settings, hurry)
+    except AdminUnreachable as error:
+        if process.exit is None:
+            log.warning("proxy cannot be drained", pid=process.pid, error=str(error))
+    await end(process, settings.kill)
+    return left
+
+
+async def end(process: EnvoyProcess, patience: timedelta) -> None:
+    """SIGTERM, and SIGKILL if it is still there after `patience`."""
+    process.send(signal.SIGTERM)
+    try:
+        async with asyncio.timeout(patience.total_seconds()):
+            await process.wait()
+    except TimeoutError:
+        log.warning("proxy ignores SIGTERM", pid=process.pid)
+        process.send(signal.SIGKILL)
+        await process.wait()
+
+
+async def _drain(admin: EnvoyAdmin, settings: DrainSettings, hurry: asyncio.Event) -> Activity:
+    deadline = time.monotonic() + settings.longest.total_seconds()
+    await admin.fail_health_check()
+    settled = min(deadline, time.monotonic() + settings.settle.total_seconds())
+    await _wait_until(lambda activity: activity.connections == 0, admin, settled, hurry)
+    await admin.close_listeners()
+    return await _wait_until(lambda activity: activity.busy == 0, admin, deadline, hurry)
+
+
+async def _wait_until(
+    is_reached: Callable[[Activity], bool], admin: EnvoyAdmin, deadline: float, hurry: asyncio.Event
+) -> Activity:
+    """Ask again and again (Envoy has no way to tell) until it is so, or time is up. Returns the last answer."""
+    while True:
+        activity = parse_activity(await admin.statistics(ACTIVITY))
+        left = deadline - time.monotonic()
+        if is_reached(activity) or left <= 0 or hurry.is_set():
+            return activity
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(min(POLL_S, left)):
+                await hurry.wait()
