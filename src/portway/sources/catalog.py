@@ -1,0 +1,198 @@
+"""All that files declare, and the change sets that follow from a changed file. Pure.
+
+An object belongs to the first file (by path), in it to the first document, that declares it; the others are errors
+that name both places. When the first goes away the next takes over. A Namespace that nobody declares exists as long as
+something is in it, as in a cluster where it had to be created first.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final, final
+
+import msgspec
+
+from portway.objects.core_v1 import Namespace
+from portway.objects.meta import Meta, Object
+from portway.objects.verdict import ObjectKey, Severity, Verdict
+from portway.store import ChangeSet, Finding, Origin, Stored
+
+NAME_LABEL: Final = "kubernetes.io/metadata.name"
+"""Set on every Namespace by the API server (Kubernetes documentation, "Namespaces", automatic labelling)."""
+
+
+class Claim(msgspec.Struct, frozen=True, gc=False):
+    """One declaration of an object."""
+
+    file: str
+    position: int
+    """Among the declarations of the file."""
+    key: ObjectKey
+    object: Object
+    generation: int
+    line: int
+    chunk: bytes = b""
+    """Digest of the text that it came from."""
+
+
+class FileContent(msgspec.Struct, frozen=True):
+    """What one file says."""
+
+    claims: tuple[Claim, ...] = ()
+    """Of the file as it is, and those kept of an older version."""
+    findings: tuple[Finding, ...] = ()
+
+
+@final
+class Catalog:
+    """Claims of all files. Cost of a change: its claims."""
+
+    def __init__(self) -> None:
+        self._files: dict[str, FileContent] = {}
+        self._claims: dict[ObjectKey, list[Claim]] = {}
+        self._reported: dict[ObjectKey, Claim] = {}
+        self._population: dict[str, int] = {}
+        self._findings: dict[str, tuple[Finding, ...]] = {}
+        self._dirty_keys: dict[ObjectKey, None] = {}
+        self._dirty_files: dict[str, None] = {}
+
+    def __len__(self) -> int:
+        """Number of objects, synthesised Namespaces left out."""
+        return len(self._claims)
+
+    def content(self, file: str) -> FileContent:
+        return self._files.get(file, FileContent())
+
+    def owner(self, key: ObjectKey) -> Claim | None:
+        """The declaration that is served."""
+        return self._reported.get(key)
+
+    def put(self, file: str, content: FileContent) -> None:
+        """A file's new content; an empty one forgets the file."""
+        old = self.content(file)
+        if content.claims or content.findings:
+            self._files[file] = content
+        else:
+            self._files.pop(file, None)
+        self._dirty_files[file] = None
+        stays = {id(claim) for claim in content.claims}
+        was = {id(claim) for claim in old.claims}
+        for claim in old.claims:
+            if id(claim) not in stays:
+                self._withdraw(claim)
+        for claim in content.claims:
+            if id(claim) not in was:
+                self._claims.setdefault(claim.key, []).append(claim)
+                self._dirty_keys[claim.key] = None
+
+    def _withdraw(self, claim: Claim) -> None:
+        claims = self._claims[claim.key]
+        claims.remove(claim)
+        if not claims:
+            del self._claims[claim.key]
+        self._dirty_keys[claim.key] = None
+
+    def flush(self) -> list[ChangeSet]:
+        """What changed since the last time: changes first, then objects that only moved to another line, in slices."""
+        changed: list[Stored] = []
+        moved: list[Stored] = []
+        removed: list[ObjectKey] = []
+        namespaces: dict[str, None] = {}
+        for key in self._dirty_keys:
+            claims = self._claims.get(key, ())
+            before = self._reported.get(key)
+            if not claims:
+                if before is not None:
+                    del self._reported[key]
+                    removed.append(key)
+                    self._mark_namespace(key, -1, namespaces)
+                continue
+            first = min(claims, key=_place)
+            if len(claims) > 1 or (before is not None and before.file != first.file):
+                self._dirty_files.update(dict.fromkeys(claim.file for claim in claims))
+            self._reported[key] = first
+            if before is None:
+                self._mark_namespace(key, 1, namespaces)
+            if before is not None and before.object == first.object and before.generation == first.generation:
+                if (before.file, before.line) != (first.file, first.line):
+                    moved.append(_stored(first))
+            else:
+                changed.append(_stored(first))
+        removed = self._settle_namespaces(namespaces, changed, removed)
+        findings = dict(self._changed_findings())
+        self._dirty_keys.clear()
+        self._dirty_files.clear()
+        sets = (
+            [ChangeSet(changed=changed, removed=removed, findings=findings)] if changed or removed or findings else []
+        )
+        return [*sets, *_slices(moved)]
+
+    def _mark_namespace(self, key: ObjectKey, count: int, touched: dict[str, None]) -> None:
+        if key.kind == Namespace.__name__:
+            touched[key.name] = None
+        elif key.namespace:
+            now = self._population.get(key.namespace, 0) + count
+            if now:
+                self._population[key.namespace] = now
+            else:
+                del self._population[key.namespace]
+            if now == max(count, 0):  # the first came or the last went
+                touched[key.namespace] = None
+
+    def _settle_namespaces(
+        self, touched: Iterable[str], changed: list[Stored], removed: list[ObjectKey]
+    ) -> list[ObjectKey]:
+        for name in touched:
+            key = ObjectKey(Namespace.__name__, "", name)
+            if key in self._claims:
+                continue
+            if name in self._population:
+                changed.append(Stored(key, _synthesised(name)))
+                removed = [other for other in removed if other != key]
+            elif key not in removed:
+                removed.append(key)
+        return removed
+
+    def _changed_findings(self) -> Iterator[tuple[str, tuple[Finding, ...]]]:
+        for file in self._dirty_files:
+            content = self.content(file)
+            findings = (*content.findings, *self._duplicates(content.claims))
+            if findings != self._findings.get(file, ()):
+                if findings:
+                    self._findings[file] = findings
+                else:
+                    del self._findings[file]
+                yield file, findings
+
+    def _duplicates(self, claims: Sequence[Claim]) -> Iterator[Finding]:
+        for claim in claims:
+            first = self._reported.get(claim.key)
+            if first is None or _place(first) == _place(claim):
+                continue
+            verdict = Verdict(
+                object=claim.key,
+                severity=Severity.ERROR,
+                reason="Duplicate",
+                problem=f"declared twice: {Origin(first.file, first.line)} comes first and is served, this one is not",
+                remedy="remove or rename one of the two",
+            )
+            yield Finding(verdict, claim.file, claim.line)
+
+
+def _place(claim: Claim) -> tuple[str, int]:
+    return claim.file, claim.position
+
+
+def _stored(claim: Claim) -> Stored:
+    return Stored(claim.key, claim.object, claim.generation, Origin(claim.file, claim.line))
+
+
+def _synthesised(name: str) -> Namespace:
+    return Namespace(metadata=Meta(name=name, labels={NAME_LABEL: name}))
+
+
+_SLICE: Final = 500
+"""Moved objects in one change set: applying them takes about a millisecond, so that nothing waits for them."""
+
+
+def _slices(moved: Sequence[Stored]) -> Iterator[ChangeSet]:
+    for start in range(0, len(moved), _SLICE):
+        yield ChangeSet(changed=moved[start : start + _SLICE])

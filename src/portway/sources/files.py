@@ -1,0 +1,336 @@
+"""Files, folders and standard input as a source of objects; follows every change.
+
+The shell around parts that decide: `watcher` (which files to read, when), `contents` (what a file says, last good
+included), `catalog` (who owns an object, what changed), `last_good` (over a restart). Files are read in threads;
+parsed here, in slices, because parsing holds the interpreter's lock wherever it runs. `docs/design/file-source.md` has
+the reasons.
+
+What it does not do: writing, expanding templates, following a pipe or standard input (they are read once).
+"""
+
+import asyncio
+import contextlib
+import sqlite3
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import BinaryIO, Final, final
+
+import msgspec
+
+from portway.objects.verdict import ObjectKey, Severity
+from portway.sources.catalog import Catalog, FileContent
+from portway.sources.contents import EMPTY, FileReading, FileRecord, content_digest
+from portway.sources.file_names import STDIN, display_path, is_json_name
+from portway.sources.last_good import FileChunks, LastGood
+from portway.sources.locate import locate_field
+from portway.sources.problems import Problem
+from portway.sources.reading import Bytes, Content, Missing, read_file, read_stream
+from portway.sources.settling import GRACE, Why
+from portway.sources.tree import Fingerprint, is_below
+from portway.sources.watcher import Watcher
+from portway.store import ChangeSet
+
+SLICE: Final = 0.005
+"""Seconds that parsing may hold the event loop: an ACK or an endpoint change waits no longer."""
+LARGE_CHUNK: Final = 256 * 1024
+"""Characters. A larger document is parsed in a thread: it would hold the loop for more than 50 ms."""
+BATCH_FILES: Final = 200
+BATCH_BYTES: Final = 4 * 1024 * 1024
+"""Read ahead, at most."""
+LOAD_DOCUMENTS: Final = 3_000
+"""In one change set of the first load, about."""
+
+
+class FileStatistics(msgspec.Struct, frozen=True, kw_only=True):
+    """What the source has done; for a progress line, metrics and `status`."""
+
+    files: int
+    """Followed now."""
+    files_found: int
+    """During the first load: how many there are to read."""
+    broken_files: int
+    """With something refused or unreadable now."""
+    documents: int
+    """In all files now."""
+    documents_parsed: int
+    """Since the start; a changed file costs its changed documents."""
+    objects: int
+    """Declared now; one declared twice counts once, a synthesised Namespace not at all."""
+    change_sets: int
+    last_change: float
+    """Unix time of the last change set; 0 before the first."""
+    synced: bool
+    watching: str
+    """How changes are noticed: `inotify`, `polling`, or empty if they are not followed."""
+    watch_error: str
+    """Why not everything can be watched; empty if all is."""
+
+
+@final
+class FileSource:
+    """Files, folders (with their folders) and `-` for standard input.
+
+    Args:
+        paths: as the user wrote them; messages and origins begin with them.
+        state_dir: where last good versions are kept over a restart; None: nowhere.
+        follow: report changes after the first load; else `changes()` ends after it.
+        poll_interval: look for changes in this interval instead of using inotify, for filesystems that have none.
+        stdin: read for `-`.
+        clock: monotonic seconds.
+        wall_clock: Unix time, comparable to the filesystem's.
+    """
+
+    def __init__(
+        self,
+        paths: Sequence[str],
+        *,
+        state_dir: Path | None = None,
+        follow: bool = True,
+        poll_interval: timedelta | None = None,
+        stdin: BinaryIO | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        wall_clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._paths = [display_path(path) for path in paths]
+        self._state_dir = state_dir
+        self._follow = follow
+        self._stdin = stdin
+        self._clock = clock
+        self._wall_clock = wall_clock
+        poll = poll_interval.total_seconds() if poll_interval else None
+        self._watcher = Watcher(self._paths, follow=follow, poll=poll, clock=clock, wall_clock=wall_clock)
+        self._catalog = Catalog()
+        self._records: dict[str, FileRecord] = {}
+        self._last_good: LastGood | None = None
+        self._unsaved: dict[str, FileChunks] = {}
+        self._slice_ends = 0.0
+        self._files_found = 0
+        self._parsed = 0
+        self._change_sets = 0
+        self._last_change = 0.0
+        self._synced = False
+
+    def statistics(self) -> FileStatistics:
+        """Cost: the number of files."""
+        return FileStatistics(
+            files=len(self._records),
+            files_found=self._files_found,
+            broken_files=sum(not record.whole for record in self._records.values()),
+            documents=sum(record.documents for record in self._records.values()),
+            documents_parsed=self._parsed,
+            objects=len(self._catalog),
+            change_sets=self._change_sets,
+            last_change=self._last_change,
+            synced=self._synced,
+            watching=self._watcher.method,
+            watch_error=self._watcher.watch_error,
+        )
+
+    def locate(self, key: ObjectKey, field: str = "") -> tuple[str, int] | None:
+        """File and line of a field (`spec.rules[0].backendRefs[1].name`); of its nearest parent if it is missing.
+
+        Blocking, a few milliseconds: the file is read again. None: no file declares the object.
+        """
+        claim = self._catalog.owner(key)
+        if claim is None:
+            return None
+        content = read_file(claim.file) if claim.file != STDIN else None
+        if not isinstance(content, Bytes) or claim.file not in self._records:
+            return claim.file, claim.line
+        text = content.data.decode(errors="replace").removeprefix("\ufeff")
+        record = self._records[claim.file]
+        line = locate_field(text, record, key, claim.chunk, field, is_json=is_json_name(claim.file))
+        return claim.file, line or claim.line
+
+    async def changes(self) -> AsyncIterator[ChangeSet]:
+        """As `portway.store.Source` says. One consumer, once."""
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(self._watcher)
+            self._open_last_good(stack)
+            async for change in self._load():
+                yield self._counted(change)
+            await self._save()
+            while self._follow:
+                await self._follow_once()
+                for change in self._catalog.flush():
+                    yield self._counted(change)
+                await self._save()
+
+    def _counted(self, change: ChangeSet) -> ChangeSet:
+        self._change_sets += 1
+        self._last_change = self._wall_clock()
+        self._synced = self._synced or change.synced
+        return change
+
+    async def _load(self) -> AsyncIterator[ChangeSet]:
+        """Everything that is there, in slices; the last change set is the one with `synced`."""
+        restorable = self._last_good.files() if self._last_good else frozenset[str]()
+        found = await self._watcher.scan(restorable)
+        if self._watcher.failure:
+            self._report("inotify", _degraded(self._watcher.failure))
+        await self._restore(file for file in restorable if any(is_below(file, outage) for outage in found.outages))
+        gone = restorable - found.files.keys() - self._records.keys()
+        self._unsaved.update((file, FileChunks()) for file in gone)
+        self._files_found = len(found.files)
+        if STDIN in self._paths:
+            await self._accept(STDIN, Why.GRACE, await asyncio.to_thread(read_stream, self._stdin or sys.stdin.buffer))
+        reported = 0
+        for batch in _batches(found.files):
+            await self._take(dict.fromkeys(batch, Why.WHOLE))
+            if self._parsed - reported >= LOAD_DOCUMENTS:
+                reported = self._parsed
+                for change in self._catalog.flush():
+                    yield change
+        # Who writes to a file right now may end first: what is served at once shall be whole.
+        if self._follow:
+            await self._watcher.notice()
+            while not self._watcher.is_quiet:
+                await self._follow_once()
+        self._report_troubles()
+        for change in self._catalog.flush():
+            yield change
+        yield ChangeSet(synced=True)
+
+    async def _restore(self, files: Iterable[str]) -> None:
+        """Serve files that cannot be reached as they were before the restart; why is said of their folder."""
+        for file in files:
+            unreachable = Problem(line=0, reason="Unreachable", problem="it cannot be reached")
+            record = FileReading(file, unreachable, EMPTY, self._restorer(file)).result()
+            self._put(file, msgspec.structs.replace(record, content=FileContent(record.content.claims)))
+            await self._breathe()
+
+    async def _follow_once(self) -> None:
+        """Wait for something to happen and take it in."""
+        await self._watcher.wait()
+        await self._watcher.notice()
+        self._report_troubles()
+        await self._take(self._watcher.take_due())
+
+    def _report_troubles(self) -> None:
+        for path, trouble in self._watcher.take_troubles().items():
+            self._report(path + "/", trouble, path)
+
+    def _report(self, item: str, problem: Problem | None, file: str = "") -> None:
+        self._catalog.put(item, FileContent((), (problem.at(file, 1),) if problem else ()))
+
+    async def _take(self, due: Mapping[str, Why]) -> None:
+        """Read files and take in what they say."""
+        paths = list(due)
+        for start in range(0, len(paths), BATCH_FILES):
+            batch = paths[start : start + BATCH_FILES]
+            for path, content in await asyncio.to_thread(_read_all, batch):
+                await self._accept(path, due[path], content)
+
+    async def _accept(self, path: str, why: Why, content: Content) -> None:
+        if isinstance(content, Missing):
+            self._drop(path)
+            return
+        before = self._records.get(path, EMPTY)
+        if isinstance(content, Bytes):
+            if self._follow and not content.steady and why is not Why.GRACE:
+                self._watcher.suspicious(path)
+                return
+            if content.fingerprint is not None:
+                self._watcher.seen(path, content.fingerprint)
+            if before is not EMPTY and before.digest == content_digest(content.data):
+                return
+        reading = FileReading(
+            path, content.data if isinstance(content, Bytes) else content, before, self._restorer(path)
+        )
+        await self._parse(reading)
+        record = reading.result()
+        may_be_half = why is Why.WHOLE and self._follow and _looks_half_written(record, before)
+        if may_be_half and (self._synced or self._is_young(content)):
+            self._watcher.suspicious(path)
+            return
+        self._put(path, record)
+        self._keep(path, record, reading.texts)
+
+    async def _parse(self, reading: FileReading) -> None:
+        if reading.largest > LARGE_CHUNK:
+            await asyncio.to_thread(reading.finish)
+        for _ in reading:
+            await self._breathe()
+        self._parsed += reading.parsed
+
+    async def _breathe(self) -> None:
+        """Let others run if our slice is over."""
+        if self._clock() >= self._slice_ends:
+            await asyncio.sleep(0)
+            self._slice_ends = self._clock() + SLICE
+
+    def _is_young(self, content: Content) -> bool:
+        mark: Fingerprint | None = content.fingerprint if isinstance(content, Bytes) else None
+        return mark is not None and 0 <= self._wall_clock() - mark.modified_ns / 1e9 < GRACE
+
+    def _put(self, path: str, record: FileRecord) -> None:
+        self._records[path] = record
+        self._catalog.put(path, record.content)
+
+    def _drop(self, path: str) -> None:
+        """The file is gone, and with it what it declared; unless its whole folder cannot be reached."""
+        if self._watcher.is_in_outage(path):
+            return
+        self._watcher.forgotten(path)
+        if self._records.pop(path, None) is not None:
+            self._catalog.put(path, FileContent())
+            self._unsaved[path] = FileChunks()
+
+    def _restorer(self, path: str) -> Callable[[], Sequence[str]]:
+        return lambda: self._last_good.texts(path) if self._last_good else ()
+
+    def _keep(self, path: str, record: FileRecord, texts: Mapping[bytes, tuple[int, str]]) -> None:
+        if self._last_good is not None and path != STDIN:
+            pending = self._unsaved.get(path)
+            self._unsaved[path] = FileChunks(record.kept_digests(), {**(pending.texts if pending else {}), **texts})
+
+    def _open_last_good(self, stack: contextlib.ExitStack) -> None:
+        if self._state_dir is None:
+            return
+        try:
+            self._last_good = LastGood(self._state_dir)
+        except (OSError, sqlite3.Error) as error:
+            self._report("last-good", _degraded(f"last good versions are not kept over a restart: {error}"))
+            return
+        stack.callback(self._last_good.close)
+
+    async def _save(self) -> None:
+        """After the change was handed on: nobody waits for the disk."""
+        if self._last_good is None or not self._unsaved:
+            return
+        unsaved, self._unsaved = self._unsaved, {}
+        try:
+            await asyncio.to_thread(self._last_good.save, unsaved)
+        except sqlite3.Error as error:
+            self._report("last-good", _degraded(f"last good versions cannot be written: {error}"))
+        else:
+            self._report("last-good", None)
+
+
+def _read_all(paths: Sequence[str]) -> list[tuple[str, Content]]:
+    return [(path, read_file(path)) for path in paths]
+
+
+def _batches(files: Mapping[str, Fingerprint]) -> Iterator[list[str]]:
+    """Files in order of path, some megabytes at a time."""
+    batch: list[str] = []
+    size = 0
+    for path in sorted(files):
+        batch.append(path)
+        size += files[path].size
+        if size >= BATCH_BYTES or len(batch) >= BATCH_FILES:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
+
+
+def _looks_half_written(record: FileRecord, before: FileRecord) -> bool:
+    return not record.whole or (bool(before.content.claims) and not record.documents)
+
+
+def _degraded(problem: str) -> Problem:
+    return Problem(line=0, reason="Degraded", problem=problem, severity=Severity.WARNING)

@@ -1,0 +1,78 @@
+"""Reads files whole, or says why not. Blocking."""
+
+import errno
+import io
+import os
+import stat
+from typing import BinaryIO, Final
+
+import msgspec
+
+from portway.sources.problems import Problem
+from portway.sources.tree import Fingerprint, fingerprint, unreadable
+
+MAX_FILE_BYTES: Final = 64 * 1024 * 1024
+"""20,000 routes with their Services and EndpointSlices are 20 MB. Above, parsing would take more than ten seconds."""
+
+
+class Missing(msgspec.Struct, frozen=True):
+    """There is no such file."""
+
+
+class Bytes(msgspec.Struct, frozen=True):
+    """A file's content."""
+
+    data: bytes
+    fingerprint: Fingerprint | None
+    """None: it cannot be read again (a pipe)."""
+    steady: bool = True
+    """It did not change while it was read."""
+
+
+Content = Bytes | Missing | Problem
+
+
+def read_file(path: str) -> Content:
+    """Read a file whole.
+
+    A pipe (`-f <(helm template ...)`) is read to its end.
+    """
+    try:
+        with open(path, "rb", buffering=0) as file:  # noqa: PTH123 - a million times in a load, and Path only wraps it
+            before = os.fstat(file.fileno())
+            if stat.S_ISFIFO(before.st_mode):
+                return read_stream(file)
+            if before.st_size > MAX_FILE_BYTES:
+                return too_large(before.st_size)
+            data = file.read()
+            after = os.fstat(file.fileno())
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENOTDIR):
+            return Missing()
+        return unreadable(path, error)
+    except ValueError as error:  # a NUL in the path
+        return Problem(line=0, reason="NotFound", problem=f"not a path: {error}", remedy="correct it")
+    mark = fingerprint(after)
+    return Bytes(data, mark, fingerprint(before) == mark and len(data) == mark.size)
+
+
+def read_stream(stream: BinaryIO | io.FileIO) -> Bytes | Problem:
+    """Read a pipe or standard input to its end."""
+    pieces: list[bytes] = []
+    total = 0
+    while piece := stream.read(1 << 20):
+        pieces.append(piece)
+        total += len(piece)
+        if total > MAX_FILE_BYTES:
+            return too_large(total)
+    return Bytes(b"".join(pieces), None)
+
+
+def too_large(size: int) -> Problem:
+    limit = MAX_FILE_BYTES >> 20
+    return Problem(
+        line=0,
+        reason="TooLarge",
+        problem=f"{size:,} bytes are more than the {limit} MiB that one file may have",
+        remedy="split it",
+    )
