@@ -9,7 +9,7 @@ groups `pkg/apis/*/validation` of Kubernetes. In our own words; what differs bet
 where it does.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from typing import Final
 
 from portway.objects.kinds import KINDS
@@ -50,16 +50,16 @@ _V1ALPHA2: Final = Checker(l4routes.V1ALPHA2_RULES)
 _CLUSTER: Final = Checker(discovery.CLUSTER_RULES)
 
 
-def check(node: Part) -> Iterator[Problem]:
+def check(node: Part) -> list[Problem]:
     """What is wrong in a struct and everything below it, whatever its version and source."""
     return _ALWAYS.check(node)
 
 
-def check_version(node: Part, version: str) -> Iterable[Problem]:
+def check_version(node: Part, version: str) -> list[Problem]:
     """What a version of a kind has stricter than others: the version is `v1`, `v1alpha2` ..."""
     return (_V1ALPHA2 if version == "v1alpha2" else _V1).check(node)
 
 
-def check_cluster(node: Part) -> Iterable[Problem]:
+def check_cluster(node: Part) -> list[Problem]:
     """What is wrong in an object that comes from a cluster, but may stand in a file."""
     return _CLUSTER.check(node)

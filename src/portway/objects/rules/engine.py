@@ -4,7 +4,7 @@ Which fields of a struct lead to structs with rules is found once per struct; a 
 those, and never a branch that is still at its default.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple, TypeVar, cast
 
 from msgspec import inspect
@@ -62,9 +62,11 @@ class Checker:
         self._table = table
         self._plans: dict[type[Part], Plan] = {}
 
-    def check(self, node: Part) -> Iterator[Problem]:
+    def check(self, node: Part) -> list[Problem]:
         """What is wrong in a struct and everything below it, the outer first."""
-        return _visit(node, self._plan(type(node)), ())
+        found: list[Problem] = []
+        _visit(node, self._plan(type(node)), found)
+        return found
 
     def _plan(self, struct: type[Part]) -> Plan:
         plan = self._plans.get(struct)
@@ -84,19 +86,29 @@ class Checker:
         return Plan(tuple(checks), tuple(children))
 
 
-def _visit(node: Part, plan: Plan, path: Path) -> Iterator[Problem]:
+def _visit(node: Part, plan: Plan, found: list[Problem]) -> None:
     for check in plan.checks:
-        for problem in check(node):
-            yield problem._replace(path=path + problem.path)
+        found.extend(check(node))
     for attribute, name, default, child, many in plan.children:
         value = getattr(node, attribute)
         if value is default or value is None:
             continue
         if many:
             for index, item in enumerate(value):
-                yield from _visit(item, child, (*path, name, index))
+                before = len(found)
+                _visit(item, child, found)
+                if len(found) > before:
+                    _lower(found, before, (name, index))
         else:
-            yield from _visit(value, child, (*path, name))
+            before = len(found)
+            _visit(value, child, found)
+            if len(found) > before:
+                _lower(found, before, (name,))
+
+
+def _lower(found: list[Problem], start: int, step: Path) -> None:
+    """Put a step before the paths of the problems from `start` on: paths are built only where something is wrong."""
+    found[start:] = [problem._replace(path=step + problem.path) for problem in found[start:]]
 
 
 def uniqueness(structs: Iterable[type[Part]]) -> Table:

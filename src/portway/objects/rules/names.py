@@ -86,6 +86,7 @@ def wrong_config_key(text: str) -> str:
     return f"{quoted(text)} is not a key of at most 253 letters, digits, '-', '_' and '.'"
 
 
+@functools.lru_cache(_SIZE)
 def parse_ip(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     """An IP address without zone; None if it is none."""
     if "%" in text:
