@@ -304,7 +304,9 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     access: AccessList | None = None
     auth: ExternalAuth | None = None
     max_body_bytes: int = 0
-    """Larger requests get 413; 0: no limit."""
+    """Larger requests get 413, by their declared length; 0: no limit."""
+    grpc_web: bool = False
+    """gRPC-Web requests are turned into gRPC."""
     source: Source
     """What `explain` shows; not sent."""
 

@@ -1,0 +1,61 @@
+"""Header edits: what a route, host, table or share changes in requests and responses.
+
+Envoy removes before it adds, and applies the levels from the outermost (table) to the innermost (share of a route),
+since our route configurations say `most_specific_header_mutations_wins`: a backend's own edit has the last word, as
+Gateway API orders filters. Text of users is literal: `%` starts a command operator in Envoy, so it is doubled.
+"""
+
+from typing import Protocol
+
+from envoy.config.core.v3 import base_pb2 as basev3
+from google.protobuf.internal.containers import RepeatedCompositeFieldContainer, RepeatedScalarFieldContainer
+
+from portway.model.route import HeaderEdits
+
+_SET = basev3.HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD
+_APPEND = basev3.HeaderValueOption.APPEND_IF_EXISTS_OR_ADD
+
+
+class Edited(Protocol):
+    """Messages that carry edits: virtual host, route, share, route configuration."""
+
+    @property
+    def request_headers_to_add(self) -> RepeatedCompositeFieldContainer[basev3.HeaderValueOption]: ...
+    @property
+    def request_headers_to_remove(self) -> RepeatedScalarFieldContainer[str]: ...
+    @property
+    def response_headers_to_add(self) -> RepeatedCompositeFieldContainer[basev3.HeaderValueOption]: ...
+    @property
+    def response_headers_to_remove(self) -> RepeatedScalarFieldContainer[str]: ...
+
+
+def literal(text: str) -> str:
+    """Text in which Envoy finds no command operator."""
+    return text.replace("%", "%%")
+
+
+def apply_edits(message: Edited, request: HeaderEdits, response: HeaderEdits) -> None:
+    """Write the edits into a message; nothing is written for none."""
+    if request:
+        message.request_headers_to_remove.extend(request.remove)
+        message.request_headers_to_add.extend(_additions(request))
+    if response:
+        message.response_headers_to_remove.extend(response.remove)
+        message.response_headers_to_add.extend(_additions(response))
+
+
+def header_option(name: str, value: str, *, append: bool = False) -> basev3.HeaderValueOption:
+    """One addition; `value` may hold command operators. An empty value is kept: the user wrote it."""
+    return basev3.HeaderValueOption(
+        header=basev3.HeaderValue(key=name, value=value),
+        append_action=_APPEND if append else _SET,
+        keep_empty_value=not value,
+    )
+
+
+def _additions(edits: HeaderEdits) -> list[basev3.HeaderValueOption]:
+    return [
+        *(header_option(name, literal(value)) for name, value in edits.set),
+        *(header_option(name, value) for name, value in edits.formatted),
+        *(header_option(name, literal(value), append=True) for name, value in edits.add),
+    ]
