@@ -40,7 +40,8 @@ class Child(NamedTuple):
 
     attribute: str
     name: str
-    default: object
+    good: object
+    """The default, if it is right: such a branch needs no visit."""
     plan: "Plan"
     many: bool
 
@@ -82,16 +83,17 @@ class Checker:
             if target is not None:
                 plan = self._plan(target)
                 if plan.checks or plan.children:
-                    children.append(Child(field.name, field.encode_name, field.default, plan, many))
+                    good = _good_default(field.default, plan, many)
+                    children.append(Child(field.name, field.encode_name, good, plan, many))
         return Plan(tuple(checks), tuple(children))
 
 
 def _visit(node: Part, plan: Plan, found: list[Problem]) -> None:
     for check in plan.checks:
         found.extend(check(node))
-    for attribute, name, default, child, many in plan.children:
+    for attribute, name, good, child, many in plan.children:
         value = getattr(node, attribute)
-        if value is default or value is None:
+        if value is good or value is None:
             continue
         if many:
             for index, item in enumerate(value):
@@ -104,6 +106,16 @@ def _visit(node: Part, plan: Plan, found: list[Problem]) -> None:
             _visit(value, child, found)
             if len(found) > before:
                 _lower(found, before, (name,))
+
+
+def _good_default(default: object, plan: Plan, many: bool) -> object:
+    """The default if all rules take it. Not every one is right: an IngressClass without spec lacks its controller."""
+    found: list[Problem] = []
+    items = default if many else (default,)
+    for item in items if isinstance(items, tuple) else ():
+        if isinstance(item, Part):
+            _visit(item, plan, found)
+    return None if found else default
 
 
 def _lower(found: list[Problem], start: int, step: Path) -> None:
