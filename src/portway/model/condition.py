@@ -47,4 +47,8 @@ class ObjectReport(msgspec.Struct, frozen=True, kw_only=True):
     parents: tuple[ParentReport, ...] = ()
     listeners: tuple[ListenerReport, ...] = ()
     attached_listener_sets: int = 0
+    addresses: tuple[tuple[str, str], ...] = ()
+    """`status.addresses` of a Gateway: (type, value)."""
+    supported_features: tuple[str, ...] = ()
+    """`status.supportedFeatures` of a GatewayClass, sorted."""
     verdicts: tuple[Verdict, ...] = ()

@@ -118,6 +118,8 @@ class UpstreamSettings(msgspec.Struct, frozen=True, kw_only=True, gc=False, omit
     """Requests may name their endpoint (sticky cookie)."""
     client_certificate: SecretKey | None = None
     """Shown to the upstream if it is spoken to in TLS (a Gateway's `tls.backend`)."""
+    passthrough: bool = False
+    """The bytes are the client's (TLS passthrough, plain streams): no TLS of ours, whatever the owner's policy says."""
 
 
 DEFAULT_SETTINGS = UpstreamSettings()

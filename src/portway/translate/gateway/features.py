@@ -1,0 +1,61 @@
+"""What Portway offers of Gateway API, by the names of its features (`pkg/features` of v1.7)."""
+
+from typing import Final
+
+SUPPORTED_FEATURES: Final = tuple(
+    sorted(
+        (
+            "BackendTLSPolicy",
+            "BackendTLSPolicySANValidation",
+            "GRPCRoute",
+            "GRPCRouteNamedRouteRule",
+            "GRPCRouteRequestHeaderModifier",
+            "Gateway",
+            "GatewayAddressEmpty",
+            "GatewayBackendClientCertificate",
+            "GatewayFrontendClientCertificateValidation",
+            "GatewayFrontendClientCertificateValidationInsecureFallback",
+            "GatewayHTTPListenerIsolation",
+            "GatewayHTTPSListenerDetectMisdirectedRequests",
+            "GatewayPort8080",
+            "GatewayRouteHostnameIntersectionPrecedence",
+            "GatewayStaticAddresses",
+            "HTTPRoute",
+            "HTTPRoute303RedirectStatusCode",
+            "HTTPRoute307RedirectStatusCode",
+            "HTTPRoute308RedirectStatusCode",
+            "HTTPRouteBackendProtocolH2C",
+            "HTTPRouteBackendProtocolWebSocket",
+            "HTTPRouteBackendRequestHeaderModification",
+            "HTTPRouteBackendTimeout",
+            "HTTPRouteBackendURLRewrite",
+            "HTTPRouteCORS",
+            "HTTPRouteDestinationPortMatching",
+            "HTTPRouteHostRewrite",
+            "HTTPRouteMethodMatching",
+            "HTTPRouteNamedRouteRule",
+            "HTTPRouteParentRefPort",
+            "HTTPRoutePathRedirect",
+            "HTTPRoutePathRewrite",
+            "HTTPRoutePortRedirect",
+            "HTTPRouteQueryParamMatching",
+            "HTTPRouteRequestMirror",
+            "HTTPRouteRequestMultipleMirrors",
+            "HTTPRouteRequestPercentageMirror",
+            "HTTPRouteRequestTimeout",
+            "HTTPRouteResponseHeaderModification",
+            "HTTPRouteRetryCodes",
+            "HTTPRouteRetryConnectionError",
+            "HTTPRouteSchemeRedirect",
+            "ListenerSet",
+            "ReferenceGrant",
+            "TCPRoute",
+            "TLSRoute",
+            "TLSRouteModeMixed",
+            "TLSRouteModeTerminate",
+            "UDPRoute",
+        )
+    )
+)
+"""Sorted, as `status.supportedFeatures` has to be. Left out: `GatewayInfrastructure`, which is about objects that a
+cluster's infrastructure makes; and those without tests (address routability, listener filters, ClusterTrustBundle)."""

@@ -1,0 +1,274 @@
+"""Gateways and ListenerSets: whose they are, what they listen on, which of their listeners are distinct.
+
+`GATEWAY` reads a Gateway, its class and its ListenerSets, nothing that changes often; what depends on one listener
+reads the small queries below it, so that an edit elsewhere in the Gateway is cut off there.
+"""
+
+from collections.abc import Hashable, Iterable, Mapping
+from ipaddress import ip_address
+from typing import Final, NamedTuple, cast
+
+import msgspec
+
+from portway.incremental import Context, query
+from portway.model.edge import Edge
+from portway.model.handles import EDGE
+from portway.model.names import SocketKey
+from portway.objects.core_v1 import Namespace
+from portway.objects.gateway_v1 import Gateway, GatewayClass, GatewaySpecAddress, ListenerSet, ListenerSetFrom
+from portway.objects.meta import LabelSelector, Object
+from portway.objects.references_v1 import GATEWAY_GROUP
+from portway.objects.verdict import ObjectKey
+from portway.store import Index, read_object
+from portway.translate.gateway import findings
+from portway.translate.gateway.findings import Problem
+from portway.translate.gateway.hosts import wider
+from portway.translate.gateway.listeners import Family, ListenerKey, ListenerPlan, plan_of, without_conflicts
+from portway.translate.sockets import Age, age_of
+
+
+def _parent_gateway(found: Object) -> Iterable[Hashable]:
+    parent = parent_of(cast("ListenerSet", found))
+    return () if parent is None else (parent,)
+
+
+LISTENER_SETS = Index("ListenerSets by Gateway", "ListenerSet", _parent_gateway)
+
+NAME_LABEL: Final = "kubernetes.io/metadata.name"
+
+
+def parent_of(found: ListenerSet) -> ObjectKey | None:
+    """The Gateway that a ListenerSet adds to; `None` if it names something else."""
+    parent = found.spec.parent_ref
+    if (parent.group, parent.kind) != (GATEWAY_GROUP, "Gateway"):
+        return None
+    return ObjectKey("Gateway", parent.namespace or found.metadata.namespace, parent.name)
+
+
+@query("class is ours")
+def is_ours(ctx: Context, class_name: str) -> bool:
+    """Whether Gateways of a class are Portway's to serve."""
+    edge = ctx.read(EDGE, None)
+    if edge.all_classes:
+        return True
+    found = read_object(ctx, GatewayClass, "", class_name)
+    return found is not None and found.spec.controller_name == edge.gateway_controller
+
+
+@query("labels of a namespace")
+def labels_of(ctx: Context, namespace: str) -> Mapping[str, str]:
+    """Labels of a namespace; one that is not declared has that of its name (files declare few)."""
+    found = read_object(ctx, Namespace, "", namespace)
+    return {NAME_LABEL: namespace} if found is None else {NAME_LABEL: namespace, **found.metadata.labels}
+
+
+def selects(ctx: Context, selector: LabelSelector | None, namespace: str) -> bool:
+    """Whether a selector takes a namespace. A missing one selects nothing."""
+    return selector is not None and selector.matches(ctx.get(labels_of, namespace))
+
+
+class GatewayPlan(msgspec.Struct, frozen=True, kw_only=True):
+    """A Gateway of ours with its ListenerSets."""
+
+    key: ObjectKey
+    age: Age
+    fleet: str
+    addresses: tuple[str, ...]
+    """IP addresses to listen on; empty if none of those asked for can be had."""
+    problems: tuple[Problem, ...]
+    """What keeps the whole Gateway from being accepted."""
+    listeners: Mapping[ObjectKey, tuple[ListenerPlan, ...]]
+    """By owner: the Gateway, then its admitted ListenerSets in the order of their rank."""
+
+    @property
+    def listener_sets(self) -> tuple[ObjectKey, ...]:
+        return tuple(owner for owner in self.listeners if owner != self.key)
+
+    def sockets(self, listener: ListenerPlan) -> tuple[SocketKey, ...]:
+        """Where a listener listens; nowhere while its Gateway is not accepted."""
+        if self.problems or not listener.is_sound:
+            return ()
+        return tuple(SocketKey(self.fleet, address, listener.port, listener.transport) for address in self.addresses)
+
+
+@query("gateway plan")
+def gateway_plan(ctx: Context, key: ObjectKey) -> GatewayPlan | None:
+    """The plan of a Gateway; `None` if there is none or it is somebody else's."""
+    gateway = read_object(ctx, Gateway, key.namespace, key.name)
+    if gateway is None or not ctx.get(is_ours, gateway.spec.gateway_class_name):
+        return None
+    edge = ctx.read(EDGE, None)
+    addresses, address_problems = _addresses(gateway.spec.addresses, edge)
+    sets = _admitted_sets(ctx, key, gateway)
+    owners = [
+        tuple(plan_of(key, key, index, listener) for index, listener in enumerate(gateway.spec.listeners)),
+        *(
+            tuple(
+                plan_of(key, ObjectKey("ListenerSet", found.metadata.namespace, found.metadata.name), index, listener)
+                for index, listener in enumerate(found.spec.listeners)
+            )
+            for found in sets
+        ),
+    ]
+    return GatewayPlan(
+        key=key,
+        age=age_of(gateway.metadata),
+        fleet=edge.fleet,
+        addresses=addresses,
+        problems=(*_parameters(gateway), *address_problems),
+        listeners={plans[0].key.owner: plans for plans in without_conflicts(owners)},
+    )
+
+
+def _admitted_sets(ctx: Context, key: ObjectKey, gateway: Gateway) -> list[ListenerSet]:
+    """The ListenerSets that the Gateway admits, the oldest first."""
+    found = (
+        read_object(ctx, ListenerSet, child.namespace, child.name)
+        for child in LISTENER_SETS.read(ctx, key)
+        if admits(ctx, gateway, child.namespace)
+    )
+    return sorted((each for each in found if each is not None), key=lambda each: age_of(each.metadata))
+
+
+def admits(ctx: Context, gateway: Gateway, namespace: str) -> bool:
+    """Whether a Gateway takes ListenerSets of a namespace. Source: `AllowedListeners`; by default none."""
+    if gateway.spec.allowed_listeners is None:
+        return False
+    namespaces = gateway.spec.allowed_listeners.namespaces
+    match namespaces.from_:
+        case ListenerSetFrom.ALL:
+            return True
+        case ListenerSetFrom.SAME:
+            return namespace == gateway.metadata.namespace
+        case ListenerSetFrom.SELECTOR:
+            return selects(ctx, namespaces.selector, namespace)
+        case ListenerSetFrom.NONE:
+            return False
+
+
+def _addresses(wanted: Iterable[GatewaySpecAddress], edge: Edge) -> tuple[tuple[str, ...], tuple[Problem, ...]]:
+    """What to listen on, and what of `spec.addresses` cannot be."""
+    addresses: dict[str, None] = {}
+    problems: list[Problem] = []
+    for index, address in enumerate(wanted):
+        place = f"spec.addresses[{index}]"
+        if address.type != "IPAddress":
+            problems.append(_bad_address(f"{place}.type", f'address type "{address.type}" is not supported'))
+        elif not address.value:
+            addresses.update(dict.fromkeys(edge.bind_addresses))
+        elif (canonical := _canonical(address.value)) is None:
+            problems.append(_bad_address(f"{place}.value", f'"{address.value}" is not an IP address'))
+        else:
+            addresses[canonical] = None
+    if not addresses and not problems:
+        return edge.bind_addresses, ()
+    return tuple(addresses), tuple(problems)
+
+
+def _bad_address(field: str, message: str) -> Problem:
+    return Problem(
+        condition=findings.ACCEPTED,
+        reason="UnsupportedAddress",
+        field=field,
+        message=f"{message}; the Gateway is not served",
+        remedy="write an IPAddress of this machine, or leave spec.addresses out",
+    )
+
+
+def _canonical(text: str) -> str | None:
+    try:
+        return str(ip_address(text))
+    except ValueError:
+        return None
+
+
+def _parameters(gateway: Gateway) -> tuple[Problem, ...]:
+    infrastructure = gateway.spec.infrastructure
+    if infrastructure is None or infrastructure.parameters_ref is None:
+        return ()
+    reference = infrastructure.parameters_ref
+    return (
+        Problem(
+            condition=findings.ACCEPTED,
+            reason="InvalidParameters",
+            field="spec.infrastructure.parametersRef",
+            message=f"{reference.group}/{reference.kind} is no kind of parameters that Portway knows; "
+            "the Gateway is not served",
+            remedy="remove parametersRef",
+        ),
+    )
+
+
+# What others read of a plan, each small enough to be cut off by.
+
+
+@query("gateway of a parent")
+def gateway_of(ctx: Context, owner: ObjectKey) -> ObjectKey | None:
+    """The Gateway of ours that an owner of listeners belongs to; `None` also for a ListenerSet that is not admitted."""
+    if owner.kind == "Gateway":
+        return owner if ctx.get(gateway_plan, owner) is not None else None
+    found = read_object(ctx, ListenerSet, owner.namespace, owner.name)
+    gateway = None if found is None else parent_of(found)
+    plan = None if gateway is None else ctx.get(gateway_plan, gateway)
+    return gateway if plan is not None and owner in plan.listeners else None
+
+
+@query("listeners of an owner")
+def listeners_of(ctx: Context, owner: ObjectKey) -> tuple[ListenerPlan, ...]:
+    """The listeners of a Gateway or an admitted ListenerSet of ours, as declared; empty if it is neither."""
+    gateway = ctx.get(gateway_of, owner)
+    plan = None if gateway is None else ctx.get(gateway_plan, gateway)
+    return () if plan is None else plan.listeners[owner]
+
+
+@query("listener plan")
+def listener_plan(ctx: Context, key: ListenerKey) -> ListenerPlan | None:
+    return next((plan for plan in ctx.get(listeners_of, key.owner) if plan.key == key), None)
+
+
+@query("sockets of a listener")
+def sockets_of(ctx: Context, key: ListenerKey) -> tuple[SocketKey, ...]:
+    listener = ctx.get(listener_plan, key)
+    plan = None if listener is None else ctx.get(gateway_plan, listener.gateway)
+    return () if listener is None or plan is None else plan.sockets(listener)
+
+
+class PortOf(NamedTuple):
+    """A TCP port of a Gateway."""
+
+    gateway: ObjectKey
+    port: int
+
+
+@query("hosts of a port")
+def hosts_of(ctx: Context, key: PortOf) -> Mapping[str, ListenerKey]:
+    """Which sound HTTP, HTTPS or TLS listener of a port has which host name."""
+    plan = ctx.get(gateway_plan, key.gateway)
+    return (
+        {}
+        if plan is None
+        else {
+            listener.hostname: listener.key
+            for listeners in plan.listeners.values()
+            for listener in listeners
+            if listener.port == key.port and listener.is_sound and listener.family in (Family.PLAIN, Family.TLS)
+        }
+    )
+
+
+class HostOf(NamedTuple):
+    """A host, exact or wildcard, on a port of a Gateway."""
+
+    gateway: ObjectKey
+    port: int
+    host: str
+
+
+@query("listener of a host")
+def listener_of(ctx: Context, key: HostOf) -> ListenerKey | None:
+    """The most specific listener of the port that has all of the host: the only one whose routes may serve it."""
+    hosts = ctx.get(hosts_of, PortOf(key.gateway, key.port))
+    for pattern in (key.host, *wider(key.host)):
+        if pattern in hosts:
+            return hosts[pattern]
+    return None
