@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from portway.model.resource import Readiness
+from portway.model.resource import Readiness, Resource
 from portway.xds.ordering import Timing
 from tests.kit.client import fetch
 from tests.kit.lab import until_answer
@@ -47,7 +47,7 @@ async def test_switching_a_backend_loses_no_request() -> None:
         b = await it.backends.start("b")
         spec = LoadSpec(url=f"http://shop.example:{port}/", rate=300)
         old = "c-a"
-        removed = []
+        removed: list[Resource] = []
         async with LoadProcess(spec) as load:
             for turn in range(50):
                 new = f"c-{turn}"

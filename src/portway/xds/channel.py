@@ -65,6 +65,7 @@ class Channel:
         self.forced.discard(name)
         self.absent.pop(name, None)
         self.held.discard(name)
+        self.isolation.forget(name)
         record = self.records.pop(name, None)
         if record is not None:
             self._unuse(record.in_use(), now)

@@ -245,6 +245,7 @@ class Session:
         new = channel.acknowledged(flight, now)
         for resource in flight.resources:
             self._snapshot.note_acceptance(resource)
+            channel.isolation.forget(resource.key.name)
         if channel is self._clusters:
             for resource in flight.resources:
                 self._release(self._ordering.acknowledged(resource.key.name))
@@ -278,6 +279,8 @@ class Session:
             return ()
         key = ResourceKey(channel.kind, name)
         self._snapshot.note_refusal(key, record.blamed)
+        if not channel.isolation.retry_later(name, record.blamed, now):
+            return ()
         origins = flight.resources[0].origins if flight.resources else ()
         return (Refusal(key=key, version=record.blamed, message=message, origins=origins),)
 
@@ -347,7 +350,7 @@ class Session:
         """When `poll` wants to be called next if nothing happens; `None`: not at all."""
         times = [self._ordering.deadline()]
         for channel in self._channels.values():
-            times.append(channel.isolation.chance_due)
+            times.append(channel.isolation.chance_due())
             if channel.started and channel.has_work:
                 opens = self._flights.opens_at(channel.kind, now)
                 times.append(opens if opens is not None and opens > now else None)
@@ -355,9 +358,8 @@ class Session:
 
     def _advance(self, now: float) -> tuple[Outcome, ...]:
         for channel in self._channels.values():
-            chance_due = channel.isolation.chance_due
-            if chance_due is not None and (chance_due <= now or self._is_settled(channel)):
-                channel.isolation.call_second_chances()
+            if channel.isolation.has_chances:
+                channel.isolation.call_chances(now, settled=self._is_settled(channel))
         due = self._ordering.advance(now, is_queued=self._is_queued)
         self._release(due.released)
         self._clusters.mark(due.removable)

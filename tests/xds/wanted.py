@@ -1,0 +1,62 @@
+"""What a fleet shall hold, as a small model that property tests change at random; gives resources for it."""
+
+import msgspec
+
+from portway.model.resource import (
+    Readiness,
+    Resource,
+    ResourceDelta,
+    ResourceKey,
+    ResourceType,
+    make_resource,
+)
+from tests.xds.fake_envoy import Content
+
+READINESS = (Readiness.ENDPOINTS, Readiness.WARM, Readiness.AT_ONCE)
+
+
+def resource(kind: ResourceType, name: str, content: Content, *, readiness: Readiness = Readiness.AT_ONCE) -> Resource:
+    """A fake resource; it requires the clusters that its content points at."""
+    requires = tuple(ResourceKey(ResourceType.CLUSTER, cluster) for cluster in sorted(set(content.clusters)))
+    body = msgspec.json.encode(content)
+    return make_resource(ResourceKey(kind, name), body, requires=requires, readiness=readiness)
+
+
+def cluster(name: str, readiness: Readiness = Readiness.ENDPOINTS, **fields: object) -> Resource:
+    """A cluster of that readiness."""
+    content = msgspec.convert(
+        {
+            "has_endpoints": readiness is not Readiness.AT_ONCE,
+            "health_checked": readiness is Readiness.WARM,
+            **fields,
+        },
+        Content,
+    )
+    return resource(ResourceType.CLUSTER, name, content, readiness=readiness)
+
+
+def endpoints(name: str, number: int = 0) -> Resource:
+    """The endpoints of the cluster of that name."""
+    return resource(ResourceType.ENDPOINTS, name, Content(number=number))
+
+
+def listener(name: str, routes: str, number: int = 0) -> Resource:
+    """A listener with that route configuration."""
+    return resource(ResourceType.LISTENER, name, Content(routes=routes, number=number))
+
+
+def routes(name: str, number: int = 0) -> Resource:
+    """A route configuration; its virtual hosts are resources of their own."""
+    return resource(ResourceType.ROUTES, name, Content(number=number))
+
+
+def host(name: str, *clusters: str, number: int = 0, poison: bool = False, domains: tuple[str, ...] = ()) -> Resource:
+    """A virtual host, named `<route configuration>/<anything>`."""
+    content = Content(clusters=clusters, domains=domains or (name.rpartition("/")[2],), number=number, poison=poison)
+    return resource(ResourceType.VIRTUAL_HOST, name, content)
+
+
+def difference(old: dict[ResourceKey, Resource], new: dict[ResourceKey, Resource]) -> ResourceDelta:
+    """The delta from one wanted state to another."""
+    changed = tuple(wanted for key, wanted in new.items() if key not in old or old[key].version != wanted.version)
+    return ResourceDelta(changed=changed, removed=tuple(key for key in old if key not in new))
