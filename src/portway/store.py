@@ -79,10 +79,15 @@ class Source(Protocol):
 class Input(Generic[K, V]):
     """A handle for one sort of thing that queries read and do not compute. Compared by identity."""
 
-    __slots__ = ("name",)
+    __slots__ = ("default", "name")
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *, default: V | None = None) -> None:
+        """
+        Args:
+            default: what is read where nobody has set a value; `None`: reading that is an error.
+        """
         self.name = name
+        self.default = default
 
     def __repr__(self) -> str:
         return f"Input({self.name})"
@@ -195,6 +200,8 @@ class Store:
         elif source is ORIGIN:
             stored = self._objects.get(cast("ObjectKey", key))
             value = Origin() if stored is None else stored.origin
+        elif source.default is not None:
+            value = source.default
         else:
             raise LookupError(f"{source} is not an input of the store")
         return cast("V", value)

@@ -17,7 +17,7 @@ from portway.store import Input
 
 EDGE: Input[None, Edge] = Input("edge")
 """The settings that decide what is compiled; key `None`."""
-UNAVAILABLE: Input[SocketKey, str] = Input("unavailable socket")
+UNAVAILABLE: Input[SocketKey, str] = Input("unavailable socket", default="")
 """Why a socket cannot be had, as the infrastructure found out (a foreign process holds it, no right to bind); empty:
 it can."""
 FALLBACK_CERTIFICATE: Input[None, Secret] = Input("fallback certificate")

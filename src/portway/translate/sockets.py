@@ -14,7 +14,7 @@ from typing import NamedTuple
 import msgspec
 
 from portway.incremental import Context, Relation, bind, feed, query
-from portway.model.handles import EDGE, LISTENER, SOCKETS
+from portway.model.handles import EDGE, LISTENER, SOCKETS, UNAVAILABLE
 from portway.model.listener import Chain, Listener, UdpHandler
 from portway.model.names import SocketKey, Transport
 from portway.objects.meta import Meta
@@ -121,7 +121,9 @@ def lost_to(ctx: Context, socket: SocketKey, owner: ObjectKey) -> ObjectKey | No
 
 
 def socket_rows(ctx: Context, socket: SocketKey) -> Mapping[SocketKey, bool]:
-    """Feed of `SOCKETS`: a socket is there if its owner has something to serve on it."""
+    """Feed of `SOCKETS`: a socket is there if it can be had and its owner has something to serve on it."""
+    if ctx.read(UNAVAILABLE, socket):
+        return {}
     owner = owner_of(ctx, socket)
     return {socket: True} if any(row.owner == owner for row in ctx.rows(CHAINS, socket)) else {}
 

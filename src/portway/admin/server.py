@@ -1,0 +1,90 @@
+"""The admin address: health, metrics, and what the commands ask a running Portway.
+
+Meant for loopback or a network that only operators reach: nothing here changes anything, and nothing shows a key.
+"""
+
+from collections.abc import Awaitable
+from typing import Protocol, final
+
+import msgspec
+from aiohttp import web
+
+MAX_BODY_BYTES = 1 << 20
+JSON = "application/json"
+
+
+class BadQuestion(ValueError):
+    """What was asked cannot be answered; the message says why. Becomes status 400."""
+
+
+class Answers(Protocol):
+    """What the admin server needs to know; the composition root answers it."""
+
+    def not_ready_because(self) -> str:
+        """Empty when requests are served as declared."""
+        ...
+
+    async def status(self) -> bytes:
+        """JSON of the whole picture."""
+        ...
+
+    async def explain(self, body: bytes) -> bytes:
+        """JSON of an explanation of the request in `body`. Raises BadQuestion."""
+        ...
+
+    async def metrics(self) -> bytes:
+        """Prometheus text."""
+        ...
+
+
+@final
+class AdminServer:
+    """Serves one address from `start` to `stop`."""
+
+    def __init__(self, answers: Answers) -> None:
+        self._answers = answers
+        application = web.Application(client_max_size=MAX_BODY_BYTES)
+        application.add_routes(
+            [
+                web.get("/healthz", self._healthz),
+                web.get("/readyz", self._readyz),
+                web.get("/metrics", self._metrics),
+                web.get("/api/v1/status", self._status),
+                web.post("/api/v1/explain", self._explain),
+            ]
+        )
+        self._runner = web.AppRunner(application, access_log=None, handle_signals=False)
+
+    async def start(self, host: str, port: int) -> int:
+        """Listen; returns the port. Raises OSError if the address cannot be had."""
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, host, port, reuse_port=False)
+        await site.start()
+        addresses = self._runner.addresses
+        return int(addresses[0][1]) if addresses else port
+
+    async def stop(self) -> None:
+        await self._runner.cleanup()
+
+    async def _healthz(self, _request: web.Request) -> web.Response:
+        return web.Response(text="ok\n")
+
+    async def _readyz(self, _request: web.Request) -> web.Response:
+        reason = self._answers.not_ready_because()
+        return web.Response(text=f"{reason}\n" if reason else "ok\n", status=503 if reason else 200)
+
+    async def _metrics(self, _request: web.Request) -> web.Response:
+        body = await self._answers.metrics()
+        return web.Response(body=body, headers={"content-type": "text/plain; version=0.0.4; charset=utf-8"})
+
+    async def _status(self, _request: web.Request) -> web.Response:
+        return await self._json(self._answers.status())
+
+    async def _explain(self, request: web.Request) -> web.Response:
+        return await self._json(self._answers.explain(await request.read()))
+
+    async def _json(self, answer: Awaitable[bytes]) -> web.Response:
+        try:
+            return web.Response(body=await answer, content_type=JSON)
+        except BadQuestion as error:
+            return web.Response(body=msgspec.json.encode({"error": str(error)}), content_type=JSON, status=400)

@@ -1,0 +1,1 @@
+"""Composition root: puts the parts together and starts them in the order of the data flow."""

@@ -1,0 +1,185 @@
+"""The loop between sources and proxies: change sets in, resources out.
+
+Work is done in slices, so that a bulk change holds up neither an acknowledgement nor the next endpoint; between two
+slices everything else has its turn. Nothing is published before all sources have reported what exists and all of it is
+compiled: a proxy never sees half a world.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from datetime import timedelta
+from typing import cast, final
+
+import msgspec
+import structlog
+
+from portway.app.compiler import REPORTS
+from portway.envoy.outputs import OUTPUTS
+from portway.incremental import AnyOutput, Delta, Engine
+from portway.model.condition import ObjectReport
+from portway.model.names import HostKey, SocketKey, TableKey
+from portway.model.resource import Resource, ResourceDelta, ResourceKey
+from portway.objects.verdict import ObjectKey
+from portway.store import Source
+
+log = structlog.get_logger(__name__)
+
+SLICE = timedelta(milliseconds=5)
+"""Longest time for which compiling holds the event loop: an acknowledgement or endpoint change waits no longer."""
+
+Publish = Callable[[str, ResourceDelta], None]
+"""Gives a fleet's changes to whoever serves it."""
+
+
+def fleet_of(key: Hashable) -> str:
+    """The fleet that a key of Envoy's outputs is about."""
+    match key:
+        case HostKey():
+            return key.table.fleet
+        case SocketKey() | TableKey():
+            return key.fleet
+        case (str(fleet), _):
+            return fleet
+    raise TypeError(f"{key!r} names no fleet")
+
+
+class PipelineStatistics(msgspec.Struct, frozen=True, kw_only=True):
+    synced: bool
+    change_sets: int
+    published: int
+    """Resources given to fleets so far, removals included."""
+    reports: int
+    last_compile_ms: float
+    """From a change set's arrival to its last resource."""
+
+
+@final
+class Pipeline:
+    """Feeds an engine from sources and hands on what comes out."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        sources: Sequence[Source],
+        publish: Publish,
+        *,
+        mark_synced: Callable[[str], None],
+        fleets: Sequence[str],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """
+        Args:
+            publish: called with a fleet and its changes; must not block.
+            mark_synced: called once per fleet when its first configuration is complete.
+            fleets: those that exist even with nothing to serve.
+        """
+        self.engine = engine
+        self.reports: dict[ObjectKey, ObjectReport] = {}
+        self._sources = sources
+        self._publish = publish
+        self._mark_synced = mark_synced
+        self._fleets = set(fleets)
+        self._clock = clock
+        self._work = asyncio.Event()
+        self._awaited = set(range(len(sources)))
+        self._synced = asyncio.Event()
+        self._names: dict[tuple[AnyOutput, Hashable], ResourceKey] = {}
+        self._change_sets = self._published = 0
+        self._since = 0.0
+        self._took = 0.0
+
+    def statistics(self) -> PipelineStatistics:
+        return PipelineStatistics(
+            synced=self._synced.is_set(),
+            change_sets=self._change_sets,
+            published=self._published,
+            reports=len(self.reports),
+            last_compile_ms=self._took * 1000,
+        )
+
+    @property
+    def is_synced(self) -> bool:
+        return self._synced.is_set()
+
+    async def wait_synced(self) -> None:
+        """Until the first complete configuration was published."""
+        await self._synced.wait()
+
+    def wake(self) -> None:
+        """There is work: an input of the engine was set."""
+        self._work.set()
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            for number, source in enumerate(self._sources):
+                tasks.create_task(self._follow(number, source))
+            tasks.create_task(self._compile())
+
+    async def _follow(self, number: int, source: Source) -> None:
+        async for change in source.changes():
+            self.engine.apply(change)
+            self._change_sets += 1
+            if change.synced:
+                self._awaited.discard(number)
+            if not self._work.is_set():
+                self._since = self._clock()
+                self._work.set()
+            # A source that reads without waiting must not keep the compiler from its turn.
+            await asyncio.sleep(0)
+
+    async def _compile(self) -> None:
+        while True:
+            await self._work.wait()
+            self._work.clear()
+            finished = False
+            while not finished:
+                finished = self._slice()
+                if not self._awaited:
+                    if self._synced.is_set() or finished:
+                        self._hand_out(self.engine.take())
+                    if finished and not self._synced.is_set():
+                        self._first()
+                await asyncio.sleep(0)
+            self._took = self._clock() - self._since
+            for failure in self.engine.failures():
+                log.error("query failed", query=failure.name, key=str(failure.key), error=failure.error)
+
+    def _slice(self) -> bool:
+        ends = self._clock() + SLICE.total_seconds()
+        while self.engine.step():
+            if self._clock() > ends:
+                return False
+        return True
+
+    def _first(self) -> None:
+        for fleet in sorted(self._fleets):
+            self._mark_synced(fleet)
+        self._synced.set()
+        log.info("configuration compiled", objects=sum(self.engine.store.statistics().objects.values()))
+
+    def _hand_out(self, delta: Delta) -> None:
+        changed: dict[str, list[Resource]] = {}
+        removed: dict[str, list[ResourceKey]] = {}
+        for output in OUTPUTS:
+            values, gone = delta.of_any(output)
+            for key, value in values.items():
+                resource = cast("Resource", value)
+                self._names[output, key] = resource.key
+                changed.setdefault(fleet_of(key), []).append(resource)
+            for key in gone:
+                name = self._names.pop((output, key), None)
+                if name is not None:
+                    removed.setdefault(fleet_of(key), []).append(name)
+        for fleet in changed.keys() | removed.keys():
+            self._fleets.add(fleet)
+            sent = ResourceDelta(changed=tuple(changed.get(fleet, ())), removed=tuple(removed.get(fleet, ())))
+            self._published += len(sent.changed) + len(sent.removed)
+            self._publish(fleet, sent)
+        self._learn(*delta.of(REPORTS))
+
+    def _learn(self, changed: Mapping[ObjectKey, ObjectReport], removed: frozenset[ObjectKey]) -> None:
+        self.reports.update(changed)
+        for key in removed:
+            self.reports.pop(key, None)

@@ -1,0 +1,47 @@
+"""Portway's own log: structlog, one line per cause, JSON or for people.
+
+Fixed phrases with keys; secrets have types whose text is redacted, so none can slip in as a value. Standard library
+loggers (aiohttp, asyncio, grpc) go the same way.
+"""
+
+import logging
+import sys
+from typing import TextIO
+
+import structlog
+
+from portway.settings import Logs
+
+
+def set_up_logs(settings: Logs, stream: TextIO = sys.stderr) -> None:
+    """Send all logging to `stream` in the format of the settings; called once, by the command."""
+    human = settings.log_format == "human" or (settings.log_format == "auto" and stream.isatty())
+    level = logging.getLevelName(settings.log_level.upper())
+    shared: list[structlog.typing.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.StackInfoRenderer(),
+    ]
+    last: list[structlog.typing.Processor] = (
+        [structlog.dev.ConsoleRenderer(colors=stream.isatty())]
+        if human
+        else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(sort_keys=False)]
+    )
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level)
+    logging.getLogger("aiohttp.access").setLevel(logging.WARNING)
