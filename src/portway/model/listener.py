@@ -36,6 +36,8 @@ class HttpHandler(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     table: TableKey
     scheme_port: int = 0
     """Port that clients connect to, where it is not the socket's own."""
+    idle_timeout: timedelta | None = None
+    """Longest silence on a stream; `None`: the edge's `stream_idle_timeout`."""
 
 
 class TcpHandler(msgspec.Struct, frozen=True, kw_only=True, gc=False):

@@ -1,0 +1,146 @@
+"""Annotations about who may call: cross-origin rules and source addresses."""
+
+import re
+from typing import Final
+
+from portway.translate.ingress.annotations import parsers
+from portway.translate.ingress.annotations.entry import Annotation, Group, OnInvalid, Risk
+
+_ORIGIN: Final = re.compile(
+    r"[A-Za-z][A-Za-z0-9+.\-]*://(?:\*\.)?[A-Za-z0-9](?:[A-Za-z0-9.\-]*[A-Za-z0-9])?(?::[0-9]{1,5})?\Z"
+)
+
+
+def _origins(text: str) -> tuple[str, ...]:
+    """The valid entries in their order, in lower case; `("*",)` if any is `*` or the text is blank; empty if none is
+    valid."""
+    entries = parsers.items(text)
+    if not entries or "*" in entries:
+        return ("*",)
+    return tuple(dict.fromkeys(entry.lower() for entry in entries if entry == "null" or _ORIGIN.match(entry)))
+
+
+def _methods(text: str) -> str:
+    for item in parsers.items(text):
+        if not item.isascii() or not item.isalpha():
+            raise ValueError(f"{item!r} is not a method")
+    return text
+
+
+def _headers(text: str) -> str:
+    for item in parsers.items(text):
+        if item != "*":
+            parsers.token(item)
+    return text
+
+
+ENABLE_CORS: Final = Annotation(
+    name="enable-cors",
+    group=Group.ACCESS,
+    parse=parsers.boolean,
+    default=False,
+    form="true or false",
+    example="true",
+    text="Answers every OPTIONS request of an allowed origin with 204 and sets the Access-Control-* fields on every"
+    " answer, in place of the upstream's. Before redirects and access lists. The fields go out without an Origin"
+    " too if every origin is allowed.",
+)
+CORS_ALLOW_ORIGIN: Final = Annotation[tuple[str, ...]](
+    name="cors-allow-origin",
+    group=Group.ACCESS,
+    risk=Risk.MEDIUM,
+    parse=_origins,
+    default=("*",),
+    default_text="*",
+    form="a list of origins scheme://host[:port], null or *",
+    example="https://app.example.com, https://*.example.org",
+    text="Allowed origins; `*.` stands for one label. Entries that are no origin are left out one by one; if none is"
+    " left no field is sent.",
+)
+CORS_ALLOW_METHODS: Final = Annotation(
+    name="cors-allow-methods",
+    group=Group.ACCESS,
+    risk=Risk.MEDIUM,
+    parse=_methods,
+    default="GET, PUT, POST, DELETE, PATCH, OPTIONS",
+    form="a list of methods",
+    example="GET, POST",
+    text="Value of Access-Control-Allow-Methods.",
+)
+CORS_ALLOW_HEADERS: Final = Annotation(
+    name="cors-allow-headers",
+    group=Group.ACCESS,
+    risk=Risk.MEDIUM,
+    parse=_headers,
+    default="DNT,Keep-Alive,User-Agent,X-Requested-With,If-Modified-Since,Cache-Control,Content-Type,Range,Authorization",
+    form="a list of header names",
+    example="Content-Type, Authorization",
+    text="Value of Access-Control-Allow-Headers.",
+)
+CORS_ALLOW_CREDENTIALS: Final = Annotation(
+    name="cors-allow-credentials",
+    group=Group.ACCESS,
+    parse=parsers.boolean,
+    default=True,
+    form="true or false",
+    example="false",
+    text="Whether Access-Control-Allow-Credentials: true is sent.",
+)
+CORS_EXPOSE_HEADERS: Final = Annotation(
+    name="cors-expose-headers",
+    group=Group.ACCESS,
+    risk=Risk.MEDIUM,
+    parse=_headers,
+    default="",
+    default_text="not sent",
+    form="a list of header names",
+    example="X-Request-ID",
+    text="Value of Access-Control-Expose-Headers.",
+)
+CORS_MAX_AGE: Final = Annotation(
+    name="cors-max-age",
+    group=Group.ACCESS,
+    parse=parsers.integer(0),
+    default=1_728_000,
+    form="a whole number of seconds",
+    example="600",
+    text="Value of Access-Control-Max-Age.",
+)
+ALLOWLIST_SOURCE_RANGE: Final = Annotation[tuple[str, ...]](
+    name="allowlist-source-range",
+    alias="whitelist-source-range",
+    group=Group.ACCESS,
+    risk=Risk.MEDIUM,
+    on_invalid=OnInvalid.DENY,
+    parse=parsers.cidrs,
+    default=(),
+    default_text="all",
+    form="a list of addresses and networks",
+    example="10.0.0.0/8, 192.0.2.7",
+    text="Only clients from these networks may pass, others get 403; `denylist-source-range` is looked at first. The"
+    " client's address is the peer's unless trusted proxies are set.",
+)
+DENYLIST_SOURCE_RANGE: Final = Annotation[tuple[str, ...]](
+    name="denylist-source-range",
+    group=Group.ACCESS,
+    risk=Risk.MEDIUM,
+    on_invalid=OnInvalid.DENY,
+    parse=parsers.cidrs,
+    default=(),
+    default_text="none",
+    form="a list of addresses and networks",
+    example="192.0.2.0/24",
+    text="Clients from these networks get 403.",
+)
+
+TABLE: Final = (
+    ENABLE_CORS,
+    CORS_ALLOW_ORIGIN,
+    CORS_ALLOW_METHODS,
+    CORS_ALLOW_HEADERS,
+    CORS_ALLOW_CREDENTIALS,
+    CORS_EXPOSE_HEADERS,
+    CORS_MAX_AGE,
+    ALLOWLIST_SOURCE_RANGE,
+    DENYLIST_SOURCE_RANGE,
+)

@@ -1,0 +1,187 @@
+"""What Ingress wants of its sockets: plain HTTP, TLS by server name, TLS passed through.
+
+All hosts that show the same certificate share a filter chain: a chain costs a proxy far more than a server name, and a
+change of one leaves the connections of the others alone. Everything else, also a server name that nobody declares, is
+in the chain with the default certificate.
+
+Which certificate a host shows: the oldest Ingress of the host with a `tls` section decides. The entry that names the
+host says the Secret; if none does, a Secret of that Ingress whose certificate covers the host. A Secret that is
+missing, is no certificate or does not cover the host is replaced by the default certificate (ingress-nginx,
+"TLS/HTTPS").
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+import msgspec
+
+from portway.incremental import Context, Relation, feed, query
+from portway.model.edge import Edge
+from portway.model.handles import EDGE
+from portway.model.listener import Chain, DownstreamTls, HttpHandler, TcpHandler
+from portway.model.names import SecretKey, SecretUse, SocketKey
+from portway.model.route import Source, WeightedUpstream
+from portway.model.upstream import Protocol, UpstreamSettings
+from portway.objects.verdict import ObjectKey
+from portway.translate.certificates import Certificate, certificate, covers
+from portway.translate.ingress.backends import place_of, with_settings
+from portway.translate.ingress.hosts import HostPlan, Owned, host_plan
+from portway.translate.ingress.matching import is_wildcard
+from portway.translate.ingress.names import OPPOSITES, granted_aliases, redirected_to
+from portway.translate.ingress.shares import CATCH_ALL, SHARES, Share
+from portway.translate.ingress.virtual_hosts import table_key
+from portway.translate.sockets import CHAINS, INGRESS, INGRESS_AGES, ChainRow
+
+CERTIFICATE_HOSTS: Final[Relation[ObjectKey, tuple[str, ...]]] = Relation("server names by ingress certificate")
+"""Group: a Secret. Rows: server names that show its certificate."""
+
+
+class Choice(msgspec.Struct, frozen=True, kw_only=True):
+    """Which certificate a host shows."""
+
+    secret: ObjectKey | None = None
+    """`None`: the default certificate."""
+    ingress: ObjectKey | None = None
+    """Which Ingress decided."""
+    problem: str = ""
+    """Why it is the default certificate although a Secret was named."""
+
+
+@query("certificate of an ingress host")
+def certificate_choice(ctx: Context, host: str) -> Choice:
+    """Which certificate a host shows."""
+    shares = sorted(ctx.rows(SHARES, host), key=lambda share: share.age)
+    share = next((share for share in shares if share.has_tls and not share.canary), None)
+    if share is None or host == CATCH_ALL:
+        return Choice()
+    if share.named:
+        if not share.secret:
+            return Choice(ingress=share.ingress)
+        return _checked(ctx, share, ObjectKey("Secret", share.ingress.namespace, share.secret), host)
+    for name in share.other_secrets:
+        key = ObjectKey("Secret", share.ingress.namespace, name)
+        if _is_for(ctx.get(certificate, key), host):
+            return Choice(secret=key, ingress=share.ingress)
+    return Choice(ingress=share.ingress)
+
+
+def _is_for(found: Certificate, host: str) -> bool:
+    return found.secret is not None and covers(found.secret.names, host)
+
+
+def _checked(ctx: Context, share: Share, key: ObjectKey, host: str) -> Choice:
+    found = ctx.get(certificate, key)
+    if found.secret is None:
+        return Choice(ingress=share.ingress, problem=found.problem)
+    if not covers(found.secret.names, host):
+        names = ", ".join(found.secret.names) or "no name at all"
+        return Choice(ingress=share.ingress, problem=f"the certificate in {key} is for {names}, not for {host}")
+    return Choice(secret=key, ingress=share.ingress)
+
+
+def is_passed_through(ctx: Context, plan: HostPlan) -> bool:
+    """Whether TLS for the host is passed on as it is: wanted, a single name, and there is somewhere to pass it to."""
+    return _passthrough(ctx, plan) is not None
+
+
+def _passthrough(ctx: Context, plan: HostPlan) -> tuple[Owned, TcpHandler] | None:
+    if not plan.passthrough or plan.host == CATCH_ALL or is_wildcard(plan.host):
+        return None
+    root = next((owned for owned in plan.locations if owned.location.path == "/"), None)
+    if root is None or root.location.backend is None:
+        return None
+    place = place_of(ctx, root.ingress.namespace, root.location.backend)
+    if place.upstream is None:
+        return root, TcpHandler()
+    settings = UpstreamSettings(protocol=Protocol.TCP, passthrough=True)
+    return root, TcpHandler(upstreams=(WeightedUpstream(upstream=with_settings(place.upstream, settings)),))
+
+
+def _server_names(ctx: Context, host: str) -> Mapping[ObjectKey, tuple[str, ...]]:
+    plan = ctx.get(host_plan, host)
+    choice = ctx.get(certificate_choice, host)
+    if plan is None or choice.secret is None or is_passed_through(ctx, plan):
+        return {}
+    found = ctx.get(certificate, choice.secret).secret
+    # Other names of the host show its certificate only if that covers them.
+    aliases = [name for name in granted_aliases(ctx, plan) if found is not None and covers(found.names, name)]
+    return {choice.secret: (host, *aliases)}
+
+
+def _opposite_name(ctx: Context, name: str) -> Mapping[ObjectKey, tuple[str, ...]]:
+    host = redirected_to(ctx, name)
+    choice = ctx.get(certificate_choice, host) if host is not None else Choice()
+    if choice.secret is None or not _is_for(ctx.get(certificate, choice.secret), name):
+        return {}
+    return {choice.secret: (name,)}
+
+
+def https_sockets(edge: Edge) -> Iterator[SocketKey]:
+    """Where TLS is expected."""
+    return (SocketKey(edge.fleet, address, edge.https_port) for address in edge.bind_addresses)
+
+
+def _handler(edge: Edge) -> HttpHandler:
+    return HttpHandler(table=table_key(edge), idle_timeout=edge.read_timeout)
+
+
+def _tls(secret: ObjectKey | None, edge: Edge) -> DownstreamTls:
+    key = SecretKey(SecretUse.CERTIFICATE, () if secret is None else (secret,))
+    return DownstreamTls(certificates=(key,), min_version=edge.tls_min_version, ciphers=edge.tls_ciphers)
+
+
+def _base_chains(ctx: Context, fleet: str) -> Mapping[SocketKey, ChainRow]:
+    edge = ctx.read(EDGE, None)
+    source = Source(object=INGRESS)
+    plain = Chain(name="http", handler=_handler(edge), source=source)
+    secure = Chain(name="https", tls=_tls(None, edge), handler=_handler(edge), source=source)
+    found = {}
+    for address in edge.bind_addresses:
+        found[SocketKey(fleet, address, edge.http_port)] = ChainRow(
+            owner=INGRESS, chains=(plain,), proxy_protocol=edge.proxy_protocol
+        )
+        found[SocketKey(fleet, address, edge.https_port)] = ChainRow(
+            owner=INGRESS, chains=(secure,), proxy_protocol=edge.proxy_protocol, http3=edge.http3
+        )
+    return found
+
+
+def _certificate_chain(ctx: Context, secret: ObjectKey) -> Mapping[SocketKey, ChainRow]:
+    edge = ctx.read(EDGE, None)
+    names = sorted({name for row in ctx.rows(CERTIFICATE_HOSTS, secret) for name in row})
+    chain = Chain(
+        name=f"https/{secret.namespace}/{secret.name}",
+        server_names=tuple(names),
+        tls=_tls(secret, edge),
+        handler=_handler(edge),
+        source=Source(object=secret),
+    )
+    row = ChainRow(owner=INGRESS, chains=(chain,), origins=(secret,))
+    return dict.fromkeys(https_sockets(edge), row)
+
+
+def _passthrough_chain(ctx: Context, host: str) -> Mapping[SocketKey, ChainRow]:
+    plan = ctx.get(host_plan, host)
+    found = _passthrough(ctx, plan) if plan is not None else None
+    if found is None:
+        return {}
+    owned, handler = found
+    chain = Chain(
+        name=f"passthrough/{host}",
+        server_names=(host,),
+        passthrough=True,
+        handler=handler,
+        source=Source(object=owned.ingress, field=owned.location.field),
+    )
+    row = ChainRow(owner=INGRESS, chains=(chain,), origins=(owned.ingress,))
+    return dict.fromkeys(https_sockets(ctx.read(EDGE, None)), row)
+
+
+RELATIONS: Final = (CERTIFICATE_HOSTS,)
+FEEDS: Final = (
+    feed(CERTIFICATE_HOSTS, SHARES, _server_names),
+    feed(CERTIFICATE_HOSTS, OPPOSITES, _opposite_name),
+    feed(CHAINS, INGRESS_AGES, _base_chains),
+    feed(CHAINS, CERTIFICATE_HOSTS, _certificate_chain),
+    feed(CHAINS, SHARES, _passthrough_chain),
+)

@@ -1,0 +1,178 @@
+"""What there is to say about Ingresses and IngressClasses. The Ingress API has no conditions: all of it is verdicts."""
+
+from collections.abc import Iterator
+
+from portway.incremental import Context
+from portway.model.condition import ObjectReport
+from portway.model.handles import EDGE
+from portway.model.names import SocketKey
+from portway.objects.networking_v1 import Ingress, IngressBackend, IngressClass
+from portway.objects.verdict import ObjectKey, Severity, Verdict
+from portway.store import read_object
+from portway.translate.certificates import certificate, expiry_problem
+from portway.translate.ingress.annotations.entry import Settings
+from portway.translate.ingress.annotations.paths import DEFAULT_BACKEND
+from portway.translate.ingress.backends import NOT_FOUND, first_port, place_of
+from portway.translate.ingress.canaries import pattern_problem
+from portway.translate.ingress.chains import certificate_choice
+from portway.translate.ingress.classes import default_class, is_ours, standing
+from portway.translate.ingress.hosts import host_plan
+from portway.translate.ingress.names import alias_owner
+from portway.translate.ingress.shares import Share, annotations_of, shares_of
+from portway.translate.sockets import INGRESS, lost_to
+
+
+def report_ingress(ctx: Context, key: ObjectKey) -> ObjectReport:
+    """All there is to say about one Ingress, sorted by field."""
+    ingress = read_object(ctx, Ingress, key.namespace, key.name)
+    if ingress is None:
+        return ObjectReport(object=key, ours=False)
+    stands = ctx.get(standing, key)
+    if not stands.ours:
+        verdict = Verdict(
+            object=key,
+            severity=Severity.INFO,
+            reason="NotOurs",
+            field=stands.field,
+            problem=stands.problem,
+            remedy=stands.remedy,
+        )
+        return ObjectReport(object=key, ours=False, verdicts=(verdict,))
+    reading = ctx.get(annotations_of, key)
+    found = [*reading.verdicts, *_backends(ctx, key, ingress, reading.settings), *_secrets(ctx, key, ingress)]
+    found.extend(_canary(key, reading.settings))
+    for host, share in shares_of(ctx, key).items():
+        found.extend(_host(ctx, host, share))
+    found.extend(_sockets(ctx, key))
+    found.extend(_shape(key, ingress))
+    return ObjectReport(object=key, verdicts=tuple(sorted(set(found), key=lambda verdict: (verdict.field, verdict))))
+
+
+def _shape(key: ObjectKey, ingress: Ingress) -> Iterator[Verdict]:
+    if not ingress.spec.rules and ingress.spec.default_backend is None:
+        yield _warning(key, "Empty", "spec", "has neither rules nor a default backend: nothing is served", "add one")
+
+
+def _backends(ctx: Context, key: ObjectKey, ingress: Ingress, settings: Settings) -> Iterator[Verdict]:
+    if ingress.spec.default_backend is not None:
+        yield from _backend(ctx, key, ingress.spec.default_backend, "spec.defaultBackend")
+    for number, rule in enumerate(ingress.spec.rules):
+        for place, path in enumerate(rule.http.paths if rule.http is not None else ()):
+            yield from _backend(ctx, key, path.backend, f"spec.rules[{number}].http.paths[{place}].backend")
+    name = settings.get(DEFAULT_BACKEND)
+    if name and (problem := first_port(ctx, key.namespace, name).problem):
+        field = f'metadata.annotations["{ctx.read(EDGE, None).annotation_prefix}/{DEFAULT_BACKEND.name}"]'
+        yield _warning(key, "BackendNotFound", field, f"{problem}; the annotation has no effect", "create it")
+
+
+def _backend(ctx: Context, key: ObjectKey, backend: IngressBackend, field: str) -> Iterator[Verdict]:
+    place = place_of(ctx, key.namespace, backend)
+    if place.upstream is not None:
+        return
+    reason = "UnsupportedBackend" if place.status == NOT_FOUND else "BackendNotFound"
+    yield Verdict(
+        object=key,
+        severity=Severity.ERROR,
+        reason=reason,
+        field=f"{field}.{place.field}" if place.field else field,
+        problem=f"{place.problem}; requests to it answer {place.status}",
+        remedy=place.remedy or "create it, or name another one",
+    )
+
+
+def _secrets(ctx: Context, key: ObjectKey, ingress: Ingress) -> Iterator[Verdict]:
+    for number, entry in enumerate(ingress.spec.tls):
+        if not entry.secret_name:
+            continue
+        field = f"spec.tls[{number}].secretName"
+        found = ctx.get(certificate, ObjectKey("Secret", key.namespace, entry.secret_name))
+        if found.secret is None:
+            problem = f"{found.problem}; the default certificate is shown"
+            yield Verdict(
+                object=key,
+                severity=Severity.ERROR,
+                reason="InvalidCertificateRef",
+                field=field,
+                problem=problem,
+                remedy="put a certificate with its key there (kubectl create secret tls)",
+            )
+        elif expired := expiry_problem(found.secret):
+            secret = f"the certificate in Secret {key.namespace}/{entry.secret_name}"
+            yield _warning(key, "CertificateExpired", field, f"{secret} {expired}", "renew it")
+
+
+def _canary(key: ObjectKey, settings: Settings) -> Iterator[Verdict]:
+    if problem := pattern_problem(settings):
+        field = "metadata.annotations"
+        text = f"canary-by-header-pattern {problem}; requests with the header do not go to the canary"
+        yield Verdict(object=key, severity=Severity.ERROR, reason="InvalidAnnotation", field=field, problem=text)
+
+
+def _host(ctx: Context, host: str, share: Share) -> Iterator[Verdict]:
+    plan = ctx.get(host_plan, host)
+    if plan is None:
+        problem = f"no other Ingress has the host {host}: this canary gets no requests"
+        yield _warning(share.ingress, "CanaryWithoutPrimary", "spec.rules", problem, "a canary needs a primary")
+        return
+    yield from plan.verdicts.get(share.ingress, ())
+    choice = ctx.get(certificate_choice, host)
+    if choice.ingress == share.ingress and choice.problem and "not for" in choice.problem:
+        problem = f"{choice.problem}; the default certificate is shown for it"
+        yield _warning(share.ingress, "CertificateNameMismatch", "spec.tls", problem, "add the name to the certificate")
+    for alias in plan.aliases:
+        if not alias.startswith("~") and (owner := alias_owner(ctx, alias)) != host:
+            by = f"the host {owner} has it as alias too" if owner is not None else "an Ingress has it as host"
+            yield _warning(
+                share.ingress, "Conflict", "metadata.annotations", f"the alias {alias} is not used: {by}", ""
+            )
+
+
+def _sockets(ctx: Context, key: ObjectKey) -> Iterator[Verdict]:
+    edge = ctx.read(EDGE, None)
+    for port in (edge.http_port, edge.https_port):
+        for address in edge.bind_addresses:
+            winner = lost_to(ctx, SocketKey(edge.fleet, address, port), INGRESS)
+            if winner is not None:
+                problem = f"port {port} of {address} is held by {winner}, which is older; nothing is served there"
+                yield Verdict(
+                    object=key,
+                    severity=Severity.ERROR,
+                    reason="PortUnavailable",
+                    problem=problem,
+                    remedy="give one of them another port",
+                )
+
+
+def _warning(key: ObjectKey, reason: str, field: str, problem: str, remedy: str) -> Verdict:
+    return Verdict(object=key, severity=Severity.WARNING, reason=reason, field=field, problem=problem, remedy=remedy)
+
+
+def report_class(ctx: Context, key: ObjectKey) -> ObjectReport:
+    """All there is to say about one IngressClass."""
+    found = read_object(ctx, IngressClass, "", key.name)
+    if found is None:
+        return ObjectReport(object=key, ours=False)
+    edge = ctx.read(EDGE, None)
+    if not is_ours(edge, found):
+        verdict = Verdict(
+            object=key,
+            severity=Severity.INFO,
+            reason="NotOurs",
+            field="spec.controller",
+            problem=f"belongs to {found.spec.controller or 'nobody'}: its Ingresses are not served",
+            remedy=f"ours is {edge.controller_class}",
+        )
+        return ObjectReport(object=key, ours=False, verdicts=(verdict,))
+    verdicts = []
+    if found.spec.parameters is not None:
+        problem = "has no effect: Portway's classes take no parameters"
+        verdicts.append(_warning(key, "InvalidParameters", "spec.parameters", problem, "remove it"))
+    default = default_class(ctx)
+    if (
+        default is not None
+        and default.metadata.name != key.name
+        and found.metadata.annotations.get("ingressclass.kubernetes.io/is-default-class") == "true"
+    ):
+        problem = f"IngressClass {default.metadata.name} is the default: it is newer, or before it by name"
+        verdicts.append(_warning(key, "Conflict", "metadata.annotations", problem, "let one class be the default"))
+    return ObjectReport(object=key, verdicts=tuple(verdicts))
