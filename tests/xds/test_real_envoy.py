@@ -136,7 +136,7 @@ async def test_a_cluster_that_was_warming_when_the_stream_broke_gets_its_endpoin
         ]
         # The server dies between the changed cluster and its endpoints: this session never sends the latter.
         session = it.fleet.sessions[0]
-        session._endpoints.names.clear()
+        session._holdings.endpoints.names.clear()
         it.apply(changed)
         await asyncio.sleep(0.3)
         assert not session.holds(changed.key, changed.version)

@@ -71,6 +71,13 @@ class Channel:
             self._unuse(record.in_use(), now)
             self._ordering.unuse_unknown(ResourceKey(self.kind, name))
 
+    def clear_blame(self, name: str) -> None:
+        """Something else is wanted of it now, or the same again: whatever was refused, that is news."""
+        record = self.records.get(name)
+        if record is not None and record.state is State.REFUSED:
+            record.blamed = None
+            self.isolation.forget(name)
+
     def mark(self, names: Iterable[str]) -> None:
         """Look at these before the next response."""
         self.dirty.update(dict.fromkeys(names))
