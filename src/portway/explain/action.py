@@ -1,6 +1,7 @@
 """What an action does with a request: where it sends it and how it changes it, or what it answers."""
 
 import ipaddress
+import re
 from collections.abc import Iterator
 from typing import assert_never
 
@@ -20,6 +21,9 @@ from portway.model.route import (
     Route,
     Source,
 )
+
+
+_REQUEST_FIELD = re.compile(r"%REQ\(([^)]+)\)%|%%")
 
 
 class Described(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,7 +55,7 @@ def describe_action(route: Route, request: Request) -> list[Described]:
     action = route.action
     match action:
         case Respond():
-            location = dict(action.headers).get("location") or dict(action.headers).get("Location", "")
+            location = _said_location(action, route, request)
             because = f" ({action.reason})" if action.reason else ""
             to = f" to {location}" if location else ""
             return [Described(share=1.0, status=action.status, location=location, text=f"{action.status}{to}{because}")]
@@ -63,6 +67,21 @@ def describe_action(route: Route, request: Request) -> list[Described]:
             return list(_describe_forward(action, route, request))
         case _:
             assert_never(action)
+
+
+def _said_location(action: Respond, route: Route, request: Request) -> str:
+    """The Location that stands in the answer itself, or in the fields that the route sets."""
+    for name, value in (*action.headers, *route.response_headers.set):
+        if name.lower() == "location":
+            return value
+    texts = [value for name, value in route.response_headers.formatted if name.lower() == "location"]
+    return format_fields(texts[0], request) if texts else ""
+
+
+def format_fields(text: str, request: Request) -> str:
+    """A text in which `%REQ(name)%` stands for fields of the request and `%%` for a percent sign; other command
+    operators of Envoy stay."""
+    return _REQUEST_FIELD.sub(lambda found: (request.field(found[1].lower()) or "") if found[1] else "%", text)
 
 
 def _describe_forward(action: Forward, route: Route, request: Request) -> Iterator[Described]:

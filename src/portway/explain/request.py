@@ -5,6 +5,8 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from portway.model.route import SCHEME_HEADER
+
 
 class RequestError(ValueError):
     """What was asked about is no request. The message says why."""
@@ -46,6 +48,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     def field(self, name: str) -> str | None:
         """A field or pseudo-field of the request; `None` if it has none."""
         pseudo = {":authority": self.authority, ":method": self.method, ":path": self.target, ":scheme": self.scheme}
+        pseudo[SCHEME_HEADER] = self.scheme
         return pseudo.get(name) or self.headers.get(name)
 
     @property

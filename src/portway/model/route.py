@@ -14,6 +14,12 @@ from portway.model.names import UpstreamKey
 from portway.objects.verdict import ObjectKey
 
 
+SCHEME_HEADER = "x-forwarded-proto"
+"""Request field that holds the scheme of every request as the edge sees it: that of the connection, or what a trusted
+proxy reports. Proxies overwrite what anybody else sends before a route is chosen, so routes may match on it. (`:scheme`
+does not do: an HTTP/2 client sends what it likes there.)"""
+
+
 class Source(msgspec.Struct, frozen=True, kw_only=True, gc=False, order=True):
     """The declared thing behind a part of the model. Reported by `explain`; never part of what is sent."""
 

@@ -14,13 +14,9 @@ import msgspec
 import re2  # type: ignore[import-untyped]  # ships no stubs
 
 from portway.model.checks import check_path, check_regex
-from portway.model.route import PathKind, PathMatch, ValueKind, ValueMatch
+from portway.model.route import SCHEME_HEADER, PathKind, PathMatch, ValueKind, ValueMatch
 from portway.translate.ingress.shares import Location
 
-SCHEME_HEADER: Final = "x-forwarded-proto"
-"""Holds the scheme of every request as the edge sees it: that of the connection, or what a trusted proxy reports.
-Proxies overwrite what anybody else sends before a route is chosen, so it may decide routes
-(docs/design/ingress-tables.md)."""
 PORT: Final = r"(?::[0-9]+)?"
 """`:authority` may hold a port; hosts are compared without."""
 
