@@ -23,22 +23,15 @@ class Claim(msgspec.Struct, frozen=True, gc=False):
     """One declaration of an object."""
 
     file: str
-    position: int
-    """Among the declarations of the file."""
+    line: int
+    """First line of its document."""
+    index: int
+    """Among the objects of its chunk: items of a list can stand on one line."""
     key: ObjectKey
     object: Object
     generation: int
-    line: int
-    chunk: bytes = b""
+    chunk: bytes
     """Digest of the text that it came from."""
-
-
-class FileContent(msgspec.Struct, frozen=True):
-    """What one file says."""
-
-    claims: tuple[Claim, ...] = ()
-    """Of the file as it is, and those kept of an older version."""
-    findings: tuple[Finding, ...] = ()
 
 
 @final
@@ -46,49 +39,45 @@ class Catalog:
     """Claims of all files. Cost of a change: its claims."""
 
     def __init__(self) -> None:
-        self._files: dict[str, FileContent] = {}
         self._claims: dict[ObjectKey, list[Claim]] = {}
         self._reported: dict[ObjectKey, Claim] = {}
         self._population: dict[str, int] = {}
+        self._said: dict[str, tuple[Finding, ...]] = {}
+        self._losers: dict[str, dict[ObjectKey, list[Claim]]] = {}
+        self._contested: dict[ObjectKey, frozenset[str]] = {}
         self._findings: dict[str, tuple[Finding, ...]] = {}
         self._dirty_keys: dict[ObjectKey, None] = {}
-        self._dirty_files: dict[str, None] = {}
+        self._dirty_items: dict[str, None] = {}
 
     def __len__(self) -> int:
         """Number of objects, synthesised Namespaces left out."""
-        return len(self._claims)
-
-    def content(self, file: str) -> FileContent:
-        return self._files.get(file, FileContent())
+        return len(self._reported)
 
     def owner(self, key: ObjectKey) -> Claim | None:
         """The declaration that is served."""
         return self._reported.get(key)
 
-    def put(self, file: str, content: FileContent) -> None:
-        """A file's new content; an empty one forgets the file."""
-        old = self.content(file)
-        if content.claims or content.findings:
-            self._files[file] = content
-        else:
-            self._files.pop(file, None)
-        self._dirty_files[file] = None
-        stays = {id(claim) for claim in content.claims}
-        was = {id(claim) for claim in old.claims}
-        for claim in old.claims:
-            if id(claim) not in stays:
-                self._withdraw(claim)
-        for claim in content.claims:
-            if id(claim) not in was:
-                self._claims.setdefault(claim.key, []).append(claim)
-                self._dirty_keys[claim.key] = None
+    def change(self, withdrawn: Iterable[Claim], declared: Iterable[Claim]) -> None:
+        """Declarations that are there no more, and new ones."""
+        for claim in withdrawn:
+            claims = self._claims[claim.key]
+            del claims[next(index for index, other in enumerate(claims) if other is claim)]
+            if not claims:
+                del self._claims[claim.key]
+            self._dirty_keys[claim.key] = None
+        for claim in declared:
+            self._claims.setdefault(claim.key, []).append(claim)
+            self._dirty_keys[claim.key] = None
 
-    def _withdraw(self, claim: Claim) -> None:
-        claims = self._claims[claim.key]
-        claims.remove(claim)
-        if not claims:
-            del self._claims[claim.key]
-        self._dirty_keys[claim.key] = None
+    def say(self, item: str, findings: tuple[Finding, ...]) -> None:
+        """All there is to say about an item (a file) now, duplicates apart."""
+        if self._said.get(item, ()) == findings:
+            return
+        if findings:
+            self._said[item] = findings
+        else:
+            del self._said[item]
+        self._dirty_items[item] = None
 
     def flush(self) -> list[ChangeSet]:
         """What changed since the last time: changes first, then objects that only moved to another line, in slices."""
@@ -99,6 +88,7 @@ class Catalog:
         for key in self._dirty_keys:
             claims = self._claims.get(key, ())
             before = self._reported.get(key)
+            self._settle_losers(key, claims)
             if not claims:
                 if before is not None:
                     del self._reported[key]
@@ -106,8 +96,6 @@ class Catalog:
                     self._mark_namespace(key, -1, namespaces)
                 continue
             first = min(claims, key=_place)
-            if len(claims) > 1 or (before is not None and before.file != first.file):
-                self._dirty_files.update(dict.fromkeys(claim.file for claim in claims))
             self._reported[key] = first
             if before is None:
                 self._mark_namespace(key, 1, namespaces)
@@ -119,7 +107,7 @@ class Catalog:
         removed = self._settle_namespaces(namespaces, changed, removed)
         findings = dict(self._changed_findings())
         self._dirty_keys.clear()
-        self._dirty_files.clear()
+        self._dirty_items.clear()
         sets = (
             [ChangeSet(changed=changed, removed=removed, findings=findings)] if changed or removed or findings else []
         )
@@ -151,34 +139,48 @@ class Catalog:
                 removed.append(key)
         return removed
 
+    def _settle_losers(self, key: ObjectKey, claims: Sequence[Claim]) -> None:
+        """Remember which declarations of an object are not served."""
+        files = self._contested.pop(key, frozenset())
+        for file in files:
+            losers = self._losers[file]
+            del losers[key]
+            if not losers:
+                del self._losers[file]
+        self._dirty_items.update(dict.fromkeys(files))
+        if len(claims) < 2:
+            return
+        for claim in sorted(claims, key=_place)[1:]:
+            self._losers.setdefault(claim.file, {}).setdefault(key, []).append(claim)
+        self._contested[key] = frozenset(claim.file for claim in sorted(claims, key=_place)[1:])
+        self._dirty_items.update(dict.fromkeys(self._contested[key]))
+
     def _changed_findings(self) -> Iterator[tuple[str, tuple[Finding, ...]]]:
-        for file in self._dirty_files:
-            content = self.content(file)
-            findings = (*content.findings, *self._duplicates(content.claims))
-            if findings != self._findings.get(file, ()):
+        for item in self._dirty_items:
+            losers = (claim for claims in self._losers.get(item, {}).values() for claim in claims)
+            duplicates = [self._duplicate(claim) for claim in sorted(losers, key=_place)]
+            findings = (*self._said.get(item, ()), *duplicates)
+            if findings != self._findings.get(item, ()):
                 if findings:
-                    self._findings[file] = findings
+                    self._findings[item] = findings
                 else:
-                    del self._findings[file]
-                yield file, findings
+                    del self._findings[item]
+                yield item, findings
 
-    def _duplicates(self, claims: Sequence[Claim]) -> Iterator[Finding]:
-        for claim in claims:
-            first = self._reported.get(claim.key)
-            if first is None or _place(first) == _place(claim):
-                continue
-            verdict = Verdict(
-                object=claim.key,
-                severity=Severity.ERROR,
-                reason="Duplicate",
-                problem=f"declared twice: {Origin(first.file, first.line)} comes first and is served, this one is not",
-                remedy="remove or rename one of the two",
-            )
-            yield Finding(verdict, claim.file, claim.line)
+    def _duplicate(self, claim: Claim) -> Finding:
+        first = self._reported[claim.key]
+        verdict = Verdict(
+            object=claim.key,
+            severity=Severity.ERROR,
+            reason="Duplicate",
+            problem=f"declared twice: {Origin(first.file, first.line)} comes first and is served, this one is not",
+            remedy="remove or rename one of the two",
+        )
+        return Finding(verdict, claim.file, claim.line)
 
 
-def _place(claim: Claim) -> tuple[str, int]:
-    return claim.file, claim.position
+def _place(claim: Claim) -> tuple[str, int, int]:
+    return claim.file, claim.line, claim.index
 
 
 def _stored(claim: Claim) -> Stored:

@@ -1,51 +1,50 @@
-"""From a file's bytes to what it declares now, its last good objects included. Pure; in steps, so that others can
-run.
-"""
+"""From a file's bytes to what changes by them, last good objects included. Pure; in steps, so that others can run."""
 
 from collections.abc import Callable, Iterator, Sequence
 from hashlib import blake2b
-from typing import final
+from itertools import accumulate
+from typing import Final, NamedTuple, final
 
 import msgspec
 
-from portway.objects.verdict import ObjectKey, Severity, Verdict
-from portway.sources.catalog import Claim, FileContent
-from portway.sources.documents import Chunk
+from portway.objects.verdict import ObjectKey, Severity
+from portway.sources.catalog import Claim
+from portway.sources.documents import Chunk, count_lines, has_directive
+from portway.sources.edits import common_prefix, common_suffix
 from portway.sources.file_names import is_json_name
+from portway.sources.json_parser import looks_like_json
 from portway.sources.manifests import Reading, read_chunk, split_text
-from portway.sources.problems import Problem
+from portway.sources.problems import FILE_KIND, Problem
+from portway.sources.records import EMPTY, ChunkRecord, Drift, FileChange, FileRecord, findings_of, record_chunk
 from portway.store import Finding
 
+LARGE_FILE: Final = 128 * 1024
+"""Bytes. Of larger files the content is kept in memory, to find the place of an edit in them."""
 
-class ChunkRecord(msgspec.Struct, frozen=True, gc=False):
-    """A chunk of a file as it was read."""
-
-    digest: bytes
-    line: int
-    reading: Reading
-
-
-class FileRecord(msgspec.Struct, frozen=True):
-    """A file as it was read."""
-
-    digest: bytes
-    """Of its bytes; empty: it could not be read."""
-    chunks: tuple[ChunkRecord, ...]
-    content: FileContent
-    whole: bool
-    """Nothing of it is refused or unreadable."""
-    documents: int = 0
-
-    def kept_digests(self) -> set[bytes]:
-        """The chunks from which its objects came, older versions included."""
-        return {claim.chunk for claim in self.content.claims}
-
-
-EMPTY = FileRecord(b"", (), FileContent(), True)
+_BOM: Final = b"\xef\xbb\xbf"
 
 
 def content_digest(data: bytes) -> bytes:
+    """Identity of a content."""
     return blake2b(data, digest_size=16).digest()
+
+
+def is_unchanged(record: FileRecord, data: bytes) -> bool:
+    """Was the file read with exactly this content?"""
+    if record is EMPTY:
+        return False
+    return record.data == data if record.data is not None else record.digest == content_digest(data)
+
+
+class _Plan(NamedTuple):
+    """How much of the old version stays as it is."""
+
+    head: int
+    """Chunks at the beginning that are the same."""
+    tail: int
+    """Chunks at the end that are the same, perhaps on other lines."""
+    text: str
+    """What lies between."""
 
 
 @final
@@ -56,7 +55,7 @@ class FileReading:
         path: as it stands in messages.
         data: the file's bytes, or the problem with getting them.
         before: the file as it was read last.
-        restore: the last good chunks from disk, asked for only if the file is broken and `before` is empty.
+        restore: the last good chunks from disk, asked for only if the file is broken and `before` is `EMPTY`.
     """
 
     def __init__(
@@ -66,26 +65,63 @@ class FileReading:
         self._before = before
         self._restore = restore
         self._is_json = is_json_name(path)
-        self._known = {record.digest: record.reading for record in before.chunks}
-        self._problem: Problem | None = data if isinstance(data, Problem) else None
-        self._digest = b"" if isinstance(data, Problem) else content_digest(data)
-        self._text = "" if isinstance(data, Problem) else self._decode(data)
-        self._chunks = iter(chunks := split_text(self._text, is_json=self._is_json))
-        self._records: list[ChunkRecord] = []
+        self._problem: Problem | None = None
+        self._data = b""
+        self._digest = b""
+        self._is_large = False
+        if isinstance(data, Problem):
+            self._problem = data
+            self._plan = _Plan(0, 0, "")
+        else:
+            self._data = data
+            self._is_large = len(data) >= LARGE_FILE and not data.startswith(_BOM)
+            self._digest = b"" if self._is_large else content_digest(data)
+            self._plan = self._plan_edit(data) or _Plan(0, 0, self._decode(data))
+        old = before.chunks
+        self._replaced = old[self._plan.head : len(old) - self._plan.tail]
+        self._known = {chunk.digest: chunk for chunk in self._replaced}
+        chunks = split_text(self._plan.text, is_json=self._is_json)
+        self._first_line = old[self._plan.head].line if self._plan.head else 1
+        self._chunks = iter(chunks)
+        self._new: list[ChunkRecord] = []
         self.largest = max((len(chunk.text) for chunk in chunks), default=0)
-        """Characters of the largest chunk."""
+        """Characters of the largest chunk that is to be read."""
         self.parsed = 0
         """Documents that had to be parsed."""
         self.texts: dict[bytes, tuple[int, str]] = {}
         """Line and text of the chunks that were not known before."""
 
+    def _plan_edit(self, data: bytes) -> _Plan | None:
+        """Find the edit in a large file; None if all is to be looked at."""
+        before = self._before
+        if before.data is None or not before.whole or self._is_json:
+            return None
+        chunks = before.chunks
+        ends = list(accumulate(chunk.size for chunk in chunks))
+        prefix = common_prefix(before.data, data)
+        suffix = common_suffix(before.data, data, min(len(data), len(before.data)) - prefix)
+        # A chunk ends where a line with `---` and a blank begins: these bytes must be the same too.
+        head = _count(ends, lambda end: end + 5 <= prefix)
+        head = min(head, len(chunks) - 1)
+        # ... and the line break before the first chunk that follows the edit.
+        tail = _count(ends[::-1][1:], lambda end: len(before.data) - end + 1 <= suffix)  # type: ignore[arg-type]
+        tail = min(tail, len(chunks) - 1 - head)
+        start = ends[head - 1] if head else 0
+        stop = len(data) - (ends[-1] - ends[len(chunks) - tail - 1])
+        try:
+            text = data[start:stop].decode()
+        except UnicodeDecodeError:
+            return None
+        if has_directive(text) or (not head and (looks_like_json(text) or data.startswith(_BOM))):
+            return None
+        return _Plan(head, tail, text)
+
     def _decode(self, data: bytes) -> str:
         try:
             text = data.decode("utf-8")
         except UnicodeDecodeError as error:
-            line = data.count(b"\n", 0, error.start) + 1
             self._problem = Problem(
-                line=line,
+                line=data.count(b"\n", 0, error.start) + 1,
                 column=error.start - data.rfind(b"\n", 0, error.start),
                 reason="InvalidEncoding",
                 problem=f"byte 0x{data[error.start]:02X} is not UTF-8",
@@ -97,9 +133,16 @@ class FileReading:
     def __iter__(self) -> Iterator[None]:
         """Read one chunk a step."""
         for chunk in self._chunks:
-            digest = chunk.digest()
-            reading = self._known.get(digest) or self._read(chunk, digest)
-            self._records.append(ChunkRecord(digest, chunk.line, reading))
+            data = chunk.text.encode()
+            digest = content_digest(data)
+            line = self._first_line + chunk.line - 1
+            known = self._known.get(digest)
+            if known is None:
+                known = record_chunk(self._path, digest, len(data), line, self._read(chunk, digest))
+                self._known[digest] = known
+            elif known.line != line:
+                known = record_chunk(self._path, digest, len(data), line, known.reading)
+            self._new.append(known)
             yield
 
     def finish(self) -> None:
@@ -109,75 +152,103 @@ class FileReading:
 
     def _read(self, chunk: Chunk, digest: bytes) -> Reading:
         reading = read_chunk(chunk.text, is_json=self._is_json)
-        self._known[digest] = reading
         self.parsed += reading.documents
         if reading.items:
             self.texts[digest] = (chunk.line, chunk.text)
         return reading
 
-    def result(self) -> FileRecord:
-        """The file as it is to be served now."""
-        claims = self._claims(self._records)
-        broken = self._problem is not None or any(record.reading.broken for record in self._records)
-        refused = frozenset().union(*(record.reading.refused for record in self._records))
-        kept = self._kept(frozenset(claim.key for claim in claims), refused, broken)
-        problems = [self._problem.at(self._path, 1)] if self._problem else []
-        problems += [
-            problem.at(self._path, record.line) for record in self._records for problem in record.reading.problems
-        ]
-        findings = [self._with_outcome(finding, frozenset(claim.key for claim in kept), broken) for finding in problems]
-        content = FileContent((*claims, *kept), tuple(findings))
-        documents = sum(record.reading.documents for record in self._records)
-        return FileRecord(self._digest, tuple(self._records), content, not (broken or refused), documents)
+    def result(self) -> FileChange:
+        """What changes."""
+        before, plan = self._before, self._plan
+        tail = before.chunks[len(before.chunks) - plan.tail :]
+        chunks = (*before.chunks[: plan.head], *self._new, *tail)
+        kept, whole = self._kept()
+        findings = self._findings(chunks, kept)
+        replaced = sum(chunk.reading.documents for chunk in self._replaced)
+        documents = before.documents - replaced + sum(chunk.reading.documents for chunk in self._new)
+        record = FileRecord(
+            self._digest, chunks, tuple(kept), findings, whole, documents, self._data if self._is_large else None
+        )
+        old = {id(claim): claim for chunk in self._replaced for claim in chunk.claims}
+        old.update((id(claim), claim) for claim in before.kept)
+        new = {id(claim): claim for chunk in self._new for claim in chunk.claims}
+        new.update((id(claim), claim) for claim in kept)
+        withdrawn = [claim for identity, claim in old.items() if identity not in new]
+        return FileChange(
+            record,
+            withdrawn=withdrawn,
+            declared=[claim for identity, claim in new.items() if identity not in old],
+            drift=self._drift(tail),
+            removed_chunks=_unused(withdrawn, record),
+        )
 
-    def _claims(self, records: Sequence[ChunkRecord]) -> list[Claim]:
-        old = {(claim.position, claim.key): claim for claim in self._before.content.claims}
-        claims: list[Claim] = []
-        for record in records:
-            for item in record.reading.items:
-                line = record.line + item.line - 1
-                position = len(claims)
-                was = old.get((position, item.key))
-                if was is None or was.line != line or was.chunk != record.digest:
-                    was = Claim(self._path, position, item.key, item.object, item.generation, line, record.digest)
-                claims.append(was)
-        return claims
+    def _drift(self, tail: Sequence[ChunkRecord]) -> Drift | None:
+        lines = self._first_line + count_lines(self._plan.text) - tail[0].line if tail else 0
+        return Drift(len(tail), lines) if lines else None
 
-    def _kept(self, declared: frozenset[ObjectKey], refused: frozenset[ObjectKey], broken: bool) -> list[Claim]:
-        """Objects that were declared before and may still be meant."""
+    def _kept(self) -> tuple[list[Claim], bool]:
+        """Objects that were declared before and may still be meant; and whether all is well."""
+        broken = self._problem is not None or any(chunk.reading.broken for chunk in self._new)
+        refused = frozenset[ObjectKey]().union(*(chunk.reading.refused for chunk in self._new))
         if not (broken or refused):
-            return []
-        before = self._before.content.claims if self._before is not EMPTY else self._restored()
+            return [], True
+        if self._before is EMPTY:
+            candidates = self._restored()
+        else:
+            candidates = [*self._before.kept, *(claim for chunk in self._replaced for claim in chunk.claims)]
+        declared = {claim.key for chunk in self._new for claim in chunk.claims}
         kept: dict[ObjectKey, Claim] = {}
-        for claim in before:
+        for claim in candidates:
             if claim.key not in declared and (broken or claim.key in refused):
                 kept.setdefault(claim.key, claim)
-        return list(kept.values())
+        return list(kept.values()), False
 
-    def _restored(self) -> tuple[Claim, ...]:
-        records = []
-        for text in self._restore():
-            chunk = Chunk(text, 1)
-            records.append(ChunkRecord(chunk.digest(), 1, read_chunk(text, is_json=self._is_json)))
-        return tuple(self._claims(records))
+    def _restored(self) -> list[Claim]:
+        claims: list[Claim] = []
+        for line, text in enumerate(self._restore(), start=1):
+            data = text.encode()
+            reading = read_chunk(text, is_json=self._is_json)
+            claims.extend(record_chunk(self._path, content_digest(data), len(data), line, reading).claims)
+        return claims
 
-    def _with_outcome(self, finding: Finding, kept: frozenset[ObjectKey], broken: bool) -> Finding:
-        """Say what happens meanwhile."""
-        verdict = finding.verdict
-        if verdict.severity is not Severity.ERROR:
-            return finding
-        if verdict.object in kept:
-            outcome = "its last good version stays in force"
-        elif kept and broken and verdict.object.kind == "File":
-            outcome = f"the last good version of {_count(len(kept), 'object')} of this file stays in force"
+    def _findings(self, chunks: Sequence[ChunkRecord], kept: Sequence[Claim]) -> tuple[Finding, ...]:
+        findings = findings_of(self._path, chunks)
+        if self._problem is not None:
+            findings = (self._problem.at(self._path, 1), *findings)
+        keys = frozenset(claim.key for claim in kept)
+        return tuple(_with_outcome(finding, keys) for finding in findings)
+
+
+def _count(ends: Sequence[int], stays: Callable[[int], bool]) -> int:
+    """How many of the first fulfil it; those that do come first."""
+    low, high = 0, len(ends)
+    while low < high:
+        middle = (low + high) // 2
+        if stays(ends[middle]):
+            low = middle + 1
         else:
-            outcome = "it is not served"
-        return Finding(_because(verdict, outcome), finding.file, finding.line)
+            high = middle
+    return low
 
 
-def _because(verdict: Verdict, outcome: str) -> Verdict:
-    return msgspec.structs.replace(verdict, problem=f"{verdict.problem}; {outcome}")
+def _unused(withdrawn: Sequence[Claim], record: FileRecord) -> frozenset[bytes]:
+    gone = {claim.chunk for claim in withdrawn}
+    if gone:
+        gone -= {chunk.digest for chunk in record.chunks}
+        gone -= {claim.chunk for claim in record.kept}
+    return frozenset(gone)
 
 
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+def _with_outcome(finding: Finding, kept: frozenset[ObjectKey]) -> Finding:
+    """Say what happens meanwhile."""
+    verdict = finding.verdict
+    if verdict.severity is not Severity.ERROR:
+        return finding
+    if verdict.object in kept:
+        outcome = "its last good version stays in force"
+    elif kept and verdict.object.kind == FILE_KIND:
+        outcome = f"the last good version of {len(kept):,} object{'s' * (len(kept) > 1)} of this file stays in force"
+    else:
+        outcome = "it is not served"
+    problem = f"{verdict.problem}; {outcome}"
+    return Finding(msgspec.structs.replace(verdict, problem=problem), finding.file, finding.line)

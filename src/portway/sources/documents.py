@@ -10,7 +10,6 @@ with `%`) is not cut at all: directives stand before their separator, and nobody
 """
 
 import re
-from hashlib import blake2b
 from typing import Final
 
 import msgspec
@@ -32,28 +31,30 @@ class Chunk(msgspec.Struct, frozen=True, gc=False):
     line: int
     """Its first line in the file, from 1."""
 
-    def digest(self) -> bytes:
-        """Identity of the content; 16 bytes, not guessable in advance so that nobody can make two chunks look equal."""
-        return blake2b(self.text.encode(), digest_size=16).digest()
-
 
 def split_documents(text: str) -> list[Chunk]:
-    """Cut a YAML stream at its document separators.
-
-    Joined again the chunks are the stream. A chunk without content (before the first separator) is left out.
-    """
+    """Cut a YAML stream at its document separators. Joined again the chunks are the stream."""
     rare = has_rare_breaks(text)
-    if "---" not in text or ("%" in text and (_ANY_DIRECTIVE if rare else _DIRECTIVE).search(text)):
-        return [Chunk(text, 1)] if text.strip() else []
+    if "---" not in text or has_directive(text):
+        return [Chunk(text, 1)] if text else []
     chunks: list[Chunk] = []
     start, line = 0, 1
     for cut in [*(match.start() + 1 for match in (_ANY_SEPARATOR if rare else _SEPARATOR).finditer(text)), len(text)]:
         piece = text[start:cut]
-        if start or piece.strip():
-            chunks.append(Chunk(piece, line))
+        chunks.append(Chunk(piece, line))
         line += len(_ANY_BREAK.findall(piece)) if rare else piece.count("\n")
         start = cut
     return chunks
+
+
+def has_directive(text: str) -> bool:
+    """Does a line begin with `%`?"""
+    return "%" in text and (_ANY_DIRECTIVE if has_rare_breaks(text) else _DIRECTIVE).search(text) is not None
+
+
+def count_lines(text: str) -> int:
+    """Number of line breaks, as libyaml counts them."""
+    return len(_ANY_BREAK.findall(text)) if has_rare_breaks(text) else text.count("\n")
 
 
 def has_rare_breaks(text: str) -> bool:

@@ -9,8 +9,6 @@ What it does not do: writing, expanding templates, following a pipe or standard 
 """
 
 import asyncio
-import contextlib
-import sqlite3
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
@@ -21,13 +19,14 @@ from typing import BinaryIO, Final, final
 import msgspec
 
 from portway.objects.verdict import ObjectKey, Severity
-from portway.sources.catalog import Catalog, FileContent
-from portway.sources.contents import EMPTY, FileReading, FileRecord, content_digest
+from portway.sources.catalog import Catalog
+from portway.sources.contents import FileReading, is_unchanged
 from portway.sources.file_names import STDIN, display_path, is_json_name
-from portway.sources.last_good import FileChunks, LastGood
+from portway.sources.last_good import Keeper
 from portway.sources.locate import locate_field
 from portway.sources.problems import Problem
 from portway.sources.reading import Bytes, Content, Missing, read_file, read_stream
+from portway.sources.records import EMPTY, Drift, FileChange, FileRecord, straighten
 from portway.sources.settling import GRACE, Why
 from portway.sources.tree import Fingerprint, is_below
 from portway.sources.watcher import Watcher
@@ -95,7 +94,6 @@ class FileSource:
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
         self._paths = [display_path(path) for path in paths]
-        self._state_dir = state_dir
         self._follow = follow
         self._stdin = stdin
         self._clock = clock
@@ -104,8 +102,8 @@ class FileSource:
         self._watcher = Watcher(self._paths, follow=follow, poll=poll, clock=clock, wall_clock=wall_clock)
         self._catalog = Catalog()
         self._records: dict[str, FileRecord] = {}
-        self._last_good: LastGood | None = None
-        self._unsaved: dict[str, FileChunks] = {}
+        self._drifts: dict[str, Drift] = {}
+        self._keeper = Keeper(state_dir)
         self._slice_ends = 0.0
         self._files_found = 0
         self._parsed = 0
@@ -147,17 +145,21 @@ class FileSource:
 
     async def changes(self) -> AsyncIterator[ChangeSet]:
         """As `portway.store.Source` says. One consumer, once."""
-        with contextlib.ExitStack() as stack:
-            stack.enter_context(self._watcher)
-            self._open_last_good(stack)
+        with self._watcher, self._keeper:
             async for change in self._load():
                 yield self._counted(change)
-            await self._save()
             while self._follow:
                 await self._follow_once()
-                for change in self._catalog.flush():
+                for change in self._flush():
                     yield self._counted(change)
-                await self._save()
+
+    def _flush(self) -> Iterator[ChangeSet]:
+        """Changes first; then, in change sets of their own, objects that only stand on another line now."""
+        yield from self._catalog.flush()
+        for path, drift in self._drifts.items():
+            self._put(path, straighten(path, self._records[path], drift))
+        self._drifts.clear()
+        yield from self._catalog.flush()
 
     def _counted(self, change: ChangeSet) -> ChangeSet:
         self._change_sets += 1
@@ -167,13 +169,13 @@ class FileSource:
 
     async def _load(self) -> AsyncIterator[ChangeSet]:
         """Everything that is there, in slices; the last change set is the one with `synced`."""
-        restorable = self._last_good.files() if self._last_good else frozenset[str]()
+        restorable = self._keeper.files()
         found = await self._watcher.scan(restorable)
         if self._watcher.failure:
             self._report("inotify", _degraded(self._watcher.failure))
         await self._restore(file for file in restorable if any(is_below(file, outage) for outage in found.outages))
-        gone = restorable - found.files.keys() - self._records.keys()
-        self._unsaved.update((file, FileChunks()) for file in gone)
+        for file in restorable - found.files.keys() - self._records.keys():
+            self._keeper.forget(file, self._clock())
         self._files_found = len(found.files)
         if STDIN in self._paths:
             await self._accept(STDIN, Why.GRACE, await asyncio.to_thread(read_stream, self._stdin or sys.stdin.buffer))
@@ -182,7 +184,7 @@ class FileSource:
             await self._take(dict.fromkeys(batch, Why.WHOLE))
             if self._parsed - reported >= LOAD_DOCUMENTS:
                 reported = self._parsed
-                for change in self._catalog.flush():
+                for change in self._flush():
                     yield change
         # Who writes to a file right now may end first: what is served at once shall be whole.
         if self._follow:
@@ -190,7 +192,7 @@ class FileSource:
             while not self._watcher.is_quiet:
                 await self._follow_once()
         self._report_troubles()
-        for change in self._catalog.flush():
+        for change in self._flush():
             yield change
         yield ChangeSet(synced=True)
 
@@ -198,23 +200,28 @@ class FileSource:
         """Serve files that cannot be reached as they were before the restart; why is said of their folder."""
         for file in files:
             unreachable = Problem(line=0, reason="Unreachable", problem="it cannot be reached")
-            record = FileReading(file, unreachable, EMPTY, self._restorer(file)).result()
-            self._put(file, msgspec.structs.replace(record, content=FileContent(record.content.claims)))
+            change = FileReading(file, unreachable, EMPTY, self._keeper.texts_of(file)).result()
+            record = msgspec.structs.replace(change.record, findings=())
+            self._put(file, FileChange(record, declared=change.declared))
             await self._breathe()
 
     async def _follow_once(self) -> None:
         """Wait for something to happen and take it in."""
-        await self._watcher.wait()
-        await self._watcher.notice()
-        self._report_troubles()
-        await self._take(self._watcher.take_due())
+        # Nobody waits for the disk: it gets its turn when nothing happens for a moment, or has waited long.
+        if await self._watcher.wait(self._keeper.delay(self._clock())):
+            await self._watcher.notice()
+            self._report_troubles()
+            await self._take(self._watcher.take_due())
+        else:
+            await asyncio.to_thread(self._keeper.save)
+            self._report("last-good", _degraded(self._keeper.failure) if self._keeper.failure else None)
 
     def _report_troubles(self) -> None:
         for path, trouble in self._watcher.take_troubles().items():
             self._report(path + "/", trouble, path)
 
     def _report(self, item: str, problem: Problem | None, file: str = "") -> None:
-        self._catalog.put(item, FileContent((), (problem.at(file, 1),) if problem else ()))
+        self._catalog.say(item, (problem.at(file, 1),) if problem else ())
 
     async def _take(self, due: Mapping[str, Why]) -> None:
         """Read files and take in what they say."""
@@ -235,19 +242,19 @@ class FileSource:
                 return
             if content.fingerprint is not None:
                 self._watcher.seen(path, content.fingerprint)
-            if before is not EMPTY and before.digest == content_digest(content.data):
+            if is_unchanged(before, content.data):
                 return
-        reading = FileReading(
-            path, content.data if isinstance(content, Bytes) else content, before, self._restorer(path)
-        )
+        data = content.data if isinstance(content, Bytes) else content
+        reading = FileReading(path, data, before, self._keeper.texts_of(path))
         await self._parse(reading)
-        record = reading.result()
-        may_be_half = why is Why.WHOLE and self._follow and _looks_half_written(record, before)
+        change = reading.result()
+        may_be_half = why is Why.WHOLE and self._follow and _looks_half_written(change.record, before)
         if may_be_half and (self._synced or self._is_young(content)):
             self._watcher.suspicious(path)
             return
-        self._put(path, record)
-        self._keep(path, record, reading.texts)
+        self._put(path, change)
+        if path != STDIN:
+            self._keeper.keep(path, change, reading.texts, self._clock())
 
     async def _parse(self, reading: FileReading) -> None:
         if reading.largest > LARGE_CHUNK:
@@ -266,48 +273,24 @@ class FileSource:
         mark: Fingerprint | None = content.fingerprint if isinstance(content, Bytes) else None
         return mark is not None and 0 <= self._wall_clock() - mark.modified_ns / 1e9 < GRACE
 
-    def _put(self, path: str, record: FileRecord) -> None:
-        self._records[path] = record
-        self._catalog.put(path, record.content)
+    def _put(self, path: str, change: FileChange) -> None:
+        self._records[path] = change.record
+        if change.drift is not None:
+            self._drifts[path] = change.drift
+        self._catalog.change(change.withdrawn, change.declared)
+        self._catalog.say(path, change.record.findings)
 
     def _drop(self, path: str) -> None:
         """The file is gone, and with it what it declared; unless its whole folder cannot be reached."""
         if self._watcher.is_in_outage(path):
             return
         self._watcher.forgotten(path)
-        if self._records.pop(path, None) is not None:
-            self._catalog.put(path, FileContent())
-            self._unsaved[path] = FileChunks()
-
-    def _restorer(self, path: str) -> Callable[[], Sequence[str]]:
-        return lambda: self._last_good.texts(path) if self._last_good else ()
-
-    def _keep(self, path: str, record: FileRecord, texts: Mapping[bytes, tuple[int, str]]) -> None:
-        if self._last_good is not None and path != STDIN:
-            pending = self._unsaved.get(path)
-            self._unsaved[path] = FileChunks(record.kept_digests(), {**(pending.texts if pending else {}), **texts})
-
-    def _open_last_good(self, stack: contextlib.ExitStack) -> None:
-        if self._state_dir is None:
-            return
-        try:
-            self._last_good = LastGood(self._state_dir)
-        except (OSError, sqlite3.Error) as error:
-            self._report("last-good", _degraded(f"last good versions are not kept over a restart: {error}"))
-            return
-        stack.callback(self._last_good.close)
-
-    async def _save(self) -> None:
-        """After the change was handed on: nobody waits for the disk."""
-        if self._last_good is None or not self._unsaved:
-            return
-        unsaved, self._unsaved = self._unsaved, {}
-        try:
-            await asyncio.to_thread(self._last_good.save, unsaved)
-        except sqlite3.Error as error:
-            self._report("last-good", _degraded(f"last good versions cannot be written: {error}"))
-        else:
-            self._report("last-good", None)
+        record = self._records.pop(path, None)
+        self._drifts.pop(path, None)
+        if record is not None:
+            self._catalog.change(list(record.claims()), ())
+            self._catalog.say(path, ())
+            self._keeper.forget(path, self._clock())
 
 
 def _read_all(paths: Sequence[str]) -> list[tuple[str, Content]]:
@@ -329,7 +312,7 @@ def _batches(files: Mapping[str, Fingerprint]) -> Iterator[list[str]]:
 
 
 def _looks_half_written(record: FileRecord, before: FileRecord) -> bool:
-    return not record.whole or (bool(before.content.claims) and not record.documents)
+    return not record.whole or (before.documents > 0 and not record.documents)
 
 
 def _degraded(problem: str) -> Problem:

@@ -10,77 +10,187 @@ The folder is 0700 and the database 0600: manifests hold Secrets.
 
 import os
 import sqlite3
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Mapping
+from itertools import islice
 from pathlib import Path
-from typing import Final, final
+from typing import Final, Self, final
+
+import msgspec
+
+from portway.sources.records import FileChange
 
 FILE_NAME: Final = "last-good-files.sqlite"
 _VERSION: Final = 1
 
 
+SAVE_PAUSE: Final = 0.2
+"""Seconds without a change before writing: the change that was just reported is being compiled and sent."""
+SAVE_LATEST: Final = 5.0
+"""Seconds after which it is written even if changes do not pause."""
+
+
+SAVE_YIELD: Final = 0.005
+"""Seconds between one part of a large write and the next."""
+SAVE_CHUNKS: Final = 250
+"""Written at a time; about 5 ms, then events have their turn."""
+
+
+class _Unsaved(msgspec.Struct):
+    """What is to be written of one file."""
+
+    forget: bool = False
+    """Remove what is there first."""
+    removed: set[bytes] = msgspec.field(default_factory=set)
+    texts: dict[bytes, tuple[int, str]] = msgspec.field(default_factory=dict)
+
+
 @final
-class LastGood:
-    """Chunks by file. Blocking; one thread at a time.
+class Keeper:
+    """Keeps chunks by file. A context manager; blocking where it says so; one thread at a time.
 
     Args:
-        state_dir: made if it is missing.
-
-    Raises:
-        OSError: the folder or the file cannot be made or written.
+        state_dir: made if it is missing; None: nothing is kept.
     """
 
-    def __init__(self, state_dir: Path) -> None:
-        state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-        path = state_dir / FILE_NAME
-        os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
-        path.chmod(0o600)
-        try:
-            self._database = _open(path)
-        except sqlite3.DatabaseError:
-            path.unlink()  # from another version, or damaged: it is only a spare copy
-            os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
-            self._database = _open(path)
+    def __init__(self, state_dir: Path | None) -> None:
+        self._state_dir = state_dir
+        self._database: sqlite3.Connection | None = None
+        self._from_before: dict[str, set[bytes]] = {}
+        self._unsaved: dict[str, _Unsaved] = {}
+        self._since = 0.0
+        self._pause = SAVE_PAUSE
+        self.failure = ""
+        """Why nothing is kept although it should be; empty if all is well."""
 
-    def close(self) -> None:
-        self._database.close()
+    def __enter__(self) -> Self:
+        if self._state_dir is not None:
+            try:
+                self._database = _open_database(self._state_dir)
+                for file, digest in self._database.execute("SELECT file, digest FROM chunk"):
+                    self._from_before.setdefault(file, set()).add(digest)
+            except (OSError, sqlite3.Error) as error:
+                self.failure = f"last good versions are not kept over a restart: {error}"
+        return self
 
-    def texts(self, file: str) -> list[str]:
-        """The chunks of a file, in its order."""
-        rows = self._database.execute("SELECT text FROM chunk WHERE file = ? ORDER BY line, digest", (file,))
-        return [text for (text,) in rows]
+    def __exit__(self, *_: object) -> None:
+        if self._database is not None:
+            while self._unsaved:
+                self.save()
+            self._database.close()
+            self._database = None
+
+    def delay(self, now: float) -> float | None:
+        """Seconds to wait for another change before writing; None: there is nothing to write."""
+        if not self._unsaved:
+            return None
+        return max(0.0, min(self._pause, self._since + SAVE_LATEST - now))
 
     def files(self) -> frozenset[str]:
-        """All files that have chunks."""
-        return frozenset(file for (file,) in self._database.execute("SELECT DISTINCT file FROM chunk"))
+        """The files of which something was kept before the start."""
+        return frozenset(self._from_before)
 
-    def save(self, changes: Mapping[str, "FileChunks"]) -> None:
-        """Bring files up to date, all or nothing."""
-        with self._database:
-            for file, chunks in changes.items():
-                self._save(file, chunks)
+    def texts_of(self, file: str) -> Callable[[], list[str]]:
+        """Reads the kept chunks of a file, in its order. Blocking."""
+        return lambda: self._texts(file)
 
-    def _save(self, file: str, chunks: "FileChunks") -> None:
-        rows = self._database.execute("SELECT digest FROM chunk WHERE file = ?", (file,))
-        there = {digest for (digest,) in rows}
-        gone = [(file, digest) for digest in there - chunks.digests]
-        self._database.executemany("DELETE FROM chunk WHERE file = ? AND digest = ?", gone)
-        new = [(file, digest, *chunks.texts[digest]) for digest in chunks.digests - there if digest in chunks.texts]
-        self._database.executemany("INSERT INTO chunk (file, digest, line, text) VALUES (?, ?, ?, ?)", new)
+    def _texts(self, file: str) -> list[str]:
+        if self._database is None:
+            return []
+        try:
+            rows = self._database.execute("SELECT text FROM chunk WHERE file = ? ORDER BY line, digest", (file,))
+            return [text for (text,) in rows]
+        except sqlite3.Error as error:
+            self.failure = f"last good versions cannot be read: {error}"
+            return []
+
+    def keep(self, file: str, change: FileChange, texts: Mapping[bytes, tuple[int, str]], now: float) -> None:
+        """Note what a change of a file means for what is kept.
+
+        Args:
+            file: its path.
+            change: what was read; what is in force now comes from its chunks, and from chunks that are kept already.
+            texts: line and text of the chunks that were read anew.
+            now: monotonic seconds.
+        """
+        if self._database is None:
+            return
+        there = self._from_before.pop(file, set())
+        removed = there.difference(claim.chunk for claim in change.record.claims()) if there else set()
+        removed.update(change.removed_chunks)
+        new = {digest: text for digest, text in texts.items() if digest not in there}
+        if not (removed or new):
+            return
+        unsaved = self._pending(file, now)
+        for digest in removed:
+            unsaved.texts.pop(digest, None)
+        unsaved.removed |= removed
+        unsaved.removed.difference_update(new)
+        unsaved.texts.update(new)
+
+    def forget(self, file: str, now: float) -> None:
+        """The file is gone."""
+        if self._database is not None:
+            self._from_before.pop(file, None)
+            pending = self._pending(file, now)
+            pending.forget = True
+            pending.texts.clear()
+
+    def _pending(self, file: str, now: float) -> _Unsaved:
+        if not self._unsaved:
+            self._since = now
+        self._pause = SAVE_PAUSE
+        return self._unsaved.setdefault(file, _Unsaved())
+
+    def save(self) -> None:
+        """Write some of what there is to write, a few milliseconds' worth. Blocking."""
+        if self._database is None:
+            return
+        self._pause = SAVE_YIELD
+        try:
+            with self._database:
+                left = SAVE_CHUNKS
+                while self._unsaved and left > 0:
+                    left -= self._write_some(self._database, next(iter(self._unsaved)), left)
+        except sqlite3.Error as error:
+            self.failure = f"last good versions cannot be written: {error}"
+            self._unsaved.clear()
+        else:
+            self.failure = ""
+
+    def _write_some(self, database: sqlite3.Connection, file: str, limit: int) -> int:
+        """Write what changed in one file, at most so many chunks; returns their number."""
+        changes = self._unsaved[file]
+        if changes.forget:
+            database.execute("DELETE FROM chunk WHERE file = ?", (file,))
+            changes.forget = False
+        gone = [(file, digest) for digest in changes.removed]
+        database.executemany("DELETE FROM chunk WHERE file = ? AND digest = ?", gone)
+        changes.removed.clear()
+        some = dict(islice(changes.texts.items(), limit))
+        new = [(file, digest, line, text) for digest, (line, text) in some.items()]
+        database.executemany("INSERT OR IGNORE INTO chunk (file, digest, line, text) VALUES (?, ?, ?, ?)", new)
+        for digest in some:
+            del changes.texts[digest]
+        if not changes.texts:
+            del self._unsaved[file]
+        return len(gone) + len(new) + 1
 
 
-@final
-class FileChunks:
-    """What shall be kept of a file."""
-
-    __slots__ = ("digests", "texts")
-
-    def __init__(self, digests: Collection[bytes] = (), texts: Mapping[bytes, tuple[int, str]] | None = None) -> None:
-        self.digests = frozenset(digests)
-        self.texts = texts or {}
-        """Line and text of those that may not be there yet."""
+def _open_database(state_dir: Path) -> sqlite3.Connection:
+    state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    path = state_dir / FILE_NAME
+    try:
+        return _open(path)
+    except sqlite3.DatabaseError:
+        # From another version, or damaged. It is only a spare copy.
+        for name in (path, *(path.with_name(path.name + suffix) for suffix in ("-wal", "-shm"))):
+            name.unlink(missing_ok=True)
+        return _open(path)
 
 
 def _open(path: Path) -> sqlite3.Connection:
+    os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
+    path.chmod(0o600)
     database = sqlite3.connect(path, check_same_thread=False)
     try:
         database.execute("PRAGMA journal_mode = WAL")
@@ -90,7 +200,7 @@ def _open(path: Path) -> sqlite3.Connection:
             raise sqlite3.DatabaseError(f"version {version}")
         database.execute(
             "CREATE TABLE IF NOT EXISTS chunk (file TEXT, digest BLOB, line INTEGER, text TEXT,"
-            " PRIMARY KEY (file, digest)) WITHOUT ROWID"
+            " PRIMARY KEY (file, digest))"
         )
         database.execute(f"PRAGMA user_version = {_VERSION}")
         database.commit()

@@ -1,9 +1,10 @@
 """The line of one field of one object, found when somebody asks."""
 
 from portway.objects.verdict import ObjectKey
-from portway.sources.contents import FileRecord
+from portway.sources.contents import content_digest
 from portway.sources.field_lines import FieldLines
 from portway.sources.manifests import join_paths, split_text
+from portway.sources.records import FileRecord
 
 
 def locate_field(text: str, record: FileRecord, key: ObjectKey, digest: bytes, field: str, *, is_json: bool) -> int:
@@ -23,7 +24,7 @@ def locate_field(text: str, record: FileRecord, key: ObjectKey, digest: bytes, f
         return 0
     item = items[0]
     for chunk in split_text(text, is_json=is_json):
-        if chunk.digest() == digest:
+        if content_digest(chunk.text.encode()) == digest:
             if not field and not item.path:
                 return chunk.line + item.line - 1
             line = FieldLines(chunk.text).line_of(item.document, join_paths(item.path, field))

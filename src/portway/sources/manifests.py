@@ -63,7 +63,7 @@ class _Raw(msgspec.Struct, frozen=True):
 def split_text(text: str, *, is_json: bool) -> list[Chunk]:
     """Cut a file's text into chunks that can be read alone. JSON is one chunk."""
     if is_json or (looks_like_json(text) and "\n---" not in text):
-        return [Chunk(text, 1)] if text.strip() else []
+        return [Chunk(text, 1)]
     return split_documents(text)
 
 

@@ -143,17 +143,23 @@ class Watcher:
         self._next_scan = now + (self._poll or SAFETY_SCAN)
         return found
 
-    async def wait(self) -> None:
-        """Until there is an event, a look is due, or a file."""
+    async def wait(self, at_most: float | None = None) -> bool:
+        """Until there is an event, a look is due, or a file. False: `at_most` seconds passed before."""
         due = self._settling.next_due()
         until = self._next_scan if self._inotify is None else min(self._next_scan, self._next_check)
         delay = max(0.0, min(until, until if due is None else due) - self._clock())
+        is_short = at_most is not None and at_most < delay
+        if at_most is not None and is_short:
+            delay = at_most
         if self._inotify is None:
             await asyncio.sleep(delay)
-            return
-        with contextlib.suppress(TimeoutError):
+            return not is_short
+        try:
             async with asyncio.timeout(delay):
                 await self._inotify.wait()
+        except TimeoutError:
+            return not is_short
+        return True
 
     async def notice(self) -> None:
         """Take in what happened; then `take_due` and `take_troubles` are up to date."""

@@ -204,7 +204,9 @@ class _Reader:
             if key_node.value == "<<" and not key_node.style:
                 merged.append(value_node)
                 continue
-            key = self._key(key_node)
+            key = key_node.value
+            if not (isinstance(key_node, ScalarNode) and key in _STRING_KEYS and type(key_node.tag) is not str):
+                key = self._key(key_node)
             if key in result:
                 _refuse_duplicate(node, key_node, key)
             result[key] = self.read(value_node, depth)
@@ -218,6 +220,8 @@ class _Reader:
             _refuse(node, "a key cannot be a mapping or a list", "quote it if text is meant")
         key = self._scalar(node)
         if type(key) is str:
+            if not node.style and len(_STRING_KEYS) < _MEMO_SIZE and len(key) < 64:
+                _STRING_KEYS.add(key)
             return key
         if key is None:
             _refuse(node, "a key cannot be null", f'quote it: "{node.value}"')
@@ -261,6 +265,8 @@ class _Reader:
 
 _MEMO: Final[dict[str, Scalar]] = {}
 """Plain scalars met before. Manifests repeat themselves; a look-up is ten times as fast as resolving."""
+_STRING_KEYS: Final[set[str]] = set()
+"""Keys met before that mean themselves, quoted or not."""
 _MEMO_SIZE: Final = 20_000
 
 
