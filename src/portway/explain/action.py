@@ -22,7 +22,6 @@ from portway.model.route import (
     Source,
 )
 
-
 _REQUEST_FIELD = re.compile(r"%REQ\(([^)]+)\)%|%%")
 
 

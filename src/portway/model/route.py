@@ -13,7 +13,6 @@ import msgspec
 from portway.model.names import UpstreamKey
 from portway.objects.verdict import ObjectKey
 
-
 SCHEME_HEADER = "x-forwarded-proto"
 """Request field that holds the scheme of every request as the edge sees it: that of the connection, or what a trusted
 proxy reports. Proxies overwrite what anybody else sends before a route is chosen, so routes may match on it. (`:scheme`
