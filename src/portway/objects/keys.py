@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from portway.objects.defaults import DEFAULT_NAMESPACE
+from portway.objects.problems import as_text
 from portway.objects.verdict import ObjectKey
 
 
@@ -23,4 +24,6 @@ def raw_key(raw: object, kind: str, namespaced: bool) -> ObjectKey:
     name = metadata.get("name")
     namespace = metadata.get("namespace")
     namespace = namespace if isinstance(namespace, str) and namespace else DEFAULT_NAMESPACE
-    return ObjectKey(kind, namespace if namespaced else "", name if isinstance(name, str) else "")
+    return ObjectKey(
+        as_text(kind), as_text(namespace) if namespaced else "", as_text(name) if isinstance(name, str) else ""
+    )

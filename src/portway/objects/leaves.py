@@ -10,7 +10,7 @@ import msgspec
 from msgspec import inspect
 
 from portway.objects.meta import Part
-from portway.objects.problems import Path, Problem, did_you_mean, quoted, shown
+from portway.objects.problems import Path, Problem, did_you_mean, is_text, quoted, shown
 from portway.objects.scalars import decode_hook
 
 
@@ -88,6 +88,8 @@ def _check_str(info: inspect.StrType, extra: Extra, raw: object, path: Path, rep
         scalar = isinstance(raw, bool | int | float) and not extra.secret
         return report.add(path, f"{found} is not a string", f"quote it: {quoted(shown(raw))}" if scalar else "")
     allowed = f"allowed is {extra.description}" if extra.description else ""
+    if not is_text(raw):
+        return report.add(path, f"{'the value' if extra.secret else quoted(raw)} is no Unicode text")
     if len(raw) < (info.min_length or 0):
         return report.add(path, "is empty" if not raw else f"{quoted(raw)} is too short", allowed)
     if info.max_length is not None and len(raw) > info.max_length:
@@ -139,7 +141,7 @@ def _check_int_or_str(raw: object, path: Path, report: Report) -> object:
 def _check_timestamp(raw: object, path: Path, report: Report) -> object:
     try:
         msgspec.convert(raw, datetime)
-    except msgspec.ValidationError:
+    except (msgspec.ValidationError, UnicodeError):
         return report.add(path, f"{shown(raw)} is not a time", "write it as 2026-01-31T12:00:00Z")
     return raw
 
@@ -148,7 +150,7 @@ def _check_decoded(wanted: type, extra: Extra, raw: object, path: Path, report: 
     """A type that is written as text: base64, durations. The decoder's own words say what is wrong with it."""
     try:
         msgspec.convert(raw, wanted, dec_hook=decode_hook)
-    except msgspec.ValidationError as error:
+    except (msgspec.ValidationError, UnicodeError) as error:
         if wanted is bytes or extra.secret:
             return report.add(path, "the value is not base64", "encode it with base64, or use stringData")
         return report.add(path, str(error).partition(" - at `")[0])

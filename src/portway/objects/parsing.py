@@ -36,7 +36,7 @@ class Parsed(msgspec.Struct, frozen=True, kw_only=True):
     generation: int = 0
     """`metadata.generation`; 0 if the document has none."""
     verdicts: tuple[Verdict, ...] = ()
-    """In the order of the fields; an error if and only if an object of ours was refused."""
+    """Each problem once, those of types before those of rules; errors if and only if an object was refused."""
 
 
 class _EnvelopeMeta(msgspec.Struct, frozen=True, gc=False):
@@ -75,8 +75,11 @@ def parse(raw: object, *, from_cluster: bool = False) -> Parsed:
     if kind is None:
         return Parsed(key=None, verdicts=(foreign_verdict(api_version, name, raw_key(raw, name, True)),))
     try:
+        # Not for the bytes: it finds, quickly, text that cannot be written and data that no JSON can say. Whatever gets
+        # past here can be put into a protobuf.
+        msgspec.json.encode(raw)
         decoded = msgspec.convert(raw, kind.struct, dec_hook=decode_hook)
-    except _UNDECODABLE:
+    except (*_UNDECODABLE, TypeError, ValueError):
         return _reread(raw, kind, api_version, from_cluster)
     return _finish(decoded, kind, api_version, _generation(raw), from_cluster)
 

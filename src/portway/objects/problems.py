@@ -47,6 +47,22 @@ def quoted(text: str) -> str:
     return json.dumps(cut, ensure_ascii=not cut.isprintable())
 
 
+def is_text(text: str) -> bool:
+    """Can it be written as UTF-8? A lone surrogate, which a loader's escapes may let in, cannot."""
+    if text.isascii():
+        return True
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def as_text(text: str) -> str:
+    """A string that can be written whatever it was."""
+    return text if is_text(text) else text.encode("utf-8", "replace").decode()
+
+
 def shown(value: object) -> str:
     """A value as a message shows it: scalars as in JSON, anything else by what it is."""
     match value:

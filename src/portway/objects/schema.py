@@ -16,7 +16,7 @@ from msgspec import inspect
 
 from portway.objects.leaves import UNSOUND, Extra, Report, leaf_check
 from portway.objects.meta import Part
-from portway.objects.problems import Path, shown
+from portway.objects.problems import Path, is_text, shown
 
 
 class Reader(Protocol):
@@ -124,12 +124,14 @@ class MapReader:
             return report.add(path, f"{'the value' if self._secret else shown(raw)} is not a map of names to values")
         if self._most is not None and len(raw) > self._most:
             return report.add(path, f"has {len(raw)} entries, more than the {self._most} allowed")
-        # As the conversion of YAML to JSON does: a key such as 8080 or true is a name all the same.
-        values = {
-            name: self._value.read(value, (*path, name), report)
-            for name, value in ((shown(key) if not isinstance(key, str) else key, raw[key]) for key in raw)
-            if value is not None
-        }
+        values: dict[str, object] = {}
+        for key, value in raw.items():
+            # As the conversion of YAML to JSON does: a key such as 8080 or true is a name all the same.
+            name = key if isinstance(key, str) else shown(key)
+            if not is_text(name):
+                values[name] = report.add((*path, name), "has a name that is no Unicode text")
+            elif value is not None:
+                values[name] = self._value.read(value, (*path, name), report)
         return UNSOUND if UNSOUND in values.values() else values
 
     def parts(self, value: object, path: Path) -> Iterator[tuple[type[Part], object, Path]]:
