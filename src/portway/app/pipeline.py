@@ -9,7 +9,7 @@ import asyncio
 import time
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from datetime import timedelta
-from typing import cast, final
+from typing import Protocol, cast, final
 
 import msgspec
 import structlog
@@ -28,6 +28,9 @@ log = structlog.get_logger(__name__)
 SLICE = timedelta(milliseconds=5)
 """Longest time for which compiling holds the event loop: an acknowledgement or endpoint change waits no longer."""
 
+ASK_AGAIN = timedelta(seconds=2)
+"""Pause before a port that could not be had is asked about again."""
+
 Publish = Callable[[str, ResourceDelta], None]
 """Gives a fleet's changes to whoever serves it."""
 
@@ -42,6 +45,17 @@ def fleet_of(key: Hashable) -> str:
         case (str(fleet), _):
             return fleet
     raise TypeError(f"{key!r} names no fleet")
+
+
+class Ports(Protocol):
+    """Who knows which sockets can be had."""
+
+    def look(self) -> bool:
+        """Ask about what is wanted now; True if an input of the engine changed."""
+        ...
+
+    @property
+    def has_problems(self) -> bool: ...
 
 
 class PipelineStatistics(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,6 +80,7 @@ class Pipeline:
         *,
         mark_synced: Callable[[str], None],
         fleets: Sequence[str],
+        ports: Ports | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """
@@ -73,6 +88,7 @@ class Pipeline:
             publish: called with a fleet and its changes; must not block.
             mark_synced: called once per fleet when its first configuration is complete.
             fleets: those that exist even with nothing to serve.
+            ports: asked which sockets can be had whenever the engine has settled.
         """
         self.engine = engine
         self.reports: dict[ObjectKey, ObjectReport] = {}
@@ -80,6 +96,7 @@ class Pipeline:
         self._publish = publish
         self._mark_synced = mark_synced
         self._fleets = set(fleets)
+        self._ports = ports
         self._clock = clock
         self._work = asyncio.Event()
         self._awaited = set(range(len(sources)))
@@ -116,6 +133,7 @@ class Pipeline:
             for number, source in enumerate(self._sources):
                 tasks.create_task(self._follow(number, source))
             tasks.create_task(self._compile())
+            tasks.create_task(self._ask_again())
 
     async def _follow(self, number: int, source: Source) -> None:
         async for change in source.changes():
@@ -135,7 +153,7 @@ class Pipeline:
             self._work.clear()
             finished = False
             while not finished:
-                finished = self._slice()
+                finished = self._slice() and not self._ports_changed()
                 if not self._awaited:
                     if self._synced.is_set() or finished:
                         self._hand_out(self.engine.take())
@@ -145,6 +163,16 @@ class Pipeline:
             self._took = self._clock() - self._since
             for failure in self.engine.failures():
                 log.error("query failed", query=failure.name, key=str(failure.key), error=failure.error)
+
+    def _ports_changed(self) -> bool:
+        return self._ports is not None and self._ports.look()
+
+    async def _ask_again(self) -> None:
+        """A port that could not be had may be free by now."""
+        while True:
+            await asyncio.sleep(ASK_AGAIN.total_seconds())
+            if self._ports is not None and self._ports.has_problems:
+                self._work.set()
 
     def _slice(self) -> bool:
         ends = self._clock() + SLICE.total_seconds()

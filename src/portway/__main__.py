@@ -1,0 +1,5 @@
+"""`python -m portway`"""
+
+from portway.cli import main
+
+main()

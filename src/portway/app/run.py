@@ -1,0 +1,272 @@
+"""`portway run`: all parts of one machine, started in the order of the data flow and stopped in reverse.
+
+Discovery listens before Envoy starts; sources are read at once; Envoy is started (or the one that runs is adopted)
+beside that. Nothing is sent before everything declared has been compiled. SIGTERM drains and ends; a second one
+hurries.
+"""
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AsyncExitStack, contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import final
+
+import msgspec
+import structlog
+
+from portway.admin.server import AdminServer, BadQuestion
+from portway.app.compiler import make_engine
+from portway.app.fallback import load_fallback_certificate
+from portway.app.metrics import make_registry, render
+from portway.app.pipeline import Pipeline
+from portway.app.ports import PortWatch
+from portway.app.status import make_status, not_ready_because
+from portway.envoy.bootstrap import BootstrapSettings, build_bootstrap, encode_bootstrap
+from portway.explain.report import make_report
+from portway.explain.request import Request
+from portway.explain.trace import World, explain
+from portway.infra.binary import EnvoyBinary, find_envoy
+from portway.infra.drain import DrainSettings
+from portway.infra.envoy_admin import AdminUnreachable
+from portway.infra.host import HostProxy
+from portway.infra.machine import default_heap_bytes, default_max_connections
+from portway.infra.proxy import HostSettings, HostStatistics
+from portway.infra.state import ACCESS_LOG, StateFolder
+from portway.settings import Edge, Settings
+from portway.sources.files import FileSource
+from portway.xds.fleet import FleetState
+from portway.xds.server import DiscoveryServer
+
+log = structlog.get_logger(__name__)
+
+
+class ExplainQuestion(msgspec.Struct, frozen=True):
+    """Body of `POST /api/v1/explain`."""
+
+    request: Request
+    address: str = ""
+
+
+def bootstrap_of(settings: Settings, proxy_socket: str) -> bytes:
+    """The bootstrap of this machine's Envoy. Equal settings give equal bytes, and only other bytes need a hot
+    restart."""
+    edge = settings.edge
+    return encode_bootstrap(
+        build_bootstrap(
+            BootstrapSettings(
+                node_id=socket.gethostname(),
+                fleet=edge.fleet,
+                zone=edge.zone,
+                control_plane=proxy_socket,
+                max_heap_bytes=settings.host.max_heap_bytes or default_heap_bytes(),
+                max_connections=default_max_connections(edge.max_connections),
+            )
+        )
+    )
+
+
+def compiled_edge(edge: Edge) -> Edge:
+    """The edge as it is compiled: an access log on standard output goes through a file that Portway follows, since a
+    dead reader of a pipe would block Envoy."""
+    return msgspec.structs.replace(edge, access_log=ACCESS_LOG) if edge.access_log == "-" else edge
+
+
+def print_lines(lines: bytes) -> None:
+    """Pass access log lines on to standard output."""
+    sys.stdout.buffer.write(lines)
+    sys.stdout.buffer.flush()
+
+
+@final
+class Machine:
+    """The parts of a running Portway, and the answers that the admin address gives about them."""
+
+    def __init__(
+        self, settings: Settings, pipeline: Pipeline, source: FileSource, discovery: DiscoveryServer, proxy: HostProxy
+    ) -> None:
+        self.settings = settings
+        self.pipeline = pipeline
+        self.source = source
+        self.discovery = discovery
+        self.proxy = proxy
+        self._registry = make_registry(self)
+        self._was_ready = False
+
+    def fleets(self) -> Mapping[str, FleetState]:
+        name = self.settings.edge.fleet
+        return {name: self.discovery.fleet(name)}
+
+    def processes(self) -> Mapping[str, HostStatistics]:
+        return {self.settings.edge.fleet: self.proxy.statistics()}
+
+    def not_ready_because(self) -> str:
+        """Once ready, a change that is under way makes nobody unready; only a dead proxy does."""
+        reason = not_ready_because(self.pipeline, self.fleets(), self.proxy.is_live)
+        if not reason:
+            self._was_ready = True
+        if self._was_ready and self.proxy.is_live:
+            return ""
+        return reason
+
+    async def wait_ready(self) -> None:
+        """Until the first configuration is live."""
+        await self.pipeline.wait_synced()
+        await self.proxy.wait_ready()
+        if self.not_ready_because():
+            async for _ in self.discovery.stirred(self.settings.edge.fleet):
+                if not self.not_ready_because():
+                    return
+
+    async def status(self) -> bytes:
+        reason = self.not_ready_because()
+        made = make_status(self.pipeline, self.fleets(), self.processes(), self.source.locate, reason)
+        return msgspec.json.encode(made)
+
+    async def explain(self, body: bytes) -> bytes:
+        try:
+            question = msgspec.json.decode(body, type=ExplainQuestion)
+        except msgspec.DecodeError as error:
+            raise BadQuestion(f"the body must be an explain question: {error}") from error
+        while self.pipeline.engine.step():
+            pass  # what waits is compiled first; the pipeline hands it out as always
+        world = World(self.pipeline.engine)
+        found = explain(world, question.request, question.address)
+        return msgspec.json.encode(make_report(world, found, self.source.locate))
+
+    async def metrics(self) -> bytes:
+        try:
+            proxies = (await self.proxy.admin.prometheus()).encode()
+        except AdminUnreachable as error:
+            log.warning("proxy statistics cannot be had", error=str(error))
+            proxies = b""
+        return render(self._registry, proxies)
+
+
+async def run(settings: Settings, *, say: Callable[[str], None]) -> None:
+    """Run until a signal.
+
+    Args:
+        settings: all of them.
+        say: prints a sentence for the person who started it.
+
+    Raises:
+        StateFolderError, EnvoyUnusable, OSError: it cannot start; the message says why and what to do.
+    """
+    chosen = settings.host.envoy_binary
+    binary = await asyncio.to_thread(find_envoy, Path(chosen) if chosen else None)
+    async with AsyncExitStack() as stack:
+        state = stack.enter_context(StateFolder(Path(settings.host.state_dir)))
+        folder = state.proxy_folder(settings.edge.fleet)
+        stack.callback(folder.close)
+        discovery = DiscoveryServer()
+        await discovery.start(f"unix:{state.xds_socket}")
+        stack.push_async_callback(discovery.stop)
+        machine = _assemble(
+            settings,
+            state,
+            discovery,
+            HostProxy(
+                folder,
+                binary,
+                bootstrap_of(settings, folder.xds_socket),
+                _host_settings(settings),
+                access_log=print_lines if settings.edge.access_log == "-" else None,
+            ),
+            binary,
+        )
+        await _start_admin(stack, settings, machine)
+        await _run_until_signal(machine, settings, say)
+
+
+def _assemble(
+    settings: Settings, state: StateFolder, discovery: DiscoveryServer, proxy: HostProxy, binary: EnvoyBinary
+) -> Machine:
+    engine = make_engine(compiled_edge(settings.edge), load_fallback_certificate(state.path))
+    source = FileSource(
+        settings.sources.filenames,
+        state_dir=state.path / "last-good",
+        poll_interval=timedelta(seconds=1) if settings.sources.poll else None,
+    )
+    fleet = settings.edge.fleet
+    pipeline = Pipeline(
+        engine,
+        [source],
+        discovery.apply,
+        mark_synced=discovery.mark_synced,
+        fleets=[fleet],
+        ports=PortWatch(engine, binary.path, lambda: (proxy.statistics().pid, *proxy.statistics().retiring)),
+    )
+    return Machine(settings, pipeline, source, discovery, proxy)
+
+
+def _host_settings(settings: Settings) -> HostSettings:
+    host = settings.host
+    return HostSettings(
+        concurrency=host.concurrency,
+        drain=host.drain_time,
+        log_level=host.envoy_log_level,
+        stop=DrainSettings(longest=host.drain_time),
+    )
+
+
+async def _start_admin(stack: AsyncExitStack, settings: Settings, machine: Machine) -> None:
+    address = settings.admin.admin_address
+    if not address:
+        return
+    host, _, port = address.rpartition(":")
+    server = AdminServer(machine)
+    stack.push_async_callback(server.stop)
+    try:
+        await server.start(host.strip("[]"), int(port))
+    except OSError as error:
+        reason = error.strerror or str(error)
+        problem = f"--admin-address {address} cannot be opened: {reason}"
+        raise OSError(f"{problem}; choose another, or an empty one for none") from error
+
+
+async def _run_until_signal(machine: Machine, settings: Settings, say: Callable[[str], None]) -> None:
+    stop = asyncio.Event()
+    with _signals(stop):
+        async with asyncio.TaskGroup() as tasks:
+            proxy = tasks.create_task(machine.proxy.run())
+            pipeline = tasks.create_task(machine.pipeline.run())
+            announced = tasks.create_task(_announce(machine, say))
+            await stop.wait()
+            stop.clear()
+            log.info("stopping", drain_seconds=settings.host.drain_time.total_seconds())
+            hurry = tasks.create_task(_hurry(stop, machine))
+            # While it drains, endpoints go on changing: the pipeline ends last.
+            await machine.proxy.stop(leave_running=settings.host.leave_running)
+            await proxy
+            for task in (pipeline, announced, hurry):
+                task.cancel()
+    log.info("stopped")
+
+
+async def _announce(machine: Machine, say: Callable[[str], None]) -> None:
+    await machine.wait_ready()
+    log.info("ready", pid=os.getpid(), objects=sum(machine.pipeline.engine.store.statistics().objects.values()))
+    for socket_key in World(machine.pipeline.engine).sockets:
+        say(f"listening on {socket_key}")
+
+
+async def _hurry(stop: asyncio.Event, machine: Machine) -> None:
+    await stop.wait()
+    await machine.proxy.stop(leave_running=False)
+
+
+@contextmanager
+def _signals(stop: asyncio.Event) -> Iterator[None]:
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    try:
+        yield
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)

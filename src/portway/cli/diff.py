@@ -1,0 +1,57 @@
+"""`portway diff`: what a change does to requests."""
+
+import asyncio
+import sys
+from pathlib import Path
+
+import click
+import msgspec
+
+from portway.app.compiler import compile_files
+from portway.app.fallback import make_fallback_certificate
+from portway.cli.options import COMPILING, Output, output_option, paint, read_settings, setting_options
+from portway.explain.diff import Difference, compare
+from portway.explain.trace import World
+from portway.settings import Settings
+
+
+@click.command()
+@click.argument("before", metavar="A", type=click.Path(exists=True, allow_dash=True))
+@click.argument("after", metavar="B", type=click.Path(exists=True, allow_dash=True))
+@setting_options("edge", only=COMPILING)
+@output_option
+def diff(before: str, after: str, output: str, settings_file: Path | None, **flags: object) -> None:
+    """Say which requests are answered differently under B than under A (files or folders), with examples.
+
+    Compares behaviour, not text: an edit that changes no request is none. Exit code 0: no request changes; 1: some do;
+    2: wrong usage.
+    """
+    settings = read_settings(flags, settings_file)
+    difference = asyncio.run(_diff(settings, before, after))
+    if output == Output.JSON:
+        click.echo(msgspec.json.format(msgspec.json.encode(difference), indent=2).decode())
+    else:
+        show(difference)
+    sys.exit(1 if difference.changes else 0)
+
+
+async def _diff(settings: Settings, before: str, after: str) -> Difference:
+    fallback = make_fallback_certificate()
+    worlds: list[World] = []
+    for path in (before, after):
+        engine, _ = await compile_files([path], settings.edge, fallback)
+        engine.settle()
+        worlds.append(World(engine))
+    return compare(*worlds)
+
+
+def show(difference: Difference) -> None:
+    """Print for a reader."""
+    for change in difference.changes:
+        click.echo(change.subject)
+        click.echo(f"  {paint('-', 'red')} {change.before}")
+        click.echo(f"  {paint('+', 'green')} {change.after}")
+    if not difference.changes:
+        click.echo("no request changes")
+    compared = f"{difference.hosts_compared} hosts differ in text, {difference.requests_compared} requests compared"
+    click.echo(f"{len(difference.changes)} changes; {compared}", err=True)

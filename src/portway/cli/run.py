@@ -1,0 +1,42 @@
+"""`portway run`"""
+
+import asyncio
+import sys
+from pathlib import Path
+
+import click
+
+from portway.app.run import run as run_portway
+from portway.cli.options import read_settings, setting_options
+from portway.infra.binary import EnvoyUnusable
+from portway.infra.state import StateFolderError
+from portway.telemetry.logs import set_up_logs
+
+
+@click.command()
+@setting_options("sources", "edge", "host", "admin", "logs")
+def run(settings_file: Path | None, **flags: object) -> None:
+    """Serve what files declare: start Envoy, program it, follow every change.
+
+    \b
+    portway run -f manifests/ --http-port 8080 --https-port 8443
+
+    Ends with 0 after SIGTERM or Ctrl-C, when requests have drained.
+    """
+    settings = read_settings(flags, settings_file)
+    if not settings.sources.filenames:
+        raise click.UsageError("give at least one -f PATH: a file, a folder, or - for standard input")
+    set_up_logs(settings.logs)
+    try:
+        asyncio.run(run_portway(settings, say=lambda text: click.echo(text, err=True)))
+    except* (StateFolderError, EnvoyUnusable, OSError) as group:
+        for error in _leaves(group):
+            click.echo(f"portway run: {error}", err=True)
+        sys.exit(1)
+
+
+def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
+    found: list[BaseException] = []
+    for error in group.exceptions:
+        found += _leaves(error) if isinstance(error, BaseExceptionGroup) else [error]
+    return found
