@@ -12,6 +12,7 @@ Not here: what the proxy shall do (it comes over xDS), whether ports can be boun
 
 import asyncio
 import contextlib
+import signal
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 from datetime import timedelta
@@ -24,6 +25,7 @@ import structlog
 from portway.infra.binary import EnvoyBinary
 from portway.infra.drain import drain_and_end, end
 from portway.infra.envoy_admin import AdminUnreachable, EnvoyAdmin, ServerInfo, ServerState
+from portway.infra.logs import LogFollower, repeat_in_log
 from portway.infra.machine import processors
 from portway.infra.plan import STEADY, Found, Start, plan_start, restart_delay
 from portway.infra.process import (
@@ -37,7 +39,7 @@ from portway.infra.process import (
     validate,
 )
 from portway.infra.proxy import HostSettings, HostStatistics, ProxyState
-from portway.infra.state import ADMIN_SOCKET, OUTPUT_LOG, ProxyFolder
+from portway.infra.state import ACCESS_LOG, ADMIN_SOCKET, APPLICATION_LOG, OUTPUT_LOG, ProxyFolder
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
@@ -55,6 +57,7 @@ class HostProxy:
     Args:
         folder: where it lives; the caller holds the lock of the state folder around it, and closes it after `run`.
         bootstrap: content of the bootstrap file (JSON); paths in it are relative to the folder.
+        access_log: gets the lines of `state.ACCESS_LOG`, several at once. `None`: the file is only rotated.
     """
 
     def __init__(
@@ -64,12 +67,14 @@ class HostProxy:
         bootstrap: bytes,
         settings: HostSettings | None = None,
         *,
+        access_log: Callable[[bytes], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._folder = folder
         self._binary = binary
         self._settings = settings or HostSettings()
         self._clock = clock
+        self._access_log = access_log or (lambda lines: None)
         self._bootstrap = bootstrap
         self._state = ProxyState.IDLE
         self._current: EnvoyProcess | None = None
@@ -158,6 +163,8 @@ class HostProxy:
         try:
             async with asyncio.TaskGroup() as tasks:
                 self._tasks = tasks
+                for follower in self._followers():
+                    self._watch(follower.run())
                 await self._take_over()
                 while not self._stop:
                     await self._changed.wait()
@@ -177,7 +184,7 @@ class HostProxy:
         """Look what runs in the folder, and come to a current process."""
         processes = find_processes(self._folder)
         if not processes:
-            self._start_fresh(plan_start(None, self._wanted(), self._binary))
+            await self._start_fresh(plan_start(None, self._wanted(), self._binary))
             return
         *older, newest = processes
         for process in older:
@@ -193,12 +200,12 @@ class HostProxy:
             case Start.HAND_OVER:
                 await self._hand_over(newest)
             case Start.BESIDE:
-                self._start_beside(newest)
+                await self._start_beside(newest)
             case Start.INSTEAD:
                 await end(newest, self._settings.stop.kill)
-                self._start_fresh(start)
+                await self._start_fresh(start)
             case Start.FRESH:  # only where nothing was found
-                self._start_fresh(start)
+                await self._start_fresh(start)
 
     async def _reconcile(self) -> None:
         """One round: what has changed, and what follows from it."""
@@ -223,19 +230,19 @@ class HostProxy:
             log_level=settings.log_level,
         )
 
-    def _start_fresh(self, start: Start) -> None:
+    async def _start_fresh(self, start: Start) -> None:
         if not self._retiring:
             remove_remains(self._folder)
-        self._become(self._spawn(self._wanted()), start)
+        self._become(await self._spawn(self._wanted()), start)
 
-    def _start_beside(self, old: EnvoyProcess) -> None:
+    async def _start_beside(self, old: EnvoyProcess) -> None:
         """Start one that shares the ports with `old`, which is drained once the new one is live."""
         # Envoy would unlink the path: the old one's socket gets another, on which it goes on listening.
         name = f"admin-{old.pid}.sock"
         with contextlib.suppress(FileNotFoundError):
             (self._folder.path / ADMIN_SOCKET).rename(self._folder.path / name)
         self._retire(old, self._drain_after_live(old, name))
-        self._become(self._spawn(self._wanted()), Start.BESIDE)
+        self._become(await self._spawn(self._wanted()), Start.BESIDE)
 
     async def _hand_over(self, old: EnvoyProcess) -> None:
         """Hot restart. Where it fails, `old` goes on, or is replaced by one beside it."""
@@ -248,7 +255,7 @@ class HostProxy:
             if self._origin is None:
                 self._become(old, Start.ADOPT)
             return
-        new = self._spawn(launch)
+        new = await self._spawn(launch)
         if await self._answers(new):
             self._retire(old, self._end_in_time(old))
             self._hand_overs += 1
@@ -257,7 +264,7 @@ class HostProxy:
             log.warning("hot restart failed", pid=new.pid, exit=str(new.exit or "no answer"), output=self._last_words())
             await end(new, self._settings.stop.kill)
             if old.exit is None:
-                self._start_beside(old)
+                await self._start_beside(old)
             else:
                 self._changed.set()
 
@@ -281,7 +288,7 @@ class HostProxy:
         if self._stop:
             return
         try:
-            self._start_fresh(Start.FRESH)
+            await self._start_fresh(Start.FRESH)
         except OSError as error:
             log.exception("proxy cannot be started", error=str(error))
             self._since = self._clock()
@@ -326,9 +333,9 @@ class HostProxy:
             build=self._binary.build,
         )
 
-    def _spawn(self, launch: Launch) -> EnvoyProcess:
+    async def _spawn(self, launch: Launch) -> EnvoyProcess:
         self._write_bootstrap()
-        return start_process(self._binary, launch, self._folder)
+        return await start_process(self._binary, launch, self._folder)
 
     def _write_bootstrap(self) -> None:
         name = bootstrap_name(self._bootstrap)
@@ -399,10 +406,13 @@ class HostProxy:
             (self._folder.path / socket).unlink(missing_ok=True)
 
     async def _end_after_patience(self, process: EnvoyProcess) -> None:
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(self._settings.stop.longest.total_seconds()):
-                await self._hurry.wait()
-        await end(process, self._settings.stop.kill)
+        stop = self._settings.stop
+        async with asyncio.TaskGroup() as tasks:
+            events = (tasks.create_task(process.wait()), tasks.create_task(self._hurry.wait()))
+            await asyncio.wait(events, timeout=stop.longest.total_seconds(), return_when=asyncio.FIRST_COMPLETED)
+            for event in events:
+                event.cancel()
+        await end(process, stop.kill)
 
     async def _pause(self, delay: timedelta) -> None:
         """Wait so long, or until something changes."""
@@ -410,6 +420,21 @@ class HostProxy:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(delay.total_seconds()):
                     await self._changed.wait()
+
+    def _followers(self) -> tuple[LogFollower, LogFollower]:
+        settings, folder = self._settings, self._folder.path
+        may_rotate = self._live.is_set
+        return (
+            LogFollower(
+                folder / APPLICATION_LOG, repeat_in_log, self._reopen_logs, may_rotate, settings.application_log
+            ),
+            LogFollower(folder / ACCESS_LOG, self._access_log, self._reopen_logs, may_rotate, settings.access_log),
+        )
+
+    def _reopen_logs(self) -> None:
+        for process in (*self._retiring.values(), self._current):
+            if process is not None:
+                process.send(signal.SIGUSR1)
 
     def _watch(self, work: Coroutine[None, None, None]) -> None:
         task = self._tasks.create_task(work)

@@ -5,17 +5,17 @@ its files by relative names from its folder. Whoever looks for it later asks the
 the folder and whose command line reads as ours is ours, and that command line says all about it (`Launch`): nothing is
 recorded that could be stale, and process ids cannot be mistaken.
 
-All waiting goes over a pidfd, which serves adopted processes, whose parent is someone else, as well as our children.
+All waiting goes over a pidfd, since these processes are no children of ours (`launcher.py` says why they must not be).
 Sources: Envoy docs, "Command line options" and "Hot restart"; pidfd_open(2).
 """
 
 import asyncio
 import contextlib
 import os
-import resource
 import secrets
 import signal
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -33,6 +33,7 @@ INHERITED = ("PATH", "HOME", "TZ", "TMPDIR")
 """What Envoy gets of our environment; the rest may hold secrets that are none of its business."""
 
 MAX_BASE_ID = 2**31 // 10  # Envoy multiplies it by ten and keeps it in 32 bits
+LAUNCHER = (sys.executable, "-I", "-S", str(Path(__file__).with_name("launcher.py")))
 OUTPUT_KEPT_BYTES = 1 << 20
 
 
@@ -82,7 +83,7 @@ class Launch(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Exit(msgspec.Struct, frozen=True, kw_only=True):
-    """How a process ended; both `None` for one that was not our child."""
+    """How a process ended; both `None` if we are not told, as it is no child of ours."""
 
     code: int | None = None
     signal: int | None = None
@@ -118,16 +119,16 @@ def new_base_id() -> int:
 
 @final
 class EnvoyProcess:
-    """A running Envoy, child or not. Make it in a running event loop; `close` lets go of it and leaves it running.
+    """A running Envoy. Make it in a running event loop; `close` lets go of it and leaves it running.
 
     Raises:
         ProcessLookupError: it is gone already.
     """
 
-    def __init__(self, pid: int, launch: Launch, *, child: bool, on_exit: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, pid: int, launch: Launch, *, adopted: bool, on_exit: Callable[[], None] = lambda: None) -> None:
         self.pid = pid
         self.launch = launch
-        self.adopted = not child
+        self.adopted = adopted
         self.exit: Exit | None = None
         """Set once it has ended."""
         self.on_exit = on_exit
@@ -159,50 +160,59 @@ class EnvoyProcess:
             self._pidfd = -1
 
     def _end(self) -> None:
-        if self.adopted:
-            self.exit = Exit()
-        else:
+        try:
+            # Orphans come to process 1, and in a container that may be us.
             status = os.waitid(os.P_PIDFD, self._pidfd, os.WEXITED | os.WNOHANG)
-            if status is None:
-                return
-            by_signal = status.si_code != os.CLD_EXITED
-            self.exit = Exit(signal=status.si_status) if by_signal else Exit(code=status.si_status)
+        except ChildProcessError:
+            status = None
+        if status is None:
+            self.exit = Exit()
+        elif status.si_code == os.CLD_EXITED:
+            self.exit = Exit(code=status.si_status)
+        else:
+            self.exit = Exit(signal=status.si_status)
         self.close()
         self._ended.set()
         self.on_exit()
 
 
-def start_process(binary: EnvoyBinary, launch: Launch, folder: ProxyFolder) -> EnvoyProcess:
-    """Start an Envoy in its folder. Returns at once; a bad bootstrap shows as an early end.
+async def start_process(binary: EnvoyBinary, launch: Launch, folder: ProxyFolder) -> EnvoyProcess:
+    """Start an Envoy in its folder. A bad bootstrap shows as an early end.
 
     Raises:
-        OSError: the binary cannot be run.
+        OSError: no process can be made.
+        ProcessLookupError: it was gone at once.
     """
+    pid = await asyncio.to_thread(_launch, binary, launch, folder)
+    return EnvoyProcess(pid, launch, adopted=False)
+
+
+def _launch(binary: EnvoyBinary, launch: Launch, folder: ProxyFolder) -> int:
+    """Start it by `launcher.py`, so that it is not our child; see there. Returns its process id. Takes 20 ms."""
     output = folder.path / OUTPUT_LOG
-    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
-    descriptor = os.open(output, flags, 0o600)
-    try:
-        if os.fstat(descriptor).st_size > OUTPUT_KEPT_BYTES:
-            os.truncate(descriptor, 0)
-        child = subprocess.Popen(  # noqa: S603 - our own binary and arguments
-            [str(binary.path), *launch.arguments()],
+    with output.open("ab") as file:
+        if file.tell() > OUTPUT_KEPT_BYTES:
+            file.truncate(0)
+        command = [*LAUNCHER, OUTPUT_LOG, str(binary.path), *launch.arguments()]
+        with subprocess.Popen(  # noqa: S603 - our own binary and arguments
+            command,
             cwd=folder.path,
             env={name: value for name, value in os.environ.items() if name in INHERITED},
-            stdin=subprocess.DEVNULL,
-            stdout=descriptor,
-            stderr=descriptor,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=file,
             start_new_session=True,
-        )
-    finally:
-        os.close(descriptor)
-    process = EnvoyProcess(child.pid, launch, child=True)
-    # It is waited for through its pidfd: `Popen` shall neither do so nor complain that nobody did.
-    child.returncode = 0
-    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    # A connection takes two descriptors; many systems still allow 1,024 unless one asks.
-    with contextlib.suppress(ProcessLookupError):
-        resource.prlimit(child.pid, resource.RLIMIT_NOFILE, (hard, hard))
-    return process
+        ) as launcher:
+            if launcher.stdin is None or launcher.stdout is None:
+                raise OSError("pipes were asked for")
+            answer = launcher.stdout.readline().strip()
+            code = launcher.wait()
+            if code or not answer.isdigit():
+                raise OSError(f"{command[0]} cannot start Envoy: exit code {code}; see {output}")
+            with contextlib.suppress(BrokenPipeError):
+                launcher.stdin.write(b"\n")
+                launcher.stdin.flush()
+    return int(answer)
 
 
 def find_processes(folder: ProxyFolder) -> tuple[EnvoyProcess, ...]:
@@ -210,7 +220,7 @@ def find_processes(folder: ProxyFolder) -> tuple[EnvoyProcess, ...]:
     found = []
     for pid, launch in _candidates(folder.identity()):
         with contextlib.suppress(ProcessLookupError):
-            process = EnvoyProcess(pid, launch, child=False)
+            process = EnvoyProcess(pid, launch, adopted=True)
             # Only now is the id held by the pidfd; it may have been another's since we looked.
             if _works_in(pid, folder.identity()) and _launch_of(pid) == launch:
                 found.append((_started(pid), process))

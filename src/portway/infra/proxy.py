@@ -6,6 +6,7 @@ from enum import StrEnum
 import msgspec
 
 from portway.infra.drain import DrainSettings
+from portway.infra.logs import LogSettings
 from portway.infra.plan import Start
 
 
@@ -20,6 +21,8 @@ class HostSettings(msgspec.Struct, frozen=True, kw_only=True):
     """How long a predecessor may finish long requests and WebSockets after a hot restart. Whole seconds."""
     log_level: str = "warning"
     stop: DrainSettings = DrainSettings()
+    application_log: LogSettings = LogSettings()
+    access_log: LogSettings = LogSettings(max_bytes=100 << 20)
 
 
 class ProxyState(StrEnum):
