@@ -8,7 +8,7 @@ from typing import Final
 
 from portway.objects.kinds import KINDS
 from portway.objects.portway_v1alpha1 import PORTWAY_GROUP
-from portway.objects.problems import listed, nearest, quoted
+from portway.objects.problems import as_text, listed, nearest, quoted
 from portway.objects.references_v1 import GATEWAY_GROUP
 from portway.objects.verdict import ObjectKey, Severity, Verdict
 
