@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from datetime import timedelta
-from typing import assert_never
+from typing import NamedTuple, assert_never
 
 from envoy.config.route.v3 import route_components_pb2 as routev3
 from envoy.type.matcher.v3 import regex_pb2 as regexv3
@@ -31,6 +31,8 @@ from portway.model.route import (
     WeightedUpstream,
 )
 
+WELL_KNOWN_PORTS = {"http": 80, "https": 443}
+
 ClusterNames = Callable[[UpstreamKey], str]
 """Name of an upstream's cluster, empty if there is none."""
 
@@ -43,43 +45,51 @@ REDIRECT_CODES = {
 }
 
 
-def build_routes(route: Route, clusters: ClusterNames) -> list[routev3.Route]:
+class Surroundings(NamedTuple):
+    """What a route needs to know of the world around it."""
+
+    clusters: ClusterNames
+    host: str = ""
+    """The one host name that its virtual host serves; empty: there are several, or a wildcard."""
+
+
+def build_routes(route: Route, around: Surroundings) -> list[routev3.Route]:
     """The Envoy routes of one route: one, or two where what may be retried depends on the method."""
     action = route.action
     if isinstance(action, Forward) and action.retry is not None and depends_on_method(action.retry):
         match = build_match(route.match)
-        unsafe = _build_route(route, action, match, clusters, safe_part(action.retry))
+        unsafe = _build_route(route, action, match, around, safe_part(action.retry))
         if route.match.method in NON_IDEMPOTENT_METHODS:
             return [unsafe]
-        every = _build_route(route, action, match, clusters, action.retry)
+        every = _build_route(route, action, match, around, action.retry)
         if route.match.method:
             return [every]
         method = unsafe.match.headers.add(name=":method")
         method.string_match.safe_regex.regex = "|".join(NON_IDEMPOTENT_METHODS)
         return [unsafe, every]
     retry = action.retry if isinstance(action, Forward) else None
-    return [_build_route(route, action, build_match(route.match), clusters, retry)]
+    return [_build_route(route, action, build_match(route.match), around, retry)]
 
 
 def _build_route(
     route: Route,
     action: Forward | Redirect | Respond,
     match: routev3.RouteMatch,
-    clusters: ClusterNames,
+    around: Surroundings,
     retry: RetryPolicy | None,
 ) -> routev3.Route:
     built = routev3.Route(name=route.name, match=match)
     apply_edits(built, route.request_headers, route.response_headers)
     match action:
         case Forward():
-            _forward(built, route, action, clusters, retry)
+            _forward(built, route, action, around.clusters, retry)
         case Redirect():
-            _redirect(built.redirect, action, route.match.path)
+            _redirect(built.redirect, action, route.match.path, around.host)
         case Respond():
             _respond(built, action.status, action.body, action.headers)
         case _:
             assert_never(action)
-    _set_filters(built, route, clusters)
+    _set_filters(built, route, around.clusters)
     return built
 
 
@@ -188,11 +198,18 @@ def _hash_policy(policy: HashPolicy) -> routev3.RouteAction.HashPolicy:
     return built
 
 
-def _redirect(built: routev3.RedirectAction, redirect: Redirect, path: PathMatch) -> None:
+def _redirect(built: routev3.RedirectAction, redirect: Redirect, path: PathMatch, host: str) -> None:
     built.response_code = REDIRECT_CODES[redirect.status]
     built.scheme_redirect = redirect.scheme
     built.host_redirect = redirect.host
     built.port_redirect = redirect.port
+    if redirect.scheme and not redirect.host and not redirect.port:
+        # Envoy would keep the port of the request, where the other scheme is not spoken. A host that is named has none;
+        # where there is no one name, the scheme's port has to be written out.
+        if host:
+            built.host_redirect = host
+        else:
+            built.port_redirect = WELL_KNOWN_PORTS[redirect.scheme]
     built.strip_query = redirect.strip_query
     if redirect.path is None:
         return

@@ -6,7 +6,7 @@ from portway.envoy.headers import apply_edits
 from portway.envoy.messages import encode
 from portway.envoy.names import cluster_key, cluster_name, virtual_host_name
 from portway.envoy.retry import build_retry
-from portway.envoy.route import ClusterNames, build_routes
+from portway.envoy.route import ClusterNames, Surroundings, build_routes
 from portway.incremental import Context
 from portway.model.handles import VIRTUAL_HOST
 from portway.model.names import HostKey, UpstreamKey
@@ -18,8 +18,10 @@ from portway.objects.verdict import ObjectKey
 def build_virtual_host(name: str, host: VirtualHost, clusters: ClusterNames) -> routev3.VirtualHost:
     """The virtual host with its routes in match order."""
     built = routev3.VirtualHost(name=name, domains=host.domains)
+    one_name = len(host.domains) == 1 and not host.domains[0].startswith("*")
+    around = Surroundings(clusters, host.domains[0] if one_name else "")
     for route in host.routes:
-        built.routes.extend(build_routes(route, clusters))
+        built.routes.extend(build_routes(route, around))
     if host.require_tls:
         built.require_tls = routev3.VirtualHost.ALL
     apply_edits(built, host.request_headers, host.response_headers)

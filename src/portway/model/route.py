@@ -51,14 +51,18 @@ class ValueKind(StrEnum):
 
 
 class ValueMatch(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """Matches a request field, query parameter or cookie. Several values of a header are joined with a comma."""
+    """Matches a request field, query parameter or cookie.
+
+    Of several header fields with one name it is enough that one fits, and none may where the match is inverted (Envoy
+    1.40 looks at each, whatever its documentation says of joining). Of a repeated query parameter the first counts.
+    """
 
     name: str
     """For headers in lower case; `:authority` and `:method` are allowed. Query parameters keep their case."""
     kind: ValueKind = ValueKind.EXACT
     value: str = ""
     invert: bool = False
-    """Fits when the value does not (an absent field then fits)."""
+    """Fits when the value does not (an absent field then fits). Not for query parameters."""
 
 
 class Fraction(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -273,8 +277,7 @@ class Redirect(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Empty: that of the request."""
     host: str = ""
     port: int = 0
-    """0: that of the request if the scheme stays, else left out. Well-known ports are left out by the translator's
-    choice."""
+    """0: left out if `scheme` or `host` is given, else that of the request."""
     path: PathRewrite | None = None
     """`None`: that of the request."""
     strip_query: bool = False
