@@ -30,6 +30,9 @@ lint: $(VENV)/installed typings
 check: lint
 	$(BIN)/pytest -n $(WORKERS) -m "not e2e and not slow"
 
+run: $(VENV)/installed
+	@$(BIN)/python examples/run_quickstart.py
+
 test: lint
 	$(BIN)/pytest -n $(WORKERS)
 
