@@ -14,6 +14,7 @@ import yaml
 from msgspec import inspect
 
 from portway.objects import fields
+from portway.objects.channels import EXPERIMENTAL_FIELDS
 from portway.objects.kinds import KINDS, kind_of
 from portway.objects.meta import Part
 from portway.objects.references_v1 import GATEWAY_GROUP
@@ -58,10 +59,10 @@ SAMPLES = (
 
 
 @functools.cache
-def _versions() -> Mapping[tuple[str, str], Schema]:
+def _versions(channel: str = "experimental") -> Mapping[tuple[str, str], Schema]:
     """Schema of each kind and version."""
     found = {}
-    for path in sorted((MODULE / "config" / "crd" / "experimental").glob(f"{GATEWAY_GROUP}_*.yaml")):
+    for path in sorted((MODULE / "config" / "crd" / channel).glob(f"{GATEWAY_GROUP}_*.yaml")):
         for document in yaml.load_all(path.read_text(), yaml.CSafeLoader):
             if document["kind"] == "CustomResourceDefinition":
                 for version in document["spec"]["versions"]:
@@ -201,3 +202,32 @@ def test_fields_bounds_and_defaults_are_those_of_the_definition(kind: str, versi
 
 def test_structs_of_all_kinds_are_parts() -> None:
     assert all(issubclass(kind.struct, Part) for kind in KINDS.values())
+
+
+def _field_paths(schema: Schema, path: str = "") -> Iterator[str]:
+    for name, below in cast(Mapping[str, Schema], schema.get("properties", {})).items():
+        if path or name == "spec":
+            yield f"{path}.{name}"
+            yield from _field_paths(below, f"{path}.{name}")
+    if "items" in schema:
+        yield from _field_paths(cast(Schema, schema["items"]), path)
+
+
+def _experimental_paths(struct: type[Part], path: str = "") -> Iterator[str]:
+    own = EXPERIMENTAL_FIELDS.get(struct, frozenset())
+    for field in fields.fields_of(struct):
+        below = f"{path}.{field.encode_name}"
+        target, _ = fields.struct_of(field.type)
+        if field.encode_name in own:
+            yield below
+        elif target is not None:
+            yield from _experimental_paths(target, below)
+
+
+@needs_module
+@pytest.mark.parametrize("kind", sorted({kind for kind, _ in CASES}))
+def test_experimental_fields_are_those_that_the_standard_channel_lacks(kind: str) -> None:
+    standard = set(_field_paths(_versions("standard")[kind, "v1"]))
+    experimental = set(_field_paths(_versions()[kind, "v1"]))
+    new = {path for path in experimental - standard if path.rpartition(".")[0] in standard}
+    assert set(_experimental_paths(KINDS[kind].struct)) == new

@@ -2,6 +2,7 @@
 
 import pytest
 
+from portway.objects.channels import Channel
 from portway.objects.kinds import KINDS
 from portway.objects.parsing import parse
 from portway.objects.unknown import unknown_fields
@@ -55,6 +56,16 @@ def test_unknown_fields(name: str) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_good_document_has_none(kind: str) -> None:
     assert unknown_fields(document(kind), KINDS[kind]) == ()
+
+
+def test_fields_of_the_experimental_channel() -> None:
+    raw = document("HTTPRoute", {"spec.useDefaultGateways": "All", "spec.hostname": []})
+    assert [verdict.field for verdict in unknown_fields(raw, KINDS["HTTPRoute"])] == ["spec.hostname"]
+    found = unknown_fields(raw, KINDS["HTTPRoute"], Channel.STANDARD)
+    assert {verdict.field: verdict.problem for verdict in found} == {
+        "spec.useDefaultGateways": "is a field of Gateway API's Experimental channel only and has no effect",
+        "spec.hostname": "is not a field of this object and has no effect",
+    }
 
 
 def test_a_key_that_is_no_string() -> None:

@@ -69,10 +69,23 @@ class LabelSelector(Part, frozen=True, kw_only=True):
     match_labels: Mapping[str, str] = msgspec.field(default_factory=dict)
     match_expressions: tuple[LabelSelectorRequirement, ...] = ()
 
+    @property
+    def makes_sense(self) -> bool:
+        """Has each requirement the values that its operator compares with? The API server does not look."""
+        return all(
+            bool(requirement.values) == (requirement.operator in (SelectorOperator.IN, SelectorOperator.NOT_IN))
+            for requirement in self.match_expressions
+        )
+
     def matches(self, labels: Mapping[str, str]) -> bool:
-        """Do these labels fulfil all requirements? Source: Kubernetes, "Labels and Selectors"."""
-        return all(labels.get(key) == value for key, value in self.match_labels.items()) and all(
-            _fulfils(requirement, labels) for requirement in self.match_expressions
+        """Do these labels fulfil all requirements? Never, if the selector makes no sense: it must not open a door.
+
+        Source: Kubernetes, "Labels and Selectors"; `LabelSelectorAsSelector`, which refuses such a selector.
+        """
+        return (
+            self.makes_sense
+            and all(labels.get(key) == value for key, value in self.match_labels.items())
+            and all(_fulfils(requirement, labels) for requirement in self.match_expressions)
         )
 
 

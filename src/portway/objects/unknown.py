@@ -10,11 +10,12 @@ from collections.abc import Iterator, Mapping
 from typing import Final, NamedTuple
 
 from portway.objects import core_v1, discovery_v1
+from portway.objects.channels import EXPERIMENTAL_FIELDS, Channel
 from portway.objects.fields import fields_of, struct_of
 from portway.objects.keys import raw_key
 from portway.objects.kinds import KINDS, Kind
 from portway.objects.meta import Meta, Part
-from portway.objects.problems import Path, Problem, did_you_mean, field_path
+from portway.objects.problems import Path, Problem, as_text, did_you_mean, field_path
 from portway.objects.verdict import Severity, Verdict
 
 _EVERY_OBJECT: Final = ("apiVersion", "kind", "status")
@@ -62,24 +63,27 @@ class _Child(NamedTuple):
 class _Names:
     """What a struct's mapping may hold."""
 
-    __slots__ = ("children", "known")
+    __slots__ = ("children", "experimental", "known")
 
-    def __init__(self, known: frozenset[str], children: tuple[_Child, ...]) -> None:
+    def __init__(self, known: frozenset[str], experimental: frozenset[str], children: tuple[_Child, ...]) -> None:
         self.known = known
+        self.experimental = experimental
+        """Fields that the channel does not have, but the other one; not in `known`."""
         self.children = children
 
 
-def unknown_fields(raw: object, kind: Kind) -> tuple[Verdict, ...]:
+def unknown_fields(raw: object, kind: Kind, channel: Channel = Channel.EXPERIMENTAL) -> tuple[Verdict, ...]:
     """Fields of a document that its kind does not have.
 
     Args:
         raw: the document as plain data, of any shape.
         kind: what it is.
+        channel: whose fields there are; only Gateway API's kinds differ.
 
     Returns:
         Warnings, in the document's order of levels; empty if all fields are known.
     """
-    problems = tuple(_unknown(raw, _names_of(kind.struct), ()))
+    problems = tuple(_unknown(raw, _names_of(kind.struct, channel), ()))
     if not problems:
         return ()
     key = raw_key(raw, kind.name, kind.namespaced)
@@ -102,9 +106,8 @@ def _unknown(raw: object, names: _Names, path: Path) -> Iterator[Problem]:
     if not names.known.issuperset(raw):
         for name in raw:
             if name not in names.known:
-                text = name if isinstance(name, str) else str(name)
-                problem = "is not a field of this object and has no effect"
-                yield Problem((*path, text), problem, did_you_mean(text, names.known))
+                text = as_text(name if isinstance(name, str) else str(name))
+                yield _problem((*path, text), text, names)
     for name, child, many in names.children:
         value = raw.get(name)
         if value is None:
@@ -116,8 +119,15 @@ def _unknown(raw: object, names: _Names, path: Path) -> Iterator[Problem]:
                 yield from _unknown(item, child, (*path, name, index))
 
 
+def _problem(path: Path, name: str, names: _Names) -> Problem:
+    if name in names.experimental:
+        return Problem(path, "is a field of Gateway API's Experimental channel only and has no effect")
+    return Problem(path, "is not a field of this object and has no effect", did_you_mean(name, names.known))
+
+
 @functools.cache
-def _names_of(struct: type[Part]) -> _Names:
+def _names_of(struct: type[Part], channel: Channel) -> _Names:
+    experimental = EXPERIMENTAL_FIELDS.get(struct, frozenset()) if channel is Channel.STANDARD else frozenset()
     known = set(UNREAD.get(struct, ()))
     if any(kind.struct is struct for kind in KINDS.values()):
         known.update(_EVERY_OBJECT)
@@ -126,5 +136,5 @@ def _names_of(struct: type[Part]) -> _Names:
         known.add(field.encode_name)
         target, many = struct_of(field.type)
         if target is not None:
-            children.append(_Child(field.encode_name, _names_of(target), many))
-    return _Names(frozenset(known), tuple(children))
+            children.append(_Child(field.encode_name, _names_of(target, channel), many))
+    return _Names(frozenset(known) - experimental, experimental, tuple(children))

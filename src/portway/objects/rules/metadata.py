@@ -1,4 +1,4 @@
-"""Rules for metadata and label selectors.
+"""Rules for metadata.
 
 Source: Kubernetes, "Object Names and IDs", "Labels and Selectors", "Annotations"; `ValidateObjectMeta`.
 """
@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 from portway.objects.kinds import KINDS
-from portway.objects.meta import LabelSelector, LabelSelectorRequirement, Meta, Object, Part, SelectorOperator
+from portway.objects.meta import Meta, Object, Part
 from portway.objects.problems import Problem
 from portway.objects.rules.engine import Check, Table, merged, rules
 from portway.objects.rules.names import (
@@ -70,28 +70,8 @@ def _metadata(node: object) -> Meta:
     return found.metadata
 
 
-def _requirement(requirement: LabelSelectorRequirement) -> Iterator[Problem]:
-    needs_values = requirement.operator in (SelectorOperator.IN, SelectorOperator.NOT_IN)
-    if needs_values and not requirement.values:
-        yield Problem(("values",), f"is empty, but {requirement.operator} compares with values")
-    if not needs_values and requirement.values:
-        yield Problem(("values",), f"is set, but {requirement.operator} compares with no value", "remove the values")
-    if wrong := wrong_qualified_name(requirement.key):
-        yield Problem(("key",), wrong)
-
-
-def _selector(selector: LabelSelector) -> Iterator[Problem]:
-    for key, value in selector.match_labels.items():
-        if wrong := wrong_qualified_name(key) or wrong_label_value(value):
-            yield Problem(("matchLabels", key), wrong)
-
-
 RULES: Final[Table] = merged(
     {kind.struct: (_name_check(kind.name),) for kind in KINDS.values()},
     dict([rules(Meta, _namespace, _labels, _annotations)]),
 )
-"""Selectors are not among them: the API server takes any in a Gateway, and what a wrong one means is up to us; see
-`SELECTOR_RULES`."""
-
-SELECTOR_RULES: Final[Table] = dict([rules(LabelSelector, _selector), rules(LabelSelectorRequirement, _requirement)])
-"""What is wrong in a label selector that the API server lets through; for the reader of the Gateway to report."""
+"""Selectors are not among them: the API server takes any in a Gateway. One that makes no sense matches nothing."""
