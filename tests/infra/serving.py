@@ -60,8 +60,9 @@ def _static(port: int, text: str, backend: int | None) -> dict[str, object]:
 
 
 class Tally(msgspec.Struct, kw_only=True):
-    """What a client saw."""
+    """What a client saw. `over` stops it, so that the proxy can end without being missed."""
 
+    over: asyncio.Event = msgspec.field(default_factory=asyncio.Event)
     answers: int = 0
     texts: set[str] = msgspec.field(default_factory=set)
     failures: list[str] = msgspec.field(default_factory=list)
@@ -84,18 +85,17 @@ async def get(port: int, path: str = "/") -> str:
 async def constant_requests(port: int) -> AsyncIterator[Tally]:
     """While the context is open, new connections and kept ones send requests, a few hundred a second."""
     tally = Tally()
-    over = asyncio.Event()
     async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(_new_connections(port, tally, over))
-        tasks.create_task(_kept_connection(port, tally, over))
+        tasks.create_task(_new_connections(port, tally))
+        tasks.create_task(_kept_connection(port, tally))
         try:
             yield tally
         finally:
-            over.set()
+            tally.over.set()
 
 
-async def _new_connections(port: int, tally: Tally, over: asyncio.Event) -> None:
-    while not over.is_set():
+async def _new_connections(port: int, tally: Tally) -> None:
+    while not tally.over.is_set():
         try:
             tally.texts.add(await get(port))
             tally.answers += 1
@@ -104,9 +104,9 @@ async def _new_connections(port: int, tally: Tally, over: asyncio.Event) -> None
         await asyncio.sleep(0.004)
 
 
-async def _kept_connection(port: int, tally: Tally, over: asyncio.Event) -> None:
+async def _kept_connection(port: int, tally: Tally) -> None:
     """One connection for all requests, left as soon as the server asks for it, as HTTP clients do."""
-    while not over.is_set():
+    while not tally.over.is_set():
         try:
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
         except OSError as error:
@@ -114,7 +114,7 @@ async def _kept_connection(port: int, tally: Tally, over: asyncio.Event) -> None
             await asyncio.sleep(0.01)
             continue
         try:
-            while not over.is_set() and await _one_more(reader, writer, tally):  # noqa: ASYNC110 - this is a pace
+            while not tally.over.is_set() and await _one_more(reader, writer, tally):  # noqa: ASYNC110 - this is a pace
                 await asyncio.sleep(0.004)
         except (OSError, asyncio.IncompleteReadError) as error:
             tally.failures.append(f"kept connection: {error!r}")

@@ -6,27 +6,17 @@ It prints `live PID EPOCH ORIGIN` once its proxy is live, and ends on SIGTERM as
 import asyncio
 import signal
 import sys
-from datetime import timedelta
 from pathlib import Path
 
-from portway.infra.binary import find_envoy
-from portway.infra.drain import DrainSettings
 from portway.infra.host import HostProxy
-from portway.infra.proxy import HostSettings
 from portway.infra.state import StateFolder, StateFolderInUse
-
-BRISK = HostSettings(
-    concurrency=1,
-    drain=timedelta(seconds=1),
-    parent_shutdown=timedelta(seconds=2),
-    stop=DrainSettings(settle=timedelta(milliseconds=100), longest=timedelta(seconds=10)),
-)
+from tests.infra.running import BRISK, envoy
 
 
 async def supervise(state: Path, bootstrap: bytes) -> None:
     with StateFolder(state) as folder:
         place = folder.proxy_folder("test")
-        proxy = HostProxy(place, find_envoy(), bootstrap, BRISK)
+        proxy = HostProxy(place, envoy(), bootstrap, BRISK)
         stopping = asyncio.Event()
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopping.set)
         async with asyncio.TaskGroup() as tasks:

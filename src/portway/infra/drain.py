@@ -27,6 +27,7 @@ from portway.infra.process import EnvoyProcess
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 POLL_S = 0.1
+RETIRED_MARGIN = timedelta(seconds=10)
 ACTIVITY = r"^(http|listener)\..*\.downstream_(rq|cx)_active$"
 # Envoy also counts by worker, and its own admin interface.
 NOT_TRAFFIC = re.compile(r"^(http|listener)\.admin\.|\.(worker_\d+|main_thread)\.")
@@ -102,6 +103,24 @@ async def end(process: EnvoyProcess, patience: timedelta) -> None:
         log.warning("proxy ignores SIGTERM", pid=process.pid)
         process.send(signal.SIGKILL)
         await process.wait()
+
+
+async def end_in_time(process: EnvoyProcess, settings: DrainSettings) -> None:
+    """After a hot restart the successor ends this one when its time is up; we do if the successor is gone by then."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout((process.launch.parent_shutdown + RETIRED_MARGIN).total_seconds()):
+            await process.wait()
+    await end(process, settings.kill)
+
+
+async def end_after(process: EnvoyProcess, settings: DrainSettings, hurry: asyncio.Event) -> None:
+    """End one that drains already, for which `settings.longest` is left at most."""
+    async with asyncio.TaskGroup() as tasks:
+        events = (tasks.create_task(process.wait()), tasks.create_task(hurry.wait()))
+        await asyncio.wait(events, timeout=settings.longest.total_seconds(), return_when=asyncio.FIRST_COMPLETED)
+        for event in events:
+            event.cancel()
+    await end(process, settings.kill)
 
 
 async def _drain(admin: EnvoyAdmin, settings: DrainSettings, hurry: asyncio.Event) -> Activity:

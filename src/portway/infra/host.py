@@ -23,11 +23,12 @@ import msgspec
 import structlog
 
 from portway.infra.binary import EnvoyBinary
-from portway.infra.drain import drain_and_end, end
-from portway.infra.envoy_admin import AdminUnreachable, EnvoyAdmin, ServerInfo, ServerState
+from portway.infra.drain import drain_and_end, end, end_after, end_in_time
+from portway.infra.envoy_admin import AdminUnreachable, EnvoyAdmin
 from portway.infra.logs import LogFollower, repeat_in_log
 from portway.infra.machine import processors
 from portway.infra.plan import STEADY, Found, Start, plan_start, restart_delay
+from portway.infra.probe import ask, wait_answer, wait_live
 from portway.infra.process import (
     EnvoyProcess,
     Exit,
@@ -43,11 +44,8 @@ from portway.infra.state import ACCESS_LOG, ADMIN_SOCKET, APPLICATION_LOG, OUTPU
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
-FIRST_POLL_S, LONGEST_POLL_S = 0.02, 0.25
 ANSWER = timedelta(seconds=10)
 """A successor that has not shown up by then will not."""
-RETIRED_MARGIN = timedelta(seconds=10)
-"""A predecessor that its successor has not ended by then is ended by us."""
 
 
 @final
@@ -188,12 +186,12 @@ class HostProxy:
             return
         *older, newest = processes
         for process in older:
-            self._retire(process, self._end_in_time(process))
-        info = await self._info(newest)
+            self._retire(process, end_in_time(process, self._settings.stop))
+        info = await ask(newest, self.admin)
         start = plan_start(Found(launch=newest.launch, info=info), self._wanted(newest.launch), self._binary)
         log.info("running proxy found", pid=newest.pid, build=info.version if info else None, plan=start.value)
         self._current = newest
-        newest.on_exit = self._changed.set
+        newest.on_exit = self._notice_end
         match start:
             case Start.ADOPT:
                 self._become(newest, start)
@@ -256,8 +254,8 @@ class HostProxy:
                 self._become(old, Start.ADOPT)
             return
         new = await self._spawn(launch)
-        if await self._answers(new):
-            self._retire(old, self._end_in_time(old))
+        if await wait_answer(new, self.admin, ANSWER):
+            self._retire(old, end_in_time(old, self._settings.stop))
             self._hand_overs += 1
             self._become(new, Start.HAND_OVER)
         else:
@@ -298,6 +296,7 @@ class HostProxy:
 
     async def _leave_or_end(self) -> None:
         """What `stop` asked for."""
+        was_live = self._live.is_set()
         self._live.clear()
         if self._leave:
             self._state = ProxyState.LEFT
@@ -306,24 +305,26 @@ class HostProxy:
         log.info("proxy drains", pid=self._current.pid if self._current is not None else None)
         async with asyncio.TaskGroup() as tasks:
             for process in self._retiring.values():
-                tasks.create_task(self._end_after_patience(process))
-            if self._current is not None and self._current.exit is None:
+                tasks.create_task(end_after(process, self._settings.stop, self._hurry))
+            if self._current is not None and was_live:
                 left = await drain_and_end(self._current, self.admin, self._settings.stop, self._hurry)
                 log.info("proxy ended", pid=self._current.pid, cut_off=left.busy if left is not None else None)
+            elif self._current is not None:
+                await end(self._current, self._settings.stop.kill)
         remove_remains(self._folder)
         self._state = ProxyState.STOPPED
 
     def _become(self, process: EnvoyProcess, start: Start) -> None:
         """Make it the current one."""
-        process.on_exit = self._changed.set
+        process.on_exit = self._notice_end
         self._current = process
         self._origin = start
         self._since = self._clock()
         self._state = ProxyState.STARTING
         self._live.clear()
-        self._watch(self._wait_live(process))
+        self._watch(self._announce_live(process))
         if process.exit is not None:
-            self._changed.set()
+            self._notice_end()
         launch = process.launch
         log.info(
             f"proxy {start.value}",
@@ -344,38 +345,16 @@ class HostProxy:
                 path.unlink(missing_ok=True)
         self._folder.write(name, self._bootstrap)
 
-    async def _wait_live(self, process: EnvoyProcess) -> None:
-        pause = FIRST_POLL_S
-        while process is self._current and process.exit is None:
-            info = await self._info(process)
-            if info is not None and info.state is ServerState.LIVE and process is self._current:
-                self._state = ProxyState.LIVE
-                self._live.set()
-                took = self._clock() - self._since
-                log.info("proxy is live", pid=process.pid, took_ms=int(took * 1_000))
-                return
-            await asyncio.sleep(pause)
-            pause = min(pause * 1.5, LONGEST_POLL_S)
+    async def _announce_live(self, process: EnvoyProcess) -> None:
+        if await wait_live(process, self.admin) and process is self._current:
+            self._state = ProxyState.LIVE
+            self._live.set()
+            log.info("proxy is live", pid=process.pid, took_ms=int((self._clock() - self._since) * 1_000))
 
-    async def _answers(self, process: EnvoyProcess) -> bool:
-        """Whether a successor comes up: its predecessor spoke with it, and its admin interface is there."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(ANSWER.total_seconds()):
-                while process.exit is None:
-                    if await self._info(process) is not None:
-                        return True
-                    await asyncio.sleep(FIRST_POLL_S)
-        return False
-
-    async def _info(self, process: EnvoyProcess) -> ServerInfo | None:
-        """What this process says of itself. `None` if it does not answer, or if another one does."""
-        try:
-            info = await self.admin.server_info()
-        except AdminUnreachable:
-            return None
-        options = info.command_line_options
-        is_it = (options.base_id, options.restart_epoch) == (str(process.launch.base_id), process.launch.epoch)
-        return info if is_it else None
+    def _notice_end(self) -> None:
+        """The current process ended."""
+        self._live.clear()
+        self._changed.set()
 
     def _retire(self, process: EnvoyProcess, ending: Coroutine[None, None, None]) -> None:
         """Let a process go, watched by `ending`."""
@@ -386,33 +365,6 @@ class HostProxy:
 
         process.on_exit = forget
         self._watch(ending)
-
-    async def _end_in_time(self, process: EnvoyProcess) -> None:
-        """Its successor ends it when it may; we do if the successor is gone by then."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout((process.launch.parent_shutdown + RETIRED_MARGIN).total_seconds()):
-                await process.wait()
-        await end(process, self._settings.stop.kill)
-
-    async def _drain_after_live(self, process: EnvoyProcess, socket: str) -> None:
-        await self._live.wait()
-        admin = EnvoyAdmin(self._folder.socket_path(socket))
-        longest = self._settings.parent_shutdown
-        try:
-            settings = msgspec.structs.replace(self._settings.stop, longest=longest)
-            await drain_and_end(process, admin, settings, self._hurry)
-        finally:
-            await admin.close()
-            (self._folder.path / socket).unlink(missing_ok=True)
-
-    async def _end_after_patience(self, process: EnvoyProcess) -> None:
-        stop = self._settings.stop
-        async with asyncio.TaskGroup() as tasks:
-            events = (tasks.create_task(process.wait()), tasks.create_task(self._hurry.wait()))
-            await asyncio.wait(events, timeout=stop.longest.total_seconds(), return_when=asyncio.FIRST_COMPLETED)
-            for event in events:
-                event.cancel()
-        await end(process, stop.kill)
 
     async def _pause(self, delay: timedelta) -> None:
         """Wait so long, or until something changes."""
@@ -435,6 +387,17 @@ class HostProxy:
         for process in (*self._retiring.values(), self._current):
             if process is not None:
                 process.send(signal.SIGUSR1)
+
+    async def _drain_after_live(self, process: EnvoyProcess, socket: str) -> None:
+        """It shares its ports with a newer one; once that is live, it goes."""
+        await self._live.wait()
+        admin = EnvoyAdmin(self._folder.socket_path(socket))
+        settings = msgspec.structs.replace(self._settings.stop, longest=self._settings.parent_shutdown)
+        try:
+            await drain_and_end(process, admin, settings, self._hurry)
+        finally:
+            await admin.close()
+            (self._folder.path / socket).unlink(missing_ok=True)
 
     def _watch(self, work: Coroutine[None, None, None]) -> None:
         task = self._tasks.create_task(work)
