@@ -28,7 +28,7 @@ from portway.sources.problems import Problem
 from portway.sources.reading import Bytes, Content, Missing, read_file, read_stream
 from portway.sources.records import EMPTY, Drift, FileChange, FileRecord, straighten
 from portway.sources.settling import GRACE, Why
-from portway.sources.tree import Fingerprint, is_below
+from portway.sources.tree import UNKNOWN, Fingerprint, is_below
 from portway.sources.watcher import Watcher
 from portway.store import ChangeSet
 
@@ -171,8 +171,9 @@ class FileSource:
         """Everything that is there, in slices; the last change set is the one with `synced`."""
         restorable = self._keeper.files()
         found = await self._watcher.scan(restorable)
-        if self._watcher.failure:
-            self._report("inotify", _degraded(self._watcher.failure))
+        for item, failure in (("inotify", self._watcher.failure), ("last-good", self._keeper.failure)):
+            if failure:
+                self._report(item, _degraded(failure))
         await self._restore(file for file in restorable if any(is_below(file, outage) for outage in found.outages))
         for file in restorable - found.files.keys() - self._records.keys():
             self._keeper.forget(file, self._clock())
@@ -203,6 +204,7 @@ class FileSource:
             change = FileReading(file, unreachable, EMPTY, self._keeper.texts_of(file)).result()
             record = msgspec.structs.replace(change.record, findings=())
             self._put(file, FileChange(record, declared=change.declared))
+            self._watcher.seen(file, UNKNOWN)  # so that its absence is noticed when the folder is back
             await self._breathe()
 
     async def _follow_once(self) -> None:

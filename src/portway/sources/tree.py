@@ -36,6 +36,10 @@ class Fingerprint(msgspec.Struct, frozen=True, gc=False):
     changed_ns: int
 
 
+UNKNOWN: Final = Fingerprint(0, 0, 0, 0, 0)
+"""Equal to none that a file has."""
+
+
 def fingerprint(found: os.stat_result) -> Fingerprint:
     return Fingerprint(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
 

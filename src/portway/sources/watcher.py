@@ -163,28 +163,31 @@ class Watcher:
 
     async def notice(self) -> None:
         """Take in what happened; then `take_due` and `take_troubles` are up to date."""
-        rescans = dict.fromkeys(self._interpret(self._inotify.read() if self._inotify else []))
+        rescans: dict[str, bool] = {}
+        for path, is_whole in self._interpret(self._inotify.read() if self._inotify else []):
+            rescans[path] = is_whole and rescans.get(path, True)
         now = self._clock()
         if now >= self._next_scan:
             self._next_scan = now + (self._poll or SAFETY_SCAN)
-            rescans = dict.fromkeys(self._tree.roots())
+            rescans = dict.fromkeys(self._tree.roots(), False)
         elif now >= self._next_check:
-            rescans.update(dict.fromkeys(await asyncio.to_thread(self._tree.replaced_roots)))
+            rescans.update(dict.fromkeys(await asyncio.to_thread(self._tree.replaced_roots), False))
         if now >= self._next_check:
             self._next_check = now + ROOT_CHECK
-        for path in rescans:
+        for path, is_whole in rescans.items():
             # Known are the files below: a copy, because the scan runs in a thread.
             known = frozenset(file for file in self._fingerprints if file == path or is_below(file, path))
-            self._compare(path, known, await asyncio.to_thread(self._tree.rescan, path, known))
+            found = await asyncio.to_thread(self._tree.rescan, path, known)
+            self._compare(path, known, found, is_whole)
 
-    def _interpret(self, events: Sequence[FileEvent]) -> Iterator[str]:
-        """Feed `settling`; yields paths to look at again."""
+    def _interpret(self, events: Sequence[FileEvent]) -> Iterator[tuple[str, bool]]:
+        """Feed `settling`; yields paths to look at again, and whether what is there was moved there whole."""
         now = self._clock()
         self._departed.clear()
         for event in events:
             for place in self._tree.places(event):
                 if place.rescan:
-                    yield place.path
+                    yield place.path, bool(event.mask & Mask.MOVED_TO)
                 else:
                     self._file_event(place, event, now)
                 self._pair(place, event, now)
@@ -213,7 +216,7 @@ class Watcher:
                 for file in [file for file in self._fingerprints if file == path or is_below(file, path)]:
                     self._settling.whole(file, now)
 
-    def _compare(self, path: str, known: frozenset[str], found: Found) -> None:
+    def _compare(self, path: str, known: frozenset[str], found: Found, is_whole: bool) -> None:
         now, wall = self._clock(), self._wall_clock()
         below = [trouble for trouble in self._troubles if trouble == path or is_below(trouble, path)]
         for trouble in below:
@@ -223,7 +226,7 @@ class Watcher:
         self._outages.update(found.outages)
         for file, mark in found.files.items():
             if self._fingerprints.get(file) != mark:
-                is_young = 0 <= wall - mark.modified_ns / 1e9 < YOUNG
+                is_young = not is_whole and 0 <= wall - mark.modified_ns / 1e9 < YOUNG
                 (self._settling.young if is_young else self._settling.found)(file, now)
         for file in known - found.files.keys():
             if not self.is_in_outage(file):

@@ -37,6 +37,7 @@ _MESSAGES: Final[dict[str, tuple[str, str]]] = {
         "write one, or quote it if it begins with a sign of YAML's own",
     ),
     "found unexpected end of stream": ("a quote is not closed before the end of the text", "close it"),
+    "second occurrence": ("an anchor of this name was defined before", "rename one of the two"),
     "found unexpected document indicator": ("a line with --- or ... stands inside quotes", "close the quote above it"),
     "found undefined alias": (
         "an alias has no anchor before it in this document",
@@ -87,6 +88,8 @@ def explain_syntax(error: yaml.YAMLError, text: str = "") -> Problem:
     if not isinstance(error, yaml.MarkedYAMLError):
         return Problem(line=0, reason="InvalidYAML", problem=str(error))
     mark = error.problem_mark or error.context_mark
+    if mark and error.context_mark and mark.index >= len(text.rstrip()):
+        mark = error.context_mark  # what is not closed before the end is best sought where it was opened
     problem, remedy = _words(error, text)
     return Problem(
         line=mark.line + 1 if mark else 0,

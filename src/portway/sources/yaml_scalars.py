@@ -27,6 +27,8 @@ _NAN: Final = frozenset({".nan", ".NaN", ".NAN"})
 
 _INTEGER: Final = re.compile(r"([-+]?)(?:0[xX]([0-9a-fA-F]+)|0[oO]?([0-7]+)|0[bB]([01]+)|(0|[1-9][0-9]*))\Z", re.ASCII)
 _FLOAT: Final = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?\Z", re.ASCII)
+_STRAY_UNDERSCORE: Final = re.compile(r"(?<![0-9])_|_(?![0-9])")
+"""After a leading dot Go allows underscores only between digits; elsewhere go-yaml drops them all before parsing."""
 _BASES: Final = (16, 8, 2, 10)
 _MIN_INTEGER: Final = -(2**63)
 _MAX_INTEGER: Final = 2**64 - 1
@@ -55,7 +57,9 @@ def resolve_plain(text: str) -> Scalar:
 
 
 def _number(text: str) -> int | float | None:
-    digits = text if text[0] == "." else text.replace("_", "")
+    if text[0] == "." and _STRAY_UNDERSCORE.search(text):
+        return None
+    digits = text.replace("_", "")
     integer = _INTEGER.match(digits)
     if integer:
         group = next(index for index in range(2, 6) if integer.group(index) is not None)
