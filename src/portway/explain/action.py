@@ -130,9 +130,10 @@ def location_of(action: Redirect, route: Route, request: Request) -> str:
     """The Location of a redirect."""
     scheme = action.scheme or request.scheme
     host = action.host or request.host
+    # A port that the action names is always written; otherwise a URL leaves the scheme's own out.
     port = action.port or (request.port if scheme == request.scheme else 0)
     well_known = {"http": 80, "https": 443}
-    shown = "" if not port or port == well_known.get(scheme) else f":{port}"
+    shown = "" if not port or (not action.port and port == well_known.get(scheme)) else f":{port}"
     target = rewritten(action.path, route, request)
     if action.strip_query:
         target = target.partition("?")[0]

@@ -15,6 +15,8 @@ import msgspec
 from portway.model.edge import Edge
 from portway.objects.verdict import ObjectKey, Severity, Verdict
 from portway.translate.ingress.annotations.entry import Annotation, OnInvalid, Settings, Unsupported
+from portway.translate.ingress.annotations.paths import USE_REGEX
+from portway.translate.ingress.annotations.stickiness import AFFINITY, SESSION_COOKIE_PATH
 from portway.translate.ingress.annotations.table import BY_NAME, NAMES, UNSUPPORTED
 from portway.translate.ingress.annotations.unsupported import guarding_directive
 from portway.translate.ingress.annotations.upstreams import BACKEND_PROTOCOL, BackendProtocol
@@ -67,6 +69,7 @@ def read_annotations(ingress: ObjectKey, annotations: Mapping[str, str], edge: E
         denied.append("FastCGI is not supported")
     settings = Settings(values=values, denied=tuple(denied))
     verdicts.extend(_combinations(teller, settings))
+    verdicts.extend(_cookie_path(teller, settings))
     return Reading(settings=settings, verdicts=tuple(verdicts))
 
 
@@ -166,6 +169,12 @@ _NEEDS: Final = (
     ("temporal-redirect-code", "temporal-redirect"),
     ("x-forwarded-prefix", "rewrite-target"),
 )
+
+
+def _cookie_path(teller: _Teller, settings: Settings) -> Iterator[Verdict]:
+    if settings.get(AFFINITY) and settings.get(USE_REGEX) and not settings.has(SESSION_COOKIE_PATH):
+        problem = "session-cookie-path should be set: a regular expression is no path, and becomes the cookie's"
+        yield teller.say(Severity.WARNING, "CookiePath", AFFINITY.name, problem, "set session-cookie-path")
 
 
 def _combinations(teller: _Teller, settings: Settings) -> Iterator[Verdict]:
