@@ -1,0 +1,112 @@
+"""Golden cases of Gateway API: a folder with `in.yaml` (objects), `answers.yaml` (who answers what), `status.yaml`
+(conditions).
+
+`in.yaml` is what a user would write, but for key material: a Secret with the annotation `case/certificate` (DNS names
+with commas) gets a certificate and key, a ConfigMap or Secret with `case/authority` gets a CA certificate in `ca.crt`.
+
+`answers.yaml` is a list; each entry names a request and what is expected of it:
+
+    - {get: "http://host:port/path?query", headers: {name: value}}   # or post:, head:, options: ...
+      tls: sni               # for https another server name than the URL's host
+      address: 10.0.0.1      # of several addresses of the port
+      from: service          # or {a: 0.7, b: 0.3, 500: 0.1}; `Backend` objects by their name too
+      status: 404            # answered by the proxy
+      location: url
+      upstream_path: /path   # with query
+      upstream_host: name
+      upstream_headers: {name: value or null}
+      response_headers: {name: value or null}    # what the backend's empty answer becomes
+      mirrored: {service: share}
+      closed: true           # no connection
+    - {tcp: "host:port"}     # a stream; with `tls: sni` over TLS, `plain: true` without
+    - {udp: "host:port"}
+
+`status.yaml` maps objects (`HTTPRoute shop/cart`) to what is expected of their status; what is not mentioned is not
+compared.
+"""
+
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import cast
+
+import yaml
+
+from portway.model.condition import Condition, ListenerReport, ObjectReport
+from portway.store import Stored
+from tests.kit.certificates import Authority, KeyPair
+from tests.translate.gateway.kit import read
+
+Plain = Mapping[str, object]
+
+
+@cache
+def authority() -> Authority:
+    return Authority()
+
+
+@cache
+def pair(names: str) -> KeyPair:
+    return authority().issue(*names.split(","))
+
+
+def objects_of(text: str) -> list[Stored]:
+    """The objects of an `in.yaml`, with key material put in."""
+    documents = [document for document in yaml.safe_load_all(text) if document is not None]
+    for document in documents:
+        metadata = document.get("metadata", {})
+        annotations = metadata.get("annotations", {})
+        if names := annotations.get("case/certificate"):
+            document["type"] = "kubernetes.io/tls"
+            document["stringData"] = {"tls.crt": pair(names).certificate, "tls.key": pair(names).key}
+        if "case/authority" in annotations:
+            field = "stringData" if document["kind"] == "Secret" else "data"
+            document[field] = {"ca.crt": authority().certificate}
+    return read(yaml.safe_dump_all(documents))
+
+
+def status_of(reported: ObjectReport) -> dict[str, object]:
+    """A report as `status.yaml` writes it."""
+    status: dict[str, object] = _conditions(reported.conditions)
+    status["ours"] = reported.ours
+    if reported.listeners:
+        status["listeners"] = {each.name: _listener(each) for each in reported.listeners}
+    if reported.object.kind == "Gateway":
+        status["sets"] = reported.attached_listener_sets
+        status["addresses"] = [value for _, value in reported.addresses]
+    status["parents"] = {
+        f"{each.parent.kind} {each.parent.namespace}/{each.parent.name}"
+        + (f" {each.section}" if each.section else "")
+        + (f":{each.port}" if each.port else ""): _conditions(each.conditions)
+        for each in reported.parents
+    }
+    status["verdicts"] = [str(verdict) for verdict in reported.verdicts]
+    return status
+
+
+def _conditions(conditions: tuple[Condition, ...]) -> dict[str, object]:
+    return {each.type: f"{each.status}/{each.reason}" for each in conditions}
+
+
+def _listener(reported: ListenerReport) -> dict[str, object]:
+    kinds = [kind for _, kind in reported.supported_kinds]
+    return {**_conditions(reported.conditions), "attached": reported.attached_routes, "kinds": kinds}
+
+
+def differences(expected: object, found: object, path: str = "") -> list[str]:
+    """Where `found` lacks something of `expected`; `null` expects absence, `verdicts` expects parts of sentences."""
+    if isinstance(expected, Mapping) and isinstance(found, Mapping):
+        return [
+            difference
+            for key, value in expected.items()
+            for difference in differences(value, found.get(key), f"{path}.{key}" if path else str(key))
+        ]
+    if path.endswith("verdicts") and isinstance(expected, list):
+        said = cast("list[str]", found or [])
+        missing = [part for part in expected if not any(part in sentence for sentence in said)]
+        return [f"{path}: nothing says {part!r}, but {said}" for part in missing]
+    return [] if expected == found else [f"{path}: expected {expected}, found {found}"]
+
+
+def load(path: Path) -> object:
+    return yaml.safe_load(path.read_text()) if path.exists() else None
