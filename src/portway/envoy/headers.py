@@ -1,8 +1,9 @@
 """Header edits: what a route, host, table or share changes in requests and responses.
 
-Envoy removes before it adds, and applies the levels from the outermost (table) to the innermost (share of a route),
-since our route configurations say `most_specific_header_mutations_wins`: a backend's own edit has the last word, as
-Gateway API orders filters. Text of users is literal: `%` starts a command operator in Envoy, so it is doubled.
+Envoy removes before it adds, and applies the levels from the outermost (table) to the innermost (route), since our
+route configurations say `most_specific_header_mutations_wins`. Only the share of a route comes first whatever is said;
+where a share has edits, those of its route and host go with it (`composed`), so that a backend's own edit has the last
+word, as Gateway API orders filters. Text of users is literal: `%` starts a command operator in Envoy, so it is doubled.
 """
 
 from typing import Protocol
@@ -42,6 +43,27 @@ def apply_edits(message: Edited, request: HeaderEdits, response: HeaderEdits) ->
     if response:
         message.response_headers_to_remove.extend(response.remove)
         message.response_headers_to_add.extend(_additions(response))
+
+
+def composed(first: HeaderEdits, then: HeaderEdits) -> HeaderEdits:
+    """One set of edits with the effect of both, one after the other."""
+    if not first or not then:
+        return first or then
+    replaced = _names(then.set) | _names(then.formatted) | {name.lower() for name in then.remove}
+
+    def kept(edits: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
+        return tuple(edit for edit in edits if edit[0].lower() not in replaced)
+
+    return HeaderEdits(
+        set=kept(first.set) + then.set,
+        formatted=kept(first.formatted) + then.formatted,
+        add=kept(first.add) + then.add,
+        remove=first.remove + then.remove,
+    )
+
+
+def _names(edits: tuple[tuple[str, str], ...]) -> set[str]:
+    return {name.lower() for name, _ in edits}
 
 
 def header_option(name: str, value: str, *, append: bool = False) -> basev3.HeaderValueOption:

@@ -1,8 +1,6 @@
 """Listeners: one per socket. Filter chains say what happens to which connections; a change of one leaves the
 connections of the others alone, so nothing here depends on all chains but what has to (the TLS inspector)."""
 
-from collections.abc import Callable
-
 from envoy.config.core.v3 import address_pb2 as addressv3
 from envoy.config.core.v3 import base_pb2 as basev3
 from envoy.config.listener.v3 import listener_components_pb2 as listener_componentsv3
@@ -16,6 +14,7 @@ from portway.envoy.filters.access import cidr_range
 from portway.envoy.http_connection_manager import Codec, Peer, build_http_connection_manager
 from portway.envoy.messages import duration, encode, typed
 from portway.envoy.names import NO_CLUSTER, cluster_key, cluster_name, listener_name, secret_key
+from portway.envoy.shares import ClusterNames
 from portway.envoy.tls import build_downstream_tls, downstream_secrets
 from portway.envoy.udp import build_udp_listener, composite_name, needs_composite
 from portway.incremental import Context
@@ -28,8 +27,6 @@ from portway.model.resource import Resource, ResourceKey, ResourceType, make_res
 BUFFER_BYTES = 256 * 1024
 """Per connection and direction. Envoy's 1 MiB times the connection limit is more memory than most machines have; its
 edge guide's 32 KiB are too few for a body that is to be sent again after a refused connection."""
-
-ClusterNames = Callable[[UpstreamKey], str]
 
 
 def build_listener(listener: Listener, edge: Edge, clusters: ClusterNames) -> listenerv3.Listener:

@@ -1,21 +1,21 @@
 """Routes: one line of a virtual host's table. Nothing is written that equals Envoy's default; identity is in `name`."""
 
-from collections.abc import Callable
 from datetime import timedelta
 from typing import NamedTuple, assert_never
 
+import msgspec
 from envoy.config.route.v3 import route_components_pb2 as routev3
 from envoy.type.matcher.v3 import regex_pb2 as regexv3
 from google.protobuf.message import Message
 
-from portway.envoy.filters import access, auth, body, cors, grpc_web, sticky, unusable
+from portway.envoy.filters import access, auth, body, cors, grpc_web, sticky
 from portway.envoy.headers import apply_edits, header_option, literal
 from portway.envoy.matches import build_match, path_pattern, prefix_of
 from portway.envoy.messages import duration, runtime_fraction, typed
-from portway.envoy.names import NO_CLUSTER
 from portway.envoy.retry import NON_IDEMPOTENT_METHODS, build_retry, depends_on_method, safe_part
-from portway.model.names import UpstreamKey
+from portway.envoy.shares import ClusterNames, set_shares
 from portway.model.route import (
+    Action,
     Forward,
     HashOn,
     HashPolicy,
@@ -28,13 +28,12 @@ from portway.model.route import (
     Respond,
     RetryPolicy,
     Route,
-    WeightedUpstream,
+    RouteMatch,
+    ValueKind,
+    ValueMatch,
 )
 
 WELL_KNOWN_PORTS = {"http": 80, "https": 443}
-
-ClusterNames = Callable[[UpstreamKey], str]
-"""Name of an upstream's cluster, empty if there is none."""
 
 REDIRECT_CODES = {
     301: routev3.RedirectAction.MOVED_PERMANENTLY,
@@ -54,38 +53,41 @@ class Surroundings(NamedTuple):
 
 
 def build_routes(route: Route, around: Surroundings) -> list[routev3.Route]:
-    """The Envoy routes of one route: one, or two where what may be retried depends on the method."""
-    action = route.action
-    if isinstance(action, Forward) and action.retry is not None and depends_on_method(action.retry):
-        match = build_match(route.match)
-        unsafe = _build_route(route, action, match, around, safe_part(action.retry))
-        if route.match.method in NON_IDEMPOTENT_METHODS:
-            return [unsafe]
-        every = _build_route(route, action, match, around, action.retry)
-        if route.match.method:
-            return [every]
-        method = unsafe.match.headers.add(name=":method")
-        method.string_match.safe_regex.regex = "|".join(NON_IDEMPOTENT_METHODS)
-        return [unsafe, every]
+    """The Envoy routes of one route, in match order: mostly one, more where what may be retried depends on the method
+    or a limit on the size of bodies has to tell requests that declare theirs from those that do not."""
+    built = [
+        _build_route(route, build_match(match), around, retry) for match, retry in _by_method(route.match, route.action)
+    ]
+    if not body.limits_undeclared(route.max_body_bytes):
+        return built
+    return [piece for plain in built for piece in (body.with_undeclared_body(plain, route.max_body_bytes), plain)]
+
+
+def _by_method(match: RouteMatch, action: Action) -> list[tuple[RouteMatch, RetryPolicy | None]]:
+    """What may be retried for which methods."""
     retry = action.retry if isinstance(action, Forward) else None
-    return [_build_route(route, action, build_match(route.match), around, retry)]
+    if retry is None or not depends_on_method(retry) or (match.method and match.method not in NON_IDEMPOTENT_METHODS):
+        return [(match, retry)]
+    safe = safe_part(retry)
+    if match.method:
+        return [(match, safe)]
+    methods = ValueMatch(name=":method", kind=ValueKind.REGEX, value="|".join(NON_IDEMPOTENT_METHODS))
+    return [(msgspec.structs.replace(match, headers=(*match.headers, methods)), safe), (match, retry)]
 
 
 def _build_route(
-    route: Route,
-    action: Forward | Redirect | Respond,
-    match: routev3.RouteMatch,
-    around: Surroundings,
-    retry: RetryPolicy | None,
+    route: Route, match: routev3.RouteMatch, around: Surroundings, retry: RetryPolicy | None
 ) -> routev3.Route:
     built = routev3.Route(name=route.name, match=match)
-    apply_edits(built, route.request_headers, route.response_headers)
+    action = route.action
     match action:
         case Forward():
             _forward(built, route, action, around.clusters, retry)
         case Redirect():
+            apply_edits(built, route.request_headers, route.response_headers)
             _redirect(built.redirect, action, route.match.path, around.host)
         case Respond():
+            apply_edits(built, route.request_headers, route.response_headers)
             _respond(built, action.status, action.body, action.headers)
         case _:
             assert_never(action)
@@ -111,7 +113,7 @@ def _set_filters(built: routev3.Route, route: Route, clusters: ClusterNames) -> 
         _enable(built, sticky.NAME, sticky.build_sticky(route.action.sticky))
 
 
-def _enable(built: routev3.Route | routev3.WeightedCluster.ClusterWeight, name: str, config: Message) -> None:
+def _enable(built: routev3.Route, name: str, config: Message) -> None:
     built.typed_per_filter_config[name].CopyFrom(typed(config))
 
 
@@ -125,22 +127,15 @@ def _respond(built: routev3.Route, status: int, text: str, headers: tuple[tuple[
 def _forward(
     built: routev3.Route, route: Route, forward: Forward, clusters: ClusterNames, retry: RetryPolicy | None
 ) -> None:
-    shares = [
-        (share, "" if share.upstream is None else clusters(share.upstream))
-        for share in forward.upstreams
-        if share.weight > 0
-    ]
-    if not any(name for _, name in shares):
+    if not set_shares(built, route, forward, clusters):
+        apply_edits(built, route.request_headers, route.response_headers)
         _respond(built, forward.unusable_status, "")
         return
     action = built.route
-    _set_clusters(action, shares, forward.unusable_status)
     if forward.path is not None:
         _rewrite_path(action, forward.path, route.match.path)
     if forward.host_from_upstream:
         action.auto_host_rewrite.value = True
-    elif forward.host:
-        action.host_rewrite_literal = forward.host
     # Envoy's default is 15 s for the whole exchange, which would cut every long download.
     action.timeout.CopyFrom(duration(forward.timeout or timedelta(0)))
     if forward.idle_timeout is not None:
@@ -150,23 +145,6 @@ def _forward(
     for mirror in forward.mirrors:
         _add_mirror(action, mirror, clusters)
     action.hash_policy.extend(map(_hash_policy, forward.hash))
-
-
-def _set_clusters(
-    action: routev3.RouteAction, shares: list[tuple[WeightedUpstream, str]], unusable_status: int
-) -> None:
-    only = shares[0][0]
-    if len(shares) == 1 and not (only.request_headers or only.response_headers or only.host):
-        action.cluster = shares[0][1]
-        return
-    for share, name in shares:
-        weighted = action.weighted_clusters.clusters.add(name=name or NO_CLUSTER)
-        weighted.weight.value = share.weight
-        apply_edits(weighted, share.request_headers, share.response_headers)
-        if share.host:
-            weighted.host_rewrite_literal = share.host
-        if not name:
-            _enable(weighted, unusable.NAME, unusable.build_unusable(unusable_status))
 
 
 def _add_mirror(action: routev3.RouteAction, mirror: Mirror, clusters: ClusterNames) -> None:

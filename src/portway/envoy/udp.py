@@ -5,8 +5,6 @@ localities are the upstreams and whose locality weights are their shares. A shar
 whose one endpoint drops everything. An upstream that is found by DNS can only be used alone.
 """
 
-from collections.abc import Callable
-
 from envoy.config.cluster.v3 import cluster_pb2 as clusterv3
 from envoy.config.core.v3 import address_pb2 as addressv3
 from envoy.config.endpoint.v3 import endpoint_pb2 as endpointv3
@@ -22,19 +20,18 @@ from portway.envoy.cluster import PANIC_PERCENT, circuit_breakers
 from portway.envoy.endpoint import build_endpoint
 from portway.envoy.messages import duration, encode, from_ads, typed
 from portway.envoy.names import NO_CLUSTER, cluster_key, listener_name
+from portway.envoy.shares import ClusterNames
 from portway.incremental import Context
 from portway.model.edge import Edge
 from portway.model.handles import ENDPOINTS, LISTENER
 from portway.model.listener import Listener, UdpHandler
-from portway.model.names import SocketKey, UpstreamKey
+from portway.model.names import SocketKey
 from portway.model.resource import Readiness, Resource, ResourceKey, ResourceType, make_resource
 from portway.model.route import WeightedUpstream
 from portway.model.upstream import Circuit, Endpoint, Endpoints, RetryBudget
 
 BLACK_HOLE = Endpoint(address="127.255.255.254", port=9)
 """The discard port (RFC 863) of a loopback address that nobody uses: datagrams to it get nowhere."""
-
-ClusterNames = Callable[[UpstreamKey], str]
 
 
 def needs_composite(handler: UdpHandler) -> bool:
