@@ -70,3 +70,7 @@ def test_what_cannot_be_written_is_refused(duration: timedelta) -> None:
 def test_a_duration_is_a_timedelta() -> None:
     assert Duration.parse("90s") == timedelta(seconds=90)
     assert repr(Duration.parse("90s")) == "Duration(1m30s)"
+
+
+def test_a_duration_that_cannot_be_written_again_still_shows() -> None:
+    assert str(Duration.parse("99999h99999h")) == "199998h"

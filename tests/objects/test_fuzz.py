@@ -120,7 +120,7 @@ def test_anything_can_be_parsed(raw: object, from_cluster: bool) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS.values(), ids=lambda kind: str(kind.name))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(data=st.data())
 def test_documents_of_every_kind_can_be_parsed(kind: Kind, data: st.DataObject) -> None:
     raw = data.draw(documents(kind))
@@ -145,7 +145,7 @@ def test_documents_of_every_kind_can_be_parsed(kind: Kind, data: st.DataObject) 
 
 
 @pytest.mark.parametrize("kind", KINDS.values(), ids=lambda kind: str(kind.name))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(data=st.data())
 def test_json_is_judged_like_data(kind: Kind, data: st.DataObject) -> None:
     raw = data.draw(documents(kind))

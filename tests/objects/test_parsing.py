@@ -1,6 +1,7 @@
 """From documents to objects: defaults, what the API server cleans, wording, keys."""
 
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
+from time import perf_counter
 from typing import cast
 
 import msgspec
@@ -197,6 +198,11 @@ MESSAGES: dict[str, tuple[str, dict[str, object], str]] = {
         {"metadata.labels": {"version": 2}},
         'HTTPRoute default/cart: metadata.labels.version: 2 is not a string; quote it: "2"',
     ),
+    "a date without quotes": (
+        "ConfigMap",
+        {"data": {"since": date(2026, 1, 31)}},
+        'ConfigMap default/cart: data.since: a date is not a string; quote it: "2026-01-31"',
+    ),
     "a boolean in quotes": (
         "Service",
         {"spec.publishNotReadyAddresses": "yes"},
@@ -302,3 +308,22 @@ def test_text_that_cannot_be_written_is_refused(path: str) -> None:
     (field,) = errors_of(parsed)
     assert field.startswith(path)
     assert str(parsed.verdicts).encode()
+
+
+def test_hostile_values_cost_no_time() -> None:
+    # Patterns of the definitions, taken as they are, would need exponential time for these in Python.
+    values = ["a" * 4095 + "\n", "a-" * 126 + "!", "a." * 126 + "!", "!" * 4096 + "\x00", "%2" * 500]
+    started = perf_counter()
+    for value in values:
+        headers = [{"name": "a", "value": value}]
+        changes = {
+            "spec.rules[0].matches[0]": {"headers": headers, "path": {"value": value}},
+            "spec.hostnames": [value],
+        }
+        assert errors_of(parse(document("HTTPRoute", changes)))
+        assert errors_of(parse(document("Service", {"metadata.labels": {value * 100: value}})))
+        assert errors_of(parse(document("EndpointSlice", {"endpoints": [{"addresses": [value * 100]}]})))
+        assert errors_of(
+            parse(document("Gateway", {"spec.listeners[0].protocol": value, "spec.addresses": [{"type": value}]}))
+        )
+    assert perf_counter() - started < 2

@@ -43,7 +43,7 @@ def format_duration(duration: timedelta) -> str:
     """
     rest = duration // timedelta(milliseconds=1)
     if rest < 0 or rest >= 100_000 * _MILLISECONDS["h"]:
-        raise ValueError(f"{duration} cannot be written as a Gateway API duration")
+        raise ValueError(f"{rest} ms cannot be written as a Gateway API duration")
     parts = []
     for unit, size in _MILLISECONDS.items():
         count, rest = divmod(rest, size)

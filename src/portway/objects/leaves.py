@@ -3,7 +3,7 @@
 import functools
 import re
 from collections.abc import Callable
-from datetime import datetime
+from datetime import date, datetime
 from typing import Final
 
 import msgspec
@@ -85,8 +85,9 @@ def leaf_check(info: inspect.Type, extra: Extra) -> Check:
 def _check_str(info: inspect.StrType, extra: Extra, raw: object, path: Path, report: Report) -> object:
     if not isinstance(raw, str):
         found = "the value" if extra.secret else shown(raw)
-        scalar = isinstance(raw, bool | int | float) and not extra.secret
-        return report.add(path, f"{found} is not a string", f"quote it: {quoted(shown(raw))}" if scalar else "")
+        scalar = isinstance(raw, bool | int | float | date) and not extra.secret
+        text = str(raw) if isinstance(raw, date) else shown(raw)
+        return report.add(path, f"{found} is not a string", f"quote it: {quoted(text)}" if scalar else "")
     allowed = f"allowed is {extra.description}" if extra.description else ""
     if not is_text(raw):
         return report.add(path, f"{'the value' if extra.secret else quoted(raw)} is no Unicode text")

@@ -62,7 +62,11 @@ class Duration(timedelta):
         return cls(milliseconds=durations.parse_milliseconds(text))
 
     def __str__(self) -> str:
-        return durations.format_duration(self)
+        try:
+            return durations.format_duration(self)
+        except ValueError:
+            # Four parts can add up to more than can be written again; who prints an object must not fail.
+            return f"{self // timedelta(hours=1)}h"
 
     def __repr__(self) -> str:
         return f"Duration({self})"

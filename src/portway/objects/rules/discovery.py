@@ -4,7 +4,6 @@ Source: Kubernetes v1.37, `pkg/apis/discovery/validation`. Stricter in one point
 since nothing could be sent to another.
 """
 
-import functools
 from collections.abc import Iterable, Iterator
 from typing import Final
 
@@ -31,7 +30,6 @@ from portway.objects.rules.names import (
 _VERSIONS: Final = {AddressType.IPV4: 4, AddressType.IPV6: 6}
 
 
-@functools.lru_cache(16384)
 def _wrong_address(address: str, kind: AddressType) -> str:
     if kind is AddressType.FQDN:
         return wrong_dns_subdomain(address.removesuffix("."))

@@ -6,6 +6,7 @@ Each returns what is wrong as words, or an empty text. Source: `k8s.io/apimachin
 import functools
 import ipaddress
 import re
+from collections.abc import Callable
 from typing import Final
 
 from portway.objects.problems import quoted
@@ -19,10 +20,23 @@ _LABEL_VALUE: Final = re.compile(LABEL_VALUE)
 _PORT_NAME: Final = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*\Z")
 _CONFIG_KEY: Final = re.compile(r"[-._a-zA-Z0-9]+\Z")
 _SIZE: Final = 4096
-"""Remembered results: names recur in thousands of objects."""
+_LONGEST: Final = 320
+"""A qualified name has 253 + 1 + 63 characters; no name is longer."""
 
 
-@functools.lru_cache(_SIZE)
+def remembered(check: Callable[[str], str]) -> Callable[[str], str]:
+    """A check that remembers its results, since names recur in thousands of objects; not those of overlong texts, which
+    would fill the memory and are wrong anyway."""
+    cached = functools.lru_cache(_SIZE)(check)
+
+    @functools.wraps(check)
+    def remembering(text: str) -> str:
+        return cached(text) if len(text) <= _LONGEST else check(text)
+
+    return remembering
+
+
+@remembered
 def wrong_dns_label(text: str) -> str:
     """RFC 1123 label: namespaces, Services and their ports' names."""
     if len(text) <= 63 and _DNS_LABEL.match(text):
@@ -30,7 +44,7 @@ def wrong_dns_label(text: str) -> str:
     return f"{quoted(text)} is not a name of at most 63 lower-case letters, digits and '-'"
 
 
-@functools.lru_cache(_SIZE)
+@remembered
 def wrong_dns_subdomain(text: str) -> str:
     """RFC 1123 subdomain: names of most objects, host names."""
     if len(text) <= 253 and _DNS_SUBDOMAIN.match(text):
@@ -38,7 +52,7 @@ def wrong_dns_subdomain(text: str) -> str:
     return f"{quoted(text)} is not a name of at most 253 lower-case letters, digits, '-' and '.'"
 
 
-@functools.lru_cache(_SIZE)
+@remembered
 def wrong_host(text: str) -> str:
     """A host of an Ingress: a DNS name, perhaps with a wildcard as its first label, and no IP address."""
     if is_ip(text):
@@ -50,16 +64,16 @@ def wrong_host(text: str) -> str:
     return f"{quoted(text)} is not a lower-case host name"
 
 
-@functools.lru_cache(_SIZE)
+@remembered
 def wrong_qualified_name(text: str) -> str:
     """Key of a label: an optional DNS prefix and a name."""
     prefix, slash, _ = text.rpartition("/")
-    if _QUALIFIED_NAME.match(text) and (not slash or len(prefix) <= 253):
+    if len(text) <= _LONGEST and _QUALIFIED_NAME.match(text) and (not slash or len(prefix) <= 253):
         return ""
     return f"{quoted(text)} is not a name of at most 63 letters, digits, '-', '_', '.' after an optional domain and '/'"
 
 
-@functools.lru_cache(_SIZE)
+@remembered
 def wrong_label_value(text: str) -> str:
     """Value of a label."""
     if len(text) <= 63 and _LABEL_VALUE.match(text):
@@ -86,11 +100,15 @@ def wrong_config_key(text: str) -> str:
     return f"{quoted(text)} is not a key of at most 253 letters, digits, '-', '_' and '.'"
 
 
-@functools.lru_cache(_SIZE)
 def parse_ip(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     """An IP address without zone; None if it is none."""
-    if "%" in text:
+    if "%" in text or len(text) > _LONGEST:
         return None
+    return _parse_ip(text)
+
+
+@functools.lru_cache(_SIZE)
+def _parse_ip(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     try:
         return ipaddress.ip_address(text)
     except ValueError:
