@@ -77,10 +77,20 @@ class LogFollower:
         return LogStatistics(read_bytes=self._read_bytes, rotations=self._rotations)
 
     async def run(self) -> None:
-        """Follow until cancelled; then what is there already is still delivered."""
+        """Follow until cancelled; then what is there already is still delivered.
+
+        What the file system or the reader of the lines refuses is reported once and tried again: a full disk shall not
+        end the proxy's supervisor.
+        """
+        failing = ""
         try:
             while True:
-                await self._round()
+                try:
+                    await self._round()
+                except OSError as error:
+                    if str(error) != failing:
+                        failing = str(error)
+                        log.error("proxy log cannot be followed", path=str(self._path), error=failing)  # noqa: TRY400
                 await asyncio.sleep(POLL_S)
         finally:
             with contextlib.suppress(OSError):
