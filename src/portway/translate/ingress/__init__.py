@@ -13,12 +13,17 @@ from portway.incremental import AnyRelation, Context, Feed
 from portway.model.condition import ObjectReport
 from portway.objects.verdict import ObjectKey
 from portway.store import Index
-from portway.translate.ingress import chains, classes, names, reports, shares, virtual_hosts
+from portway.translate.ingress import chains, classes, hosts, names, reports, shares, virtual_hosts
 
 INDEXES: Final[tuple[Index, ...]] = (classes.DEFAULT_CLASSES,)
-RELATIONS: Final[tuple[AnyRelation, ...]] = (shares.SHARES, *names.RELATIONS, *chains.RELATIONS)
+RELATIONS: Final[tuple[AnyRelation, ...]] = (
+    shares.SHARES,
+    *hosts.RELATIONS,
+    *names.RELATIONS,
+    *chains.RELATIONS,
+)
 """In the order of evaluation."""
-FEEDS: Final[tuple[Feed, ...]] = (*shares.FEEDS, *names.FEEDS, *chains.FEEDS, *virtual_hosts.FEEDS)
+FEEDS: Final[tuple[Feed, ...]] = (*shares.FEEDS, *hosts.FEEDS, *names.FEEDS, *chains.FEEDS, *virtual_hosts.FEEDS)
 REPORTS: Final[Mapping[str, Callable[[Context, ObjectKey], ObjectReport]]] = {
     "Ingress": reports.report_ingress,
     "IngressClass": reports.report_class,

@@ -25,7 +25,7 @@ from portway.model.upstream import Protocol, UpstreamSettings
 from portway.objects.verdict import ObjectKey
 from portway.translate.certificates import Certificate, certificate, covers
 from portway.translate.ingress.backends import place_of, with_settings
-from portway.translate.ingress.hosts import HostPlan, Owned, host_plan
+from portway.translate.ingress.hosts import FURTHER, HostPlan, Owned, host_plan
 from portway.translate.ingress.matching import is_wildcard
 from portway.translate.ingress.names import OPPOSITES, granted_aliases, redirected_to
 from portway.translate.ingress.shares import CATCH_ALL, SHARES, Share
@@ -179,9 +179,9 @@ def _passthrough_chain(ctx: Context, host: str) -> Mapping[SocketKey, ChainRow]:
 
 RELATIONS: Final = (CERTIFICATE_HOSTS,)
 FEEDS: Final = (
-    feed(CERTIFICATE_HOSTS, SHARES, _server_names),
+    feed(CERTIFICATE_HOSTS, FURTHER, _server_names),
     feed(CERTIFICATE_HOSTS, OPPOSITES, _opposite_name),
     feed(CHAINS, INGRESS_AGES, _base_chains),
     feed(CHAINS, CERTIFICATE_HOSTS, _certificate_chain),
-    feed(CHAINS, SHARES, _passthrough_chain),
+    feed(CHAINS, FURTHER, _passthrough_chain),
 )

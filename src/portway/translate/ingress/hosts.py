@@ -13,7 +13,7 @@ from typing import Final
 
 import msgspec
 
-from portway.incremental import Context, query
+from portway.incremental import Context, Relation, feed, query
 from portway.model.route import PathMatch
 from portway.objects.verdict import ObjectKey, Severity, Verdict
 from portway.translate.ingress.annotations.entry import Settings
@@ -58,6 +58,11 @@ class HostPlan(msgspec.Struct, frozen=True, kw_only=True):
     www: bool
     passthrough: bool
     verdicts: Mapping[ObjectKey, tuple[Verdict, ...]]
+
+    @property
+    def reaches_further(self) -> bool:
+        """There is more to it than its own virtual host: other names, certificates, passed on TLS."""
+        return bool(self.aliases) or self.www or self.passthrough or self.has_tls
 
 
 _ROOT_FIELD: Final = "spec.rules"
@@ -197,3 +202,15 @@ class _Merge:
 
 def _named(host: str) -> str:
     return "the host of all others" if host == "*" else host
+
+
+def _further(ctx: Context, host: str) -> Mapping[str, bool]:
+    plan = ctx.get(host_plan, host)
+    return {host: True} if plan is not None and plan.reaches_further else {}
+
+
+FURTHER: Final[Relation[str, bool]] = Relation("ingress hosts that reach further")
+"""Group: a host of which more is to be said than its virtual host. Most hosts are not in here, and cost nothing in
+what is fed from it."""
+RELATIONS: Final = (FURTHER,)
+FEEDS: Final = (feed(FURTHER, SHARES, _further),)

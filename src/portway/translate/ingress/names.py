@@ -10,8 +10,7 @@ from typing import Final
 import msgspec
 
 from portway.incremental import Context, Relation, feed
-from portway.translate.ingress.hosts import HostPlan, host_plan
-from portway.translate.ingress.shares import SHARES
+from portway.translate.ingress.hosts import FURTHER, HostPlan, host_plan
 from portway.translate.sockets import Age
 
 _WWW: Final = "www."
@@ -80,4 +79,4 @@ def redirected_to(ctx: Context, name: str) -> str | None:
 
 
 RELATIONS: Final = (ALIASES, OPPOSITES)
-FEEDS: Final = (feed(ALIASES, SHARES, _aliases), feed(OPPOSITES, SHARES, _opposites))
+FEEDS: Final = (feed(ALIASES, FURTHER, _aliases), feed(OPPOSITES, FURTHER, _opposites))

@@ -115,8 +115,8 @@ def _host(ctx: Context, host: str, share: Share) -> Iterator[Verdict]:
         yield _warning(share.ingress, "CanaryWithoutPrimary", "spec.rules", problem, "a canary needs a primary")
         return
     yield from plan.verdicts.get(share.ingress, ())
-    choice = ctx.get(certificate_choice, host)
-    if choice.ingress == share.ingress and choice.problem and "not for" in choice.problem:
+    choice = ctx.get(certificate_choice, host) if share.has_tls else None
+    if choice is not None and choice.ingress == share.ingress and choice.problem and "not for" in choice.problem:
         problem = f"{choice.problem}; the default certificate is shown for it"
         yield _warning(share.ingress, "CertificateNameMismatch", "spec.tls", problem, "add the name to the certificate")
     for alias in plan.aliases:
