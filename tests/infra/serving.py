@@ -44,6 +44,17 @@ def _static(port: int, text: str, backend: int | None) -> dict[str, object]:
         endpoint = {"address": {"socket_address": {"address": "127.0.0.1", "port_value": backend}}}
         assignment = {"cluster_name": "backend", "endpoints": [{"lb_endpoints": [{"endpoint": endpoint}]}]}
         clusters.append({"name": "backend", "type": "STATIC", "load_assignment": assignment})
+    return {"listeners": [_listener(port, routes)], "clusters": clusters}
+
+
+def http_listener(port: int, text: str) -> dict[str, object]:
+    """A listener that answers `text` to everything, as JSON."""
+    return _listener(
+        port, [{"match": {"prefix": "/"}, "direct_response": {"status": 200, "body": {"inline_string": text}}}]
+    )
+
+
+def _listener(port: int, routes: list[object]) -> dict[str, object]:
     manager = {
         "@type": TYPE + KNOWN[1],
         "stat_prefix": "http",
@@ -51,12 +62,11 @@ def _static(port: int, text: str, backend: int | None) -> dict[str, object]:
         "http_filters": [{"name": "envoy.filters.http.router", "typed_config": {"@type": TYPE + KNOWN[0]}}],
     }
     filters = [{"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}]
-    listener = {
+    return {
         "name": "http",
         "address": {"socket_address": {"address": "127.0.0.1", "port_value": port}},
         "filter_chains": [{"filters": filters}],
     }
-    return {"listeners": [listener], "clusters": clusters}
 
 
 class Tally(msgspec.Struct, kw_only=True):

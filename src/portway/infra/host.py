@@ -187,11 +187,12 @@ class HostProxy:
         *older, newest = processes
         for process in older:
             self._retire(process, end_in_time(process, self._settings.stop))
+        # Before anything is waited for: who checks ports now must know that they are held by us.
+        self._current = newest
+        newest.on_exit = self._notice_end
         info = await ask(newest, self.admin)
         start = plan_start(Found(launch=newest.launch, info=info), self._wanted(newest.launch), self._binary)
         log.info("running proxy found", pid=newest.pid, build=info.version if info else None, plan=start.value)
-        self._current = newest
-        newest.on_exit = self._notice_end
         match start:
             case Start.ADOPT:
                 self._become(newest, start)
