@@ -5,7 +5,7 @@ from pathlib import Path
 
 import yaml
 
-from portway.incremental import Engine, Program, bind
+from portway.incremental import Engine, Output, Program, bind
 from portway.model.condition import ObjectReport
 from portway.model.edge import Edge
 from portway.model.handles import (
@@ -18,6 +18,9 @@ from portway.model.handles import (
     VIRTUAL_HOST,
     VIRTUAL_HOSTS,
 )
+from portway.model.listener import Listener
+from portway.model.names import HostKey, SocketKey
+from portway.model.route import VirtualHost
 from portway.objects.meta import Object
 from portway.objects.parsing import parse
 from portway.objects.verdict import ObjectKey
@@ -26,7 +29,14 @@ from portway.translate import certificates, gateway, sockets, upstreams
 from portway.translate.policy import backend_tls
 from portway.translate.policy import upstream as upstream_policy
 
+HOSTS: Output[HostKey, VirtualHost] = Output("hosts", [VIRTUAL_HOSTS], lambda ctx, key: ctx.get(VIRTUAL_HOST, key))
+LISTENERS: Output[SocketKey, Listener] = Output("listeners", [SOCKETS], lambda ctx, key: ctx.get(LISTENER, key))
+REPORTS: Output[ObjectKey, ObjectReport] = Output(
+    "reports", list(gateway.REPORTS), lambda ctx, key: ctx.get(REPORT, key)
+)
+
 PROGRAM = Program(
+    outputs=(HOSTS, LISTENERS, REPORTS),
     relations=(*gateway.RELATIONS, *sockets.RELATIONS, SOCKETS, TABLES, VIRTUAL_HOSTS),
     feeds=(*gateway.FEEDS, *sockets.FEEDS),
     bindings=(

@@ -18,7 +18,7 @@ from portway.objects.meta import Meta
 from portway.objects.references_v1 import GATEWAY_GROUP, ParentReference
 from portway.objects.verdict import ObjectKey
 from portway.store import OBJECT
-from portway.translate.gateway.gateways import HostOf, gateway_of, listener_of, listeners_of, selects
+from portway.translate.gateway.gateways import HostOf, gateway_of, listener_of, listener_plan, listeners_of, selects
 from portway.translate.gateway.hosts import EVERY, intersection, specificity
 from portway.translate.gateway.listeners import ListenerKey, ListenerPlan
 from portway.translate.sockets import Age, age_of
@@ -119,11 +119,7 @@ def _attach(
     ctx: Context, key: ObjectKey, route: RouteObject, index: int, parent: ObjectKey, gateway: ObjectKey
 ) -> ParentAttachment:
     reference = route.spec.parent_refs[index]
-    named = [
-        listener
-        for listener in ctx.get(listeners_of, parent)
-        if reference.section_name in (None, listener.key.name) and reference.port in (None, listener.port)
-    ]
+    named = [listener for listener in _named(ctx, parent, reference) if reference.port in (None, listener.port)]
     right_kind = [listener for listener in named if key.kind in listener.kinds]
     allowed = [listener for listener in right_kind if _admits(ctx, listener, key.namespace)]
     attached = [found for listener in allowed if (found := _hosts(ctx, route, listener)) is not None]
@@ -138,6 +134,14 @@ def _attach(
         reason=reason,
         message=message,
     )
+
+
+def _named(ctx: Context, parent: ObjectKey, reference: ParentReference) -> Sequence[ListenerPlan]:
+    """The listeners that a parentRef can mean; who names one is not woken by its siblings."""
+    if reference.section_name is None:
+        return ctx.get(listeners_of, parent)
+    listener = ctx.get(listener_plan, ListenerKey(parent, reference.section_name))
+    return () if listener is None else (listener,)
 
 
 def _admits(ctx: Context, listener: ListenerPlan, namespace: str) -> bool:

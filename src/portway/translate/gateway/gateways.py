@@ -74,7 +74,9 @@ class GatewayPlan(msgspec.Struct, frozen=True, kw_only=True):
     age: Age
     fleet: str
     addresses: tuple[str, ...]
-    """IP addresses to listen on; empty if none of those asked for can be had."""
+    """IP addresses to listen on."""
+    requested: tuple[str, ...]
+    """Those of them that `spec.addresses` names."""
     problems: tuple[Problem, ...]
     """What keeps the whole Gateway from being accepted."""
     listeners: Mapping[ObjectKey, tuple[ListenerPlan, ...]]
@@ -115,6 +117,7 @@ def gateway_plan(ctx: Context, key: ObjectKey) -> GatewayPlan | None:
         age=age_of(gateway.metadata),
         fleet=edge.fleet,
         addresses=addresses,
+        requested=tuple(address for address in addresses if address in _named(gateway)),
         problems=(*_parameters(gateway), *address_problems),
         listeners={plans[0].key.owner: plans for plans in without_conflicts(owners)},
     )
@@ -163,6 +166,10 @@ def _addresses(wanted: Iterable[GatewaySpecAddress], edge: Edge) -> tuple[tuple[
     if not addresses and not problems:
         return edge.bind_addresses, ()
     return tuple(addresses), tuple(problems)
+
+
+def _named(gateway: Gateway) -> frozenset[str | None]:
+    return frozenset(_canonical(address.value) for address in gateway.spec.addresses if address.value)
 
 
 def _bad_address(field: str, message: str) -> Problem:

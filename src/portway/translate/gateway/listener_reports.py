@@ -5,11 +5,13 @@
 Source: Gateway API, `gateway_types.go`, `listenerset_types.go`, `gatewayclass_types.go` (conditions and reasons).
 """
 
+from collections.abc import Mapping
+
 import msgspec
 
 from portway.incremental import Context, query
 from portway.model.condition import Condition, ListenerReport, ObjectReport
-from portway.model.handles import EDGE
+from portway.model.handles import EDGE, UNAVAILABLE
 from portway.model.listener import ClientValidation
 from portway.objects.gateway_v1 import Gateway, GatewayClass, ListenerSet
 from portway.objects.references_v1 import GATEWAY_GROUP
@@ -60,9 +62,13 @@ def listener_state(ctx: Context, key: ListenerKey) -> ListenerState | None:
     return ListenerState(
         accepted=accepted,
         references=references,
-        programmed=not accepted and (not needs_certificate(plan) or tls.is_usable),
+        programmed=not accepted and _has_socket(ctx, plan) and (not needs_certificate(plan) or tls.is_usable),
         fallback=tls.validation is ClientValidation.OPTIONAL_UNVERIFIED,
     )
+
+
+def _has_socket(ctx: Context, plan: ListenerPlan) -> bool:
+    return any(not ctx.read(UNAVAILABLE, socket) for socket in ctx.get(sockets_of, plan.key))
 
 
 def _conflict(plan: ListenerPlan) -> tuple[Problem, ...]:
@@ -83,8 +89,31 @@ def _not_accepted(plan: ListenerPlan, field: str, reason: str, message: str) -> 
     return Problem(condition=findings.ACCEPTED, reason=reason, field=f"{plan.field}.{field}", message=message)
 
 
+@query("unusable addresses")
+def unusable_addresses(ctx: Context, gateway: ObjectKey) -> Mapping[str, str]:
+    """Addresses that `spec.addresses` asks for and that cannot be had on any of its ports, with the reason."""
+    plan = ctx.get(gateway_plan, gateway)
+    found: dict[str, str] = {}
+    for address in () if plan is None else plan.requested:
+        said = [
+            ctx.read(UNAVAILABLE, socket)
+            for listeners in (() if plan is None else plan.listeners.values())
+            for listener in listeners
+            for socket in (() if plan is None else plan.sockets(listener))
+            if socket.address == address
+        ]
+        if said and all(said):
+            found[address] = said[0]
+    return found
+
+
 def _port(ctx: Context, plan: ListenerPlan) -> tuple[Problem, ...]:
+    unusable = ctx.get(unusable_addresses, plan.gateway)
     for socket in ctx.get(sockets_of, plan.key):
+        if socket.address in unusable:
+            continue  # the Gateway's fault, not the listener's
+        if problem := ctx.read(UNAVAILABLE, socket):
+            return (_not_accepted(plan, "port", "PortUnavailable", problem),)
         taken = lost_to(ctx, socket, plan.gateway)
         if taken is not None:
             message = f"{socket} belongs to {'Ingress' if taken.kind == 'Ingress' else taken}, which had it before"
@@ -136,7 +165,7 @@ def _programmed(plan: ListenerPlan, state: ListenerState, blocked: str) -> Condi
     if state.programmed and not blocked:
         return Condition(type=findings.PROGRAMMED, status=True, reason="Programmed")
     reason = plan.conflict.value or "Invalid"
-    message = findings.joined(state.accepted or state.references) or blocked
+    message = findings.joined(state.accepted or state.references) or blocked or "none of its addresses can be used"
     return Condition(type=findings.PROGRAMMED, status=False, reason=reason, message=message)
 
 
@@ -182,9 +211,10 @@ def gateway_report(ctx: Context, key: ObjectKey) -> ObjectReport:
     able = any(state is not None and state.programmed for state in states.values())
     blocked = findings.joined(plan.problems)
     certificate = ctx.get(client_certificate, key)
+    unusable = ctx.get(unusable_addresses, key)
     conditions = [
         _accepted(plan.problems, bad, good=good),
-        _gateway_programmed(blocked, able=able, set_able=_sets_serve(ctx, plan)),
+        _gateway_programmed(blocked, unusable, serves=able or _sets_serve(ctx, plan)),
         findings.condition(
             findings.RESOLVED_REFS, () if certificate.problem is None else (certificate.problem,), "ResolvedRefs"
         ),
@@ -213,7 +243,9 @@ def gateway_report(ctx: Context, key: ObjectKey) -> ObjectReport:
         conditions=tuple(conditions),
         listeners=tuple(listener_report(ctx, listener, blocked) for listener in plan.listeners[key]),
         attached_listener_sets=sum(_is_accepted(ctx, owner) for owner in plan.listener_sets),
-        addresses=() if plan.problems else tuple(("IPAddress", address) for address in plan.addresses),
+        addresses=()
+        if plan.problems
+        else tuple(("IPAddress", address) for address in plan.addresses if address not in unusable),
         verdicts=tuple(dict.fromkeys(problem.verdict(key) for problem in problems)),
     )
 
@@ -227,8 +259,11 @@ def _accepted(whole: tuple[Problem, ...], listeners: list[Problem], *, good: boo
     return Condition(type=findings.ACCEPTED, status=good, reason="ListenersNotValid", message=message)
 
 
-def _gateway_programmed(blocked: str, *, able: bool, set_able: bool) -> Condition:
-    if not blocked and (able or set_able):
+def _gateway_programmed(blocked: str, unusable: Mapping[str, str], *, serves: bool) -> Condition:
+    if unusable and not blocked:
+        message = "; ".join(f"{address}: {problem}" for address, problem in unusable.items())
+        return Condition(type=findings.PROGRAMMED, status=False, reason="AddressNotUsable", message=message)
+    if serves and not blocked:
         return Condition(type=findings.PROGRAMMED, status=True, reason="Programmed")
     message = blocked or "none of the listeners can be served"
     return Condition(type=findings.PROGRAMMED, status=False, reason="Invalid", message=message)
