@@ -26,7 +26,7 @@ def run(settings_file: Path | None, **flags: object) -> None:
     settings = read_settings(flags, settings_file)
     if not settings.sources.filenames:
         raise click.UsageError("give at least one -f PATH: a file, a folder, or - for standard input")
-    set_up_logs(settings.logs)
+    set_up_logs(settings.logs.log_level, settings.logs.log_format)
     try:
         asyncio.run(run_portway(settings, say=lambda text: click.echo(text, err=True)))
     except* (StateFolderError, EnvoyUnusable, OSError) as group:

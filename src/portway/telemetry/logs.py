@@ -10,13 +10,16 @@ from typing import TextIO
 
 import structlog
 
-from portway.settings import Logs
 
+def set_up_logs(level_name: str, log_format: str, stream: TextIO = sys.stderr) -> None:
+    """Send all logging to `stream`; called once, by the command.
 
-def set_up_logs(settings: Logs, stream: TextIO = sys.stderr) -> None:
-    """Send all logging to `stream` in the format of the settings; called once, by the command."""
-    human = settings.log_format == "human" or (settings.log_format == "auto" and stream.isatty())
-    level = logging.getLevelName(settings.log_level.upper())
+    Args:
+        level_name: debug, info, warning or error.
+        log_format: `json`, `human`, or `auto`: human if the stream is a terminal.
+    """
+    human = log_format == "human" or (log_format == "auto" and stream.isatty())
+    level = logging.getLevelName(level_name.upper())
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
