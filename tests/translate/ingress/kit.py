@@ -20,6 +20,7 @@ from portway.model.handles import (
     VIRTUAL_HOST,
     VIRTUAL_HOSTS,
 )
+from portway.model.tls import PrivateKey, Secret
 from portway.objects.parsing import parse
 from portway.objects.verdict import ObjectKey, Verdict
 from portway.store import ChangeSet, Store, Stored
@@ -48,7 +49,12 @@ def new_engine(edge: Edge | None = None) -> Engine:
         Program(relations=program.RELATIONS, feeds=program.FEEDS, bindings=program.BINDINGS),
     )
     engine.set(EDGE, None, edge or Edge())
-    engine.set(FALLBACK_CERTIFICATE, None, None)
+    fallback = _issue("fallback.test")
+    engine.set(
+        FALLBACK_CERTIFICATE,
+        None,
+        Secret(certificates=fallback.certificate.encode(), key=PrivateKey(fallback.key.encode())),
+    )
     return engine
 
 

@@ -25,9 +25,8 @@ from portway.translate.ingress.annotations.access import (
 from portway.translate.ingress.annotations.entry import Settings
 
 ANY_ORIGIN: Final = ("*",)
-PREFLIGHT: Final = Respond(
-    status=204, headers=(("content-type", "text/plain charset=UTF-8"), ("content-length", "0")), reason="CORS preflight"
-)
+PREFLIGHT: Final = Respond(status=204, reason="CORS preflight")
+"""Without the Content-Type and Content-Length that nginx sends: there is no content (RFC 9110 §8.6, §15.3.5)."""
 
 
 class Audience(msgspec.Struct, frozen=True, kw_only=True):

@@ -67,8 +67,9 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     status: int
     root: str = ""
     """Location for `/` alone; empty: it cannot be said without the request's host."""
-    root_format: str = ""
-    """The same with command operators, where it can be said with them."""
+    base_format: str = ""
+    """Scheme and authority of Locations with command operators, where the host is known only from the request and its
+    port, if it names one, is right."""
 
 
 def goes_to_https(settings: Settings, edge: Edge, path: str, *, has_tls: bool) -> bool:
@@ -89,12 +90,13 @@ def https_target(edge: Edge, domains: tuple[str, ...]) -> Target:
     if len(domains) == 1 and host != CATCH_ALL and not is_wildcard(host):
         # Named, so that a port in the request's authority does not come along.
         return Target(scheme="https", host=host, port=port, status=edge.redirect_status, root=f"https://{host}{suffix}")
+    # Proxies that build the Location write :443 for a host that they know only from the request.
     plain = edge.http_port == HTTP_PORT and not port
     return Target(
         scheme="https",
         port=port,
         status=edge.redirect_status,
-        root_format="https://%REQ(:AUTHORITY)%" if plain else "",
+        base_format="https://%REQ(:AUTHORITY)%" if plain else "",
     )
 
 
@@ -105,12 +107,16 @@ def answers(target: Target, path: PathMatch) -> Iterator[Answer]:
     if root and target.root:
         location = Respond(status=target.status, headers=(("location", target.root),), reason="redirect")
         yield Answer(matches=(_ROOT,), action=location)
-    elif root and target.root_format:
-        edits = HeaderEdits(formatted=(("location", target.root_format),))
-        yield Answer(matches=(_ROOT,), action=Respond(status=target.status, reason="redirect"), response_headers=edits)
+    elif root and target.base_format:
+        yield _formatted(target, "", _ROOT)
     if path.kind is not PathKind.EXACT or (path.value != "/" and path.value.endswith("/")):
         yield Answer(matches=(_ENDS_IN_SLASH,), action=msgspec.structs.replace(redirect, path=_DROP_SLASH))
-    yield Answer(action=redirect)
+    yield _formatted(target, "%REQ(:PATH)%") if target.base_format else Answer(action=redirect)
+
+
+def _formatted(target: Target, path: str, *matches: ValueMatch) -> Answer:
+    edits = HeaderEdits(formatted=(("location", target.base_format + path),))
+    return Answer(matches=matches, action=Respond(status=target.status, reason="redirect"), response_headers=edits)
 
 
 def _fits_root(path: PathMatch) -> bool:
