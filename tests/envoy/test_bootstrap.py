@@ -13,7 +13,9 @@ from portway.envoy.bootstrap import (
     statistics_name,
 )
 from portway.infra.binary import packaged_envoy
+from portway.model.checks import check_regex
 from tests.infra.material import self_signed
+from tests.infra.serving import serving_bootstrap
 
 GOLDEN = Path(__file__).parent / "bootstrap.json"
 PLAIN = BootstrapSettings(node_id="host-1", fleet="default", zone="zone-a", max_heap_bytes=1 << 30)
@@ -71,17 +73,27 @@ def variants(folder: Path) -> dict[str, BootstrapSettings]:
     }
 
 
+def validated(bootstrap: bytes, folder: Path) -> subprocess.CompletedProcess[str]:
+    path = folder / "bootstrap.json"
+    path.write_bytes(bootstrap)
+    command = [str(packaged_envoy()), "--mode", "validate", "-c", str(path), "-l", "warning"]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize(("paths", "accepted"), [(20, True), (200, True), (1_000, False)])
+def test_expressions_up_to_the_limit_are_accepted(paths: int, accepted: bool, tmp_path: Path) -> None:
+    """What `model/checks.py` lets through, Envoy takes; and no more, or a check of ours were missing."""
+    regex = "|".join(f"/path{number}/[a-z]+" for number in range(paths))
+    assert (check_regex(regex) == "") is accepted
+    run = validated(serving_bootstrap(18000, "x", match={"safe_regex": {"regex": regex}}), tmp_path)
+    assert (run.returncode == 0) is accepted, run.stderr
+
+
 @pytest.mark.e2e
 def test_envoy_accepts_every_variant(tmp_path: Path) -> None:
     for name, settings in variants(tmp_path).items():
-        path = tmp_path / "bootstrap.json"
-        path.write_bytes(encode_bootstrap(build_bootstrap(settings)))
-        run = subprocess.run(
-            [str(packaged_envoy()), "--mode", "validate", "-c", str(path), "-l", "warning"],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        run = validated(encode_bootstrap(build_bootstrap(settings)), tmp_path)
         assert run.returncode == 0, f"{name}: {run.stdout}{run.stderr}"
         # Envoy warns about what is deprecated; a bootstrap that survives the next version holds none of it.
         assert "[warning]" not in run.stderr, f"{name}: {run.stderr}"

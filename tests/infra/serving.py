@@ -3,7 +3,8 @@
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
+from types import MappingProxyType
 
 import msgspec
 
@@ -16,6 +17,7 @@ from portway.envoy.bootstrap import BootstrapSettings, build_bootstrap, encode_b
 
 KNOWN = (routerv3.Router.DESCRIPTOR.full_name, hcmv3.HttpConnectionManager.DESCRIPTOR.full_name)
 TYPE = "type.googleapis.com/"
+EVERYTHING = MappingProxyType({"prefix": "/"})
 
 
 def free_port() -> int:
@@ -26,18 +28,28 @@ def free_port() -> int:
         return port
 
 
-def serving_bootstrap(port: int, text: str, backend: int | None = None, *, admin: str = "admin.sock") -> bytes:
-    """Portway's bootstrap without xDS, but with a listener that answers `text`, or forwards `/backend` to that port."""
-    bootstrap = build_bootstrap(BootstrapSettings(node_id="test", fleet="test", admin_socket=admin))
+def serving_bootstrap(
+    port: int,
+    text: str,
+    backend: int | None = None,
+    *,
+    match: Mapping[str, object] = EVERYTHING,
+    max_connections: int | None = None,
+) -> bytes:
+    """Portway's bootstrap without xDS, but with a listener that answers `text`, or forwards `/backend` to that port.
+
+    Args:
+        match: what is answered, as JSON.
+        max_connections: see `BootstrapSettings`.
+    """
+    bootstrap = build_bootstrap(BootstrapSettings(node_id="test", fleet="test", max_connections=max_connections))
     bootstrap.ClearField("dynamic_resources")
-    json_format.ParseDict(_static(port, text, backend), bootstrap.static_resources)
+    json_format.ParseDict(_static(port, text, backend, match), bootstrap.static_resources)
     return encode_bootstrap(bootstrap)
 
 
-def _static(port: int, text: str, backend: int | None) -> dict[str, object]:
-    routes: list[object] = [
-        {"match": {"prefix": "/"}, "direct_response": {"status": 200, "body": {"inline_string": text}}}
-    ]
+def _static(port: int, text: str, backend: int | None, match: Mapping[str, object]) -> dict[str, object]:
+    routes: list[object] = [{"match": dict(match), "direct_response": {"status": 200, "body": {"inline_string": text}}}]
     clusters: list[object] = []
     if backend is not None:
         routes.insert(0, {"match": {"prefix": "/backend"}, "route": {"cluster": "backend", "timeout": "60s"}})

@@ -9,10 +9,11 @@ import msgspec
 import pytest
 
 from portway.infra.envoy_admin import ServerState
+from portway.infra.host import HostProxy
 from portway.infra.plan import Start
 from portway.infra.proxy import ProxyState
-from portway.infra.state import ADMIN_SOCKET
-from tests.infra.running import envoy, reached, running
+from portway.infra.state import ADMIN_SOCKET, StateFolder
+from tests.infra.running import BRISK, envoy, reached, running
 from tests.infra.serving import constant_requests, free_port, get, serving_bootstrap, slow_backend
 
 pytestmark = pytest.mark.e2e
@@ -79,6 +80,32 @@ async def test_refused_bootstrap_changes_nothing(tmp_path: Path) -> None:
         await reached(lambda: proxy.is_refused)
         assert await get(port) == "one"
         assert proxy.statistics().pid == before.pid
+
+
+async def test_bad_bootstrap_from_the_start_is_tried_again_and_healed_by_a_good_one(tmp_path: Path) -> None:
+    port = free_port()
+    with StateFolder(tmp_path / "state") as folder:
+        place = folder.proxy_folder("test")
+        proxy = HostProxy(place, envoy(), b'{"no_such_field": 1}', BRISK)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(proxy.run())
+            await reached(lambda: proxy.statistics().early_deaths >= 3)
+            assert not proxy.is_live
+            proxy.replace(serving_bootstrap(port, "healed"))
+            await proxy.wait_ready()
+            assert await get(port) == "healed"
+            await proxy.stop()
+        place.close()
+
+
+async def test_connections_past_the_limit_are_closed(tmp_path: Path) -> None:
+    port = free_port()
+    async with running(tmp_path / "state", serving_bootstrap(port, "one", max_connections=2)) as proxy:
+        kept = [await asyncio.open_connection("127.0.0.1", port) for _ in range(3)]
+        assert await kept[2][0].read() == b""
+        assert (await proxy.admin.state()) is ServerState.LIVE  # it does not count
+        for _, writer in kept:
+            writer.close()
 
 
 async def test_running_request_finishes_before_the_end(tmp_path: Path) -> None:

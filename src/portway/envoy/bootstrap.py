@@ -30,6 +30,8 @@ from envoy.type.matcher.v3 import regex_pb2 as regexv3
 from envoy.type.matcher.v3 import string_pb2 as stringv3
 from google.protobuf import json_format
 
+from portway.model.checks import MAX_REGEX_PROGRAM
+
 CONTROL_PLANE_CLUSTER = "control_plane"
 """Name of the static cluster that leads to Portway. No cluster from xDS has it: those names hold a `/`."""
 
@@ -103,7 +105,7 @@ class BootstrapSettings(msgspec.Struct, frozen=True, kw_only=True):
     """First pause before the proxy dials its control plane again; jittered, doubled up to `reconnect_max`."""
     reconnect_max: timedelta = timedelta(seconds=1)
     """Envoy's own 0.5 s to 30 s would keep a proxy on old endpoints long after a restart of ours."""
-    regex_program_size: int = 4_000
+    regex_program_size: int = MAX_REGEX_PROGRAM
     """Largest RE2 program that is accepted. Envoy's 100 refuses an ordinary alternation of twenty paths."""
     dns_resolvers: tuple[tuple[str, int], ...] = ()
     """Name servers as (IP address, port). Empty: those of the machine (`/etc/resolv.conf`)."""
