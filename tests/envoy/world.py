@@ -45,7 +45,7 @@ from portway.model.route import (
     WeightedUpstream,
 )
 from portway.model.tls import PrivateKey, Secret
-from portway.model.upstream import Discovery, Endpoints, Upstream
+from portway.model.upstream import Discovery, Endpoints, Upstream, UpstreamSettings, settings_of
 from portway.model.upstream import Endpoint as Target
 from portway.objects.verdict import ObjectKey
 from portway.settings import Edge
@@ -88,6 +88,9 @@ class World(msgspec.Struct, frozen=True, kw_only=True):
     def cluster(self, key: UpstreamKey) -> str:
         """Name of a cluster as the builders want to know it."""
         found = self.upstreams.get(key)
+        if found is None and settings_of(key.variant) == UpstreamSettings(route_retries=True):
+            found = self.upstreams.get(key._replace(variant=""))
+            return f"{found[0].name}~retries" if found else ""
         return found[0].name if found else ""
 
 
@@ -97,7 +100,11 @@ EMPTY = World()
 def resources(world: World) -> list[Message]:
     """All messages of a world, built by `portway.envoy`."""
     built: list[Message] = []
-    for upstream, endpoints in world.upstreams.values():
+    variants = [
+        (msgspec.structs.replace(upstream, name=f"{upstream.name}~retries", route_retries=True), endpoints)
+        for upstream, endpoints in world.upstreams.values()
+    ]
+    for upstream, endpoints in (*world.upstreams.values(), *variants):
         built.append(build_cluster(upstream))
         if upstream.discovery is Discovery.ENDPOINTS:
             zone = world.edge.zone if upstream.balancer.zone_aware else ""

@@ -236,7 +236,7 @@ def _http_options(upstream: Upstream) -> TypedConfig:
         upstream.protocol,
         upstream.idle_timeout,
         upstream.circuit.max_requests_per_connection,
-        upstream.retry or DEFAULT_RETRY,
+        None if upstream.route_retries else upstream.retry or DEFAULT_RETRY,
         auto_sni,
         auto_sni and tls is not None and verifies(tls) and not tls.names,
     )
@@ -247,11 +247,13 @@ def _cached_http_options(
     protocol: Protocol,
     idle_timeout: timedelta | None,
     max_requests: int | None,
-    retry: RetryPolicy,
+    retry: RetryPolicy | None,
     auto_sni: bool,
     auto_san: bool,
 ) -> TypedConfig:
-    options = http_optionsv3.HttpProtocolOptions(retry_policy=build_retry(retry))
+    options = http_optionsv3.HttpProtocolOptions()
+    if retry is not None:
+        options.retry_policy.CopyFrom(build_retry(retry))
     match protocol:
         case Protocol.HTTP2:
             options.explicit_http_config.http2_protocol_options.SetInParent()

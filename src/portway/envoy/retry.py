@@ -3,7 +3,8 @@
 The default repeats what is safe to repeat whatever the method, as the request never reached an application: the
 connection failed, the stream was refused, or it was reset before the request was sent. Each try goes to another
 endpoint, 1 ms after the last. It stands on the cluster and not on routes, since a retry policy with a host predicate on
-each route makes a change of a virtual host cost Envoy twice as much (docs/design/route-shapes.md).
+each route makes a change of a virtual host cost Envoy twice as much (docs/design/route-shapes.md). It overrides what
+routes say (Envoy 1.40), so these use a variant of the upstream without it (`model.upstream.for_retries`).
 """
 
 from datetime import timedelta

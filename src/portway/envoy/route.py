@@ -50,6 +50,8 @@ class Surroundings(NamedTuple):
     clusters: ClusterNames
     host: str = ""
     """The one host name that its virtual host serves; empty: there are several, or a wildcard."""
+    retry: RetryPolicy | None = None
+    """What the virtual host repeats for routes that say nothing."""
 
 
 def build_routes(route: Route, around: Surroundings) -> list[routev3.Route]:
@@ -82,7 +84,7 @@ def _build_route(
     action = route.action
     match action:
         case Forward():
-            _forward(built, route, action, around.clusters, retry)
+            _forward(built, route, action, around, retry)
         case Redirect():
             apply_edits(built, route.request_headers, route.response_headers)
             _redirect(built.redirect, action, route.match.path, around.host)
@@ -125,9 +127,9 @@ def _respond(built: routev3.Route, status: int, text: str, headers: tuple[tuple[
 
 
 def _forward(
-    built: routev3.Route, route: Route, forward: Forward, clusters: ClusterNames, retry: RetryPolicy | None
+    built: routev3.Route, route: Route, forward: Forward, around: Surroundings, retry: RetryPolicy | None
 ) -> None:
-    if not set_shares(built, route, forward, clusters):
+    if not set_shares(built, route, forward, forward.retry or around.retry, around.clusters):
         apply_edits(built, route.request_headers, route.response_headers)
         _respond(built, forward.unusable_status, "")
         return
@@ -143,7 +145,7 @@ def _forward(
     if retry is not None:
         action.retry_policy.CopyFrom(build_retry(retry))
     for mirror in forward.mirrors:
-        _add_mirror(action, mirror, clusters)
+        _add_mirror(action, mirror, around.clusters)
     action.hash_policy.extend(map(_hash_policy, forward.hash))
 
 

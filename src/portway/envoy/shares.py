@@ -9,7 +9,8 @@ from portway.envoy.headers import apply_edits, composed
 from portway.envoy.messages import typed
 from portway.envoy.names import NO_CLUSTER
 from portway.model.names import UpstreamKey
-from portway.model.route import Forward, Route, WeightedUpstream
+from portway.model.route import Forward, RetryPolicy, Route, WeightedUpstream
+from portway.model.upstream import for_retries
 
 ClusterNames = Callable[[UpstreamKey], str]
 """Name of an upstream's cluster, empty if there is none."""
@@ -22,14 +23,18 @@ def has_particular_shares(route: Route) -> bool:
     )
 
 
-def set_shares(built: routev3.Route, route: Route, forward: Forward, clusters: ClusterNames) -> bool:
+def set_shares(
+    built: routev3.Route, route: Route, forward: Forward, retry: RetryPolicy | None, clusters: ClusterNames
+) -> bool:
     """Write the upstreams, the header edits and the host of a route; False: none of the upstreams can be used.
+
+    `retry` is the retry policy of the route or its host, if one of them has one.
 
     Envoy applies a share's edits and host before those of the route, which would override them. So where a share has
     any, the shares take the route's along and the route has none.
     """
     shares = [
-        (share, "" if share.upstream is None else clusters(share.upstream))
+        (share, "" if share.upstream is None else clusters(for_retries(share.upstream, retry)))
         for share in forward.upstreams
         if share.weight > 0
     ]

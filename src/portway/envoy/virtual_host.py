@@ -21,7 +21,7 @@ def build_virtual_host(name: str, host: VirtualHost, clusters: ClusterNames) -> 
     """The virtual host with its routes in match order."""
     built = routev3.VirtualHost(name=name, domains=host.domains)
     one_name = len(host.domains) == 1 and not host.domains[0].startswith("*")
-    around = Surroundings(clusters, host.domains[0] if one_name else "")
+    around = Surroundings(clusters, host.domains[0] if one_name else "", host.retry)
     inward = any(has_particular_shares(route) for route in host.routes)
     if not inward:
         apply_edits(built, host.request_headers, host.response_headers)

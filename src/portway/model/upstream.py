@@ -2,10 +2,11 @@
 
 from datetime import timedelta
 from enum import StrEnum
+from functools import lru_cache
 
 import msgspec
 
-from portway.model.names import SecretKey
+from portway.model.names import SecretKey, UpstreamKey
 from portway.model.route import RetryPolicy, Source
 from portway.objects.verdict import ObjectKey
 
@@ -120,6 +121,8 @@ class UpstreamSettings(msgspec.Struct, frozen=True, kw_only=True, gc=False, omit
     """Shown to the upstream if it is spoken to in TLS (a Gateway's `tls.backend`)."""
     passthrough: bool = False
     """The bytes are the client's (TLS passthrough, plain streams): no TLS of ours, whatever the owner's policy says."""
+    route_retries: bool = False
+    """Routes say themselves what is repeated; see `for_retries`."""
 
 
 DEFAULT_SETTINGS = UpstreamSettings()
@@ -132,6 +135,21 @@ def settings_key(settings: UpstreamSettings) -> str:
 
 def settings_of(variant: str) -> UpstreamSettings:
     return msgspec.json.decode(variant, type=UpstreamSettings) if variant else DEFAULT_SETTINGS
+
+
+def for_retries(key: UpstreamKey, retry: RetryPolicy | None) -> UpstreamKey:
+    """The upstream as a route with this retry policy of its own uses it: itself, if the route has none.
+
+    Envoy lets the default retries of a cluster override those of a route, so such routes need the upstream once more,
+    without default retries.
+    """
+    return key if retry is None else _without_retries(key)
+
+
+@lru_cache(maxsize=4096)
+def _without_retries(key: UpstreamKey) -> UpstreamKey:
+    settings = msgspec.structs.replace(settings_of(key.variant), route_retries=True)
+    return key._replace(variant=settings_key(settings))
 
 
 class Upstream(msgspec.Struct, frozen=True, kw_only=True):
@@ -155,6 +173,8 @@ class Upstream(msgspec.Struct, frozen=True, kw_only=True):
     retry_budget: RetryBudget = RetryBudget()
     retry: RetryPolicy | None = None
     """Default retries of every route that has none of its own."""
+    route_retries: bool = False
+    """Nothing is repeated but what routes say."""
     proxy_protocol: int = 0
     """Version of the PROXY header sent first: 0 (none), 1 or 2."""
     host_override: bool = False

@@ -105,6 +105,8 @@ def with_settings(declared: Upstream, settings: UpstreamSettings) -> Upstream:
             changes["tls"] = msgspec.structs.replace(declared.tls, certificate=settings.client_certificate)
     if settings.host_override:
         changes["host_override"] = True
+    if settings.route_retries:
+        changes["route_retries"] = True
     return msgspec.structs.replace(declared, **changes) if changes else declared
 
 

@@ -15,6 +15,7 @@ from portway.model.handles import (
 from portway.model.listener import Listener, TcpHandler
 from portway.model.names import HostKey, SecretKey, SocketKey, UpstreamKey
 from portway.model.route import Forward, Route, VirtualHost, WeightedUpstream
+from portway.model.upstream import for_retries
 
 
 def _of_shares(shares: Iterable[WeightedUpstream]) -> Iterator[UpstreamKey]:
@@ -23,9 +24,11 @@ def _of_shares(shares: Iterable[WeightedUpstream]) -> Iterator[UpstreamKey]:
             yield share.upstream
 
 
-def _of_route(route: Route) -> Iterator[UpstreamKey]:
+def _of_route(route: Route, host: VirtualHost) -> Iterator[UpstreamKey]:
     if isinstance(route.action, Forward):
-        yield from _of_shares(route.action.upstreams)
+        retry = route.action.retry or host.retry
+        for key in _of_shares(route.action.upstreams):
+            yield for_retries(key, retry)
         for mirror in route.action.mirrors:
             yield mirror.upstream
     if route.auth is not None and route.auth.upstream is not None:
@@ -33,7 +36,7 @@ def _of_route(route: Route) -> Iterator[UpstreamKey]:
 
 
 def upstreams_of_host(host: VirtualHost) -> frozenset[UpstreamKey]:
-    return frozenset(key for route in host.routes for key in _of_route(route))
+    return frozenset(key for route in host.routes for key in _of_route(route, host))
 
 
 def upstreams_of_listener(listener: Listener) -> frozenset[UpstreamKey]:
