@@ -1,6 +1,7 @@
 """The admin interface of a real Envoy, and what Portway's bootstrap makes of its statistics."""
 
 import asyncio
+import base64
 import os
 import socket
 import subprocess
@@ -24,6 +25,7 @@ from portway.infra.envoy_admin import (
 )
 from portway.infra.logs import LogSettings
 from portway.infra.proxy import HostSettings
+from tests.infra.material import self_signed
 from tests.infra.running import BRISK, envoy, reached, running
 from tests.infra.serving import free_port, get, serving_bootstrap
 
@@ -64,6 +66,21 @@ async def test_answers_of_a_running_proxy(tmp_path: Path) -> None:
         assert "shop/cart:80" in await admin.config_dump({"resource": "static_clusters"})
         with pytest.raises(AdminUnreachable, match="answers 404"):
             await admin.config_dump({"resource": "no_such_thing"})
+
+
+@pytest.mark.e2e
+async def test_configuration_is_shown_without_keys(tmp_path: Path) -> None:
+    certificate, key = self_signed("shop.example")
+    message = bootstrapv3.Bootstrap()
+    json_format.Parse(serving_bootstrap(free_port(), "one"), message)
+    secret = message.static_resources.secrets.add(name="shop/certificate")
+    secret.tls_certificate.certificate_chain.inline_bytes = certificate
+    secret.tls_certificate.private_key.inline_bytes = key
+    async with running(tmp_path / "state", encode_bootstrap(message)) as proxy:
+        shown = await proxy.admin.config_dump()
+    assert "shop/certificate" in shown
+    assert key.decode().splitlines()[1] not in shown
+    assert base64.b64encode(key).decode()[:60] not in shown
 
 
 @pytest.mark.e2e
