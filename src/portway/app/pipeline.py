@@ -81,6 +81,8 @@ class Pipeline:
         mark_synced: Callable[[str], None],
         fleets: Sequence[str],
         ports: Ports | None = None,
+        doubt: Callable[[], str] = lambda: "",
+        on_doubt: Callable[[str], None] = lambda reason: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """
@@ -89,6 +91,9 @@ class Pipeline:
             mark_synced: called once per fleet when its first configuration is complete.
             fleets: those that exist even with nothing to serve.
             ports: asked which sockets can be had whenever the engine has settled.
+            doubt: why what the sources reported at first is not to be believed (a folder that is not there); empty: it
+                is. Asked until the first configuration is handed out; meanwhile nothing is.
+            on_doubt: called once if there is such a doubt.
         """
         self.engine = engine
         self.reports: dict[ObjectKey, ObjectReport] = {}
@@ -97,6 +102,9 @@ class Pipeline:
         self._mark_synced = mark_synced
         self._fleets = set(fleets)
         self._ports = ports
+        self._doubt = doubt
+        self._on_doubt = on_doubt
+        self._doubted = False
         self._clock = clock
         self._work = asyncio.Event()
         self._awaited = set(range(len(sources)))
@@ -154,15 +162,21 @@ class Pipeline:
             finished = False
             while not finished:
                 finished = self._slice() and not self._ports_changed()
-                if not self._awaited:
-                    if self._synced.is_set() or finished:
-                        self._hand_out(self.engine.take())
-                    if finished and not self._synced.is_set():
+                if self._synced.is_set() or (finished and not self._awaited and self._is_believed()):
+                    self._hand_out(self.engine.take())
+                    if not self._synced.is_set():
                         self._first()
                 await asyncio.sleep(0)
             self._took = self._clock() - self._since
             for failure in self.engine.failures():
                 log.error("query failed", query=failure.name, key=str(failure.key), error=failure.error)
+
+    def _is_believed(self) -> bool:
+        reason = self._doubt()
+        if reason and not self._doubted:
+            self._doubted = True
+            self._on_doubt(reason)
+        return not reason
 
     def _ports_changed(self) -> bool:
         return self._ports is not None and self._ports.look()
@@ -200,8 +214,10 @@ class Pipeline:
                 name = self._names.pop((output, key), None)
                 if name is not None:
                     removed.setdefault(fleet_of(key), []).append(name)
-        for fleet in changed.keys() | removed.keys():
-            self._fleets.add(fleet)
+        # The first time every fleet is told, also that there is nothing for it.
+        told = changed.keys() | removed.keys() | (self._fleets if not self._synced.is_set() else set())
+        self._fleets |= told
+        for fleet in sorted(told):
             sent = ResourceDelta(changed=tuple(changed.get(fleet, ())), removed=tuple(removed.get(fleet, ())))
             self._published += len(sent.changed) + len(sent.removed)
             self._publish(fleet, sent)

@@ -10,7 +10,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -25,6 +25,8 @@ from portway.app.fallback import load_fallback_certificate
 from portway.app.metrics import make_registry, render
 from portway.app.pipeline import Pipeline
 from portway.app.ports import PortWatch
+from portway.app.recorder import Recorder
+from portway.app.snapshot import SnapshotFile
 from portway.app.status import make_status, not_ready_because
 from portway.envoy.bootstrap import BootstrapSettings, build_bootstrap, encode_bootstrap
 from portway.explain.report import make_report
@@ -37,8 +39,11 @@ from portway.infra.host import HostProxy
 from portway.infra.machine import default_heap_bytes, default_max_connections
 from portway.infra.proxy import HostSettings, HostStatistics
 from portway.infra.state import ACCESS_LOG, StateFolder
+from portway.model.resource import Resource, ResourceDelta, ResourceType
+from portway.objects.verdict import Severity
 from portway.settings import Edge, Settings
 from portway.sources.files import FileSource
+from portway.store import Finding
 from portway.xds.fleet import FleetState
 from portway.xds.server import DiscoveryServer
 
@@ -94,6 +99,8 @@ class Machine:
         self.source = source
         self.discovery = discovery
         self.proxy = proxy
+        self.held = ""
+        """Why the last good configuration is served instead of what the sources say; empty: it is not."""
         self._registry = make_registry(self)
         self._was_ready = False
 
@@ -106,7 +113,7 @@ class Machine:
 
     def not_ready_because(self) -> str:
         """Once ready, a change that is under way makes nobody unready; only a dead proxy does."""
-        reason = not_ready_because(self.pipeline, self.fleets(), self.proxy.is_live)
+        reason = not_ready_because(self.pipeline.is_synced or bool(self.held), self.fleets(), self.proxy.is_live)
         if not reason:
             self._was_ready = True
         if self._was_ready and self.proxy.is_live:
@@ -115,7 +122,6 @@ class Machine:
 
     async def wait_ready(self) -> None:
         """Until the first configuration is live."""
-        await self.pipeline.wait_synced()
         await self.proxy.wait_ready()
         if self.not_ready_because():
             async for _ in self.discovery.stirred(self.settings.edge.fleet):
@@ -163,9 +169,14 @@ async def run(settings: Settings, *, say: Callable[[str], None]) -> None:
         state = stack.enter_context(StateFolder(Path(settings.host.state_dir)))
         folder = state.proxy_folder(settings.edge.fleet)
         stack.callback(folder.close)
-        discovery = DiscoveryServer()
+        file = SnapshotFile(state.path)
+        stack.callback(file.close)
+        recorder = Recorder(file)
+        stack.callback(recorder.flush)
+        discovery = DiscoveryServer(on_outcome=recorder.note)
         await discovery.start(f"unix:{state.xds_socket}")
         stack.push_async_callback(discovery.stop)
+        kept = await asyncio.to_thread(file.read, settings.edge.fleet)
         machine = _assemble(
             settings,
             state,
@@ -178,13 +189,19 @@ async def run(settings: Settings, *, say: Callable[[str], None]) -> None:
                 access_log=print_lines if settings.edge.access_log == "-" else None,
             ),
             binary,
+            kept,
         )
         await _start_admin(stack, settings, machine)
-        await _run_until_signal(machine, settings, say)
+        await _run_until_signal(machine, recorder, settings, say)
 
 
 def _assemble(
-    settings: Settings, state: StateFolder, discovery: DiscoveryServer, proxy: HostProxy, binary: EnvoyBinary
+    settings: Settings,
+    state: StateFolder,
+    discovery: DiscoveryServer,
+    proxy: HostProxy,
+    binary: EnvoyBinary,
+    kept: tuple[Resource, ...],
 ) -> Machine:
     engine = make_engine(compiled_edge(settings.edge), load_fallback_certificate(state.path))
     source = FileSource(
@@ -193,15 +210,51 @@ def _assemble(
         poll_interval=timedelta(seconds=1) if settings.sources.poll else None,
     )
     fleet = settings.edge.fleet
+    # A resource that the proxy refuses keeps the version that it held before the restart.
+    discovery.fleet(fleet).snapshot.remember_good(kept)
+
+    def publish(name: str, delta: ResourceDelta) -> None:
+        discovery.apply(name, _without_stale(discovery.fleet(name), delta) if not pipeline.is_synced else delta)
+
+    def serve_last_good(reason: str) -> None:
+        machine.held = reason
+        log.error(
+            "sources cannot be read", problem=reason, serving=f"{len(kept)} resources of the last good configuration"
+        )
+        if kept:
+            discovery.apply(fleet, ResourceDelta(changed=kept))
+            discovery.mark_synced(fleet)
+
     pipeline = Pipeline(
         engine,
         [source],
-        discovery.apply,
+        publish,
         mark_synced=discovery.mark_synced,
         fleets=[fleet],
         ports=PortWatch(engine, binary.path, lambda: (proxy.statistics().pid, *proxy.statistics().retiring)),
+        doubt=lambda: unreadable(settings.sources.filenames, engine.store.findings()),
+        on_doubt=serve_last_good,
     )
-    return Machine(settings, pipeline, source, discovery, proxy)
+    machine = Machine(settings, pipeline, source, discovery, proxy)
+    return machine
+
+
+def unreadable(paths: Sequence[str], findings: Iterable[Finding]) -> str:
+    """Why not all of the given paths could be read at all; empty if they could. What is wrong inside a file is no doubt
+    about the rest, but a folder that is not there may just not be mounted yet."""
+    given = {os.path.normpath(path) for path in paths}
+    for finding in findings:
+        key = finding.verdict.object
+        if key.kind == "File" and os.path.normpath(key.name) in given and finding.verdict.severity is Severity.ERROR:
+            return f"{key.name}: {finding.verdict.problem}"
+    return ""
+
+
+def _without_stale(fleet: FleetState, delta: ResourceDelta) -> ResourceDelta:
+    """The first complete configuration: what the fleet was given from the last good one and is not in it goes."""
+    wanted = {resource.key for resource in delta.changed}
+    held = [resource.key for kind in ResourceType for resource in fleet.snapshot.of_type(kind).values()]
+    return msgspec.structs.replace(delta, removed=tuple(key for key in held if key not in wanted))
 
 
 def _host_settings(settings: Settings) -> HostSettings:
@@ -229,12 +282,15 @@ async def _start_admin(stack: AsyncExitStack, settings: Settings, machine: Machi
         raise OSError(f"{problem}; choose another, or an empty one for none") from error
 
 
-async def _run_until_signal(machine: Machine, settings: Settings, say: Callable[[str], None]) -> None:
+async def _run_until_signal(
+    machine: Machine, recorder: Recorder, settings: Settings, say: Callable[[str], None]
+) -> None:
     stop = asyncio.Event()
     with _signals(stop):
         async with asyncio.TaskGroup() as tasks:
             proxy = tasks.create_task(machine.proxy.run())
             pipeline = tasks.create_task(machine.pipeline.run())
+            recording = tasks.create_task(recorder.run())
             announced = tasks.create_task(_announce(machine, say))
             await stop.wait()
             stop.clear()
@@ -243,7 +299,7 @@ async def _run_until_signal(machine: Machine, settings: Settings, say: Callable[
             # While it drains, endpoints go on changing: the pipeline ends last.
             await machine.proxy.stop(leave_running=settings.host.leave_running)
             await proxy
-            for task in (pipeline, announced, hurry):
+            for task in (pipeline, recording, announced, hurry):
                 task.cancel()
     log.info("stopped")
 

@@ -80,9 +80,9 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     """What sources have to say: files that cannot be read and the like."""
 
 
-def not_ready_because(pipeline: Pipeline, fleets: Mapping[str, FleetState], live: bool) -> str:
+def not_ready_because(synced: bool, fleets: Mapping[str, FleetState], live: bool) -> str:
     """Why requests are not served as declared yet; empty if they are."""
-    if not pipeline.is_synced:
+    if not synced:
         return "the sources are still being read"
     if not live:
         return "Envoy is not live"
