@@ -18,6 +18,7 @@ class Conversation:
         self.timing = timing or Timing()
         self.limits = limits or Limits()
         self.now = 100.0
+        self._unread: dict[ResourceKey, Resource] = {}
         self.fleet = FleetState(timing=self.timing, limits=self.limits)
         self.fleet.mark_synced()
         self.proxy = FakeEnvoy()
@@ -37,7 +38,13 @@ class Conversation:
 
     def apply_delta(self, delta: ResourceDelta) -> None:
         """Change what the fleet shall hold."""
-        self.fleet.apply(delta, self.now)
+        if self.fleet.synced:
+            self.fleet.apply(delta, self.now)
+            return
+        for resource in delta.changed:
+            self._unread[resource.key] = resource
+        for key in delta.removed:
+            self._unread.pop(key, None)
 
     def poll(self) -> Response | None:
         """Let the session say one thing."""
@@ -101,14 +108,25 @@ class Conversation:
         self.received.clear()
         self.launched.clear()
 
-    def restart(self) -> None:
-        """The control plane is another process now, which knows what is wanted but not what was."""
-        fleet = FleetState(timing=self.timing, limits=self.limits)
+    def restart(self, *, remembering: bool = False) -> None:
+        """The control plane is another process now, which knows nothing until `sync`.
+
+        Args:
+            remembering: whether it has what its predecessor kept on disk.
+        """
+        good = tuple(self.fleet.good_resources()) if remembering else ()
         wanted = tuple(resource for kind in ResourceType for resource in self.fleet.snapshot.of_type(kind).values())
-        self.fleet = fleet
-        fleet.apply(ResourceDelta(changed=wanted), self.now)
-        fleet.mark_synced()
+        self.fleet = FleetState(timing=self.timing, limits=self.limits)
+        self.fleet.remember_good(good)
+        self._unread = {resource.key: resource for resource in (*self._unread.values(), *wanted)}
         self.reconnect()
+
+    def sync(self) -> None:
+        """The control plane has read its sources."""
+        if not self.fleet.synced:
+            self.fleet.apply(ResourceDelta(changed=tuple(self._unread.values())), self.now)
+            self._unread = {}
+            self.fleet.mark_synced()
 
     # What tests ask.
 

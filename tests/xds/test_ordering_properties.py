@@ -36,7 +36,7 @@ class OrderingMachine(RuleBasedStateMachine):
         self.wanted: dict[ResourceKey, Resource] = {}
         self.number = 0
         self.served: set[tuple[str, str]] = set()
-        self.restarted = False
+        self.broken = False
         self.poisoned = False
 
     # Changes of what is wanted. Each leaves a consistent state, as translation does.
@@ -111,11 +111,17 @@ class OrderingMachine(RuleBasedStateMachine):
             self._put(new, wanted.endpoints(name, self.number))
             self._want(new)
 
-    @rule(name=st.sampled_from(LISTENERS), owner=st.sampled_from(OWNERS))
-    def put_listener(self, name: str, owner: str) -> None:
+    @rule(
+        name=st.sampled_from(LISTENERS),
+        owner=st.sampled_from(OWNERS),
+        clusters=st.lists(st.sampled_from(CLUSTERS), max_size=1),
+    )
+    def put_listener(self, name: str, owner: str, clusters: list[str]) -> None:
         new = dict(self.wanted)
         self.number += 1
-        self._put(new, wanted.listener(name, owner, self.number))
+        for cluster in clusters:
+            self._put_cluster(new, cluster, Readiness.ENDPOINTS)
+        self._put(new, wanted.listener(name, owner, *clusters, number=self.number))
         self._put(new, wanted.routes(owner, self.number))
         self._want(self._without_unused_owners(new))
 
@@ -191,27 +197,38 @@ class OrderingMachine(RuleBasedStateMachine):
     @rule()
     def stream_breaks(self) -> None:
         self.talk.reconnect()
+        self.broken = True
+
+    @rule(remembering=st.booleans(), at_once=st.booleans())
+    def control_plane_restarts(self, remembering: bool, at_once: bool) -> None:
+        self.talk.restart(remembering=remembering)
+        self.broken = True
+        if at_once:
+            self.talk.sync()
 
     @rule()
-    def control_plane_restarts(self) -> None:
-        self.talk.restart()
-        self.restarted = True
+    def control_plane_has_read_its_sources(self) -> None:
+        self.talk.sync()
 
     # What must hold.
 
     @invariant()
     def check(self) -> None:
         proxy = self.talk.proxy
-        for owner, hosts in proxy.hosts.items():
-            for name, (_, content) in hosts.items():
+        for group in (proxy.listeners, proxy.warming_listeners, *proxy.hosts.values()):
+            for name, (_, content) in group.items():
                 lacking = [
                     cluster
                     for cluster in content.clusters
                     if cluster not in proxy.clusters and not self._is_excused(cluster)
                 ]
                 assert not lacking, f"{name} points at {lacking}, which the proxy lacks"
-                if name.endswith(PERMANENT):
-                    self.served.add((owner, name))
+        for owner, hosts in proxy.hosts.items():
+            self.served.update(
+                (owner, name)
+                for name in hosts
+                if name.endswith(PERMANENT) and ResourceKey(ResourceType.VIRTUAL_HOST, name) in self.wanted
+            )
         in_use = {
             content.routes
             for name, (_, content) in proxy.listeners.items()
@@ -232,6 +249,7 @@ class OrderingMachine(RuleBasedStateMachine):
         return self.talk.readiness(cluster) is Readiness.AT_ONCE
 
     def teardown(self) -> None:
+        self.talk.sync()
         for seconds in (0.0, 1.0, 6.0, 31.0, 31.0, 7200.0, 31.0, 31.0):
             self.talk.wait(seconds)
             self.talk.proxy.check_health()
@@ -259,9 +277,8 @@ class OrderingMachine(RuleBasedStateMachine):
                     assert held.version == resource.version
             if key.type is ResourceType.ENDPOINTS and key.name in proxy.interested[ResourceType.ENDPOINTS]:
                 assert proxy.endpoints.get(key.name) == resource.version, f"endpoints of {key.name}"
-        used = {
-            cluster for hosts in proxy.hosts.values() for _, content in hosts.values() for cluster in content.clusters
-        }
+        groups = (proxy.listeners, *proxy.hosts.values())
+        used = {cluster for group in groups for _, content in group.values() for cluster in content.clusters}
         surplus = {
             name
             for name in proxy.clusters
@@ -269,7 +286,7 @@ class OrderingMachine(RuleBasedStateMachine):
         }
         # A new control plane does not know what the last good version of a refused host requires, so all stay. Nor does
         # Envoy tell it about clusters that it applied from a response that it refused.
-        assert not surplus or (self.restarted and (self.poisoned or self.talk.refusals)), f"{surplus} should be gone"
+        assert not surplus or (self.broken and (self.poisoned or self.talk.refusals)), f"{surplus} should be gone"
 
     def _check_hosts(self) -> None:
         proxy = self.talk.proxy

@@ -40,9 +40,9 @@ def endpoints(name: str, number: int = 0) -> Resource:
     return resource(ResourceType.ENDPOINTS, name, Content(number=number))
 
 
-def listener(name: str, routes: str, number: int = 0) -> Resource:
-    """A listener with that route configuration."""
-    return resource(ResourceType.LISTENER, name, Content(routes=routes, number=number))
+def listener(name: str, routes: str, *clusters: str, number: int = 0) -> Resource:
+    """A listener with that route configuration, if there is one, and TCP to these clusters."""
+    return resource(ResourceType.LISTENER, name, Content(routes=routes, clusters=clusters, number=number))
 
 
 def routes(name: str, number: int = 0) -> Resource:

@@ -5,7 +5,7 @@ from typing import final
 
 import msgspec
 
-from portway.model.resource import Resource, ResourceDelta, ResourceKey, ResourceType
+from portway.model.resource import Resource, ResourceDelta, ResourceKey
 from portway.xds.flights import Limits
 from portway.xds.messages import Acceptance, Outcome, Overdue, Refusal, Request
 from portway.xds.ordering import Timing
@@ -141,15 +141,21 @@ class FleetState:
         """Of all wanted versions that some connected proxy refused, the latest for each."""
         return tuple(self._refusals.values())
 
-    def acknowledged_resources(self) -> Iterator[Resource]:
-        """What the proxies serve: each wanted resource that nobody refuses, in its wanted version.
+    def good_resources(self) -> Iterator[Resource]:
+        """What the proxies serve: each wanted resource in the latest version that some proxy acknowledged.
 
-        For keeping on disk what is known to be good. O(all).
+        To be kept on disk for the next control plane (`remember_good`, or as the whole wanted state if the sources
+        cannot be read). O(all).
         """
-        for kind in ResourceType:
-            for resource in self.snapshot.of_type(kind).values():
-                if resource.key not in self._refusals:
-                    yield resource
+        return self.snapshot.good()
+
+    def remember_good(self, resources: Iterable[Resource]) -> None:
+        """Take over what a former control plane's `good_resources` were; before the first `apply`.
+
+        With it, a version that a reconnecting proxy reports is no riddle, and a proxy that starts anew while the wanted
+        version of something is refused gets the last good one.
+        """
+        self.snapshot.remember_good(resources)
 
     def statistics(self) -> FleetStatistics:
         """A frozen view; O(resources of each session)."""

@@ -70,8 +70,9 @@ class Ordering:
         self._timing = timing
         self._ready: set[str] = set()
         self._overdue: set[str] = set()
-        self._sent_at: dict[str, float] = {}  # sent, but not ready
-        self._endpoints: set[str] = set()  # whose endpoints are acknowledged
+        self._sent_at: dict[str, float] = {}  # sent, but not ready; when first
+        self._sent_as: dict[str, int] = {}  # sent, but not ready; nonce of the latest version
+        self._endpoints: set[str] = set()  # whose endpoints are acknowledged since
         self._waiting: dict[str, dict[ResourceKey, None]] = {}
         self._users: dict[str, int] = {}
         self._unknown: set[ResourceKey] = set()
@@ -80,10 +81,12 @@ class Ordering:
 
     # What the proxy has.
 
-    def sent(self, cluster: str, now: float) -> None:
+    def sent(self, cluster: str, nonce: int, now: float) -> None:
         """The cluster is under way, new or changed."""
         if cluster not in self._ready:
             self._sent_at.setdefault(cluster, now)
+            self._sent_as[cluster] = nonce
+            self._endpoints.discard(cluster)
 
     def acknowledged(self, cluster: str) -> tuple[ResourceKey, ...]:
         """The proxy has acknowledged the cluster, so it is warm; without endpoints, if we had to tell it that there are
@@ -93,8 +96,16 @@ class Ordering:
             return ()
         return self._became_ready(cluster)
 
-    def endpoints_acknowledged(self, cluster: str) -> tuple[ResourceKey, ...]:
-        """The proxy has acknowledged endpoints of the cluster. Returns what was held back by it."""
+    def endpoints_acknowledged(self, cluster: str, nonce: int) -> tuple[ResourceKey, ...]:
+        """The proxy has acknowledged endpoints of the cluster. Returns what was held back by it.
+
+        Args:
+            cluster: its name.
+            nonce: under which the endpoints were sent. Those sent before the cluster's latest version went to a former
+                one: the latest is still without.
+        """
+        if nonce < self._sent_as.get(cluster, 0):
+            return ()
         self._endpoints.add(cluster)
         wanted = self._snapshot.get(ResourceType.CLUSTER, cluster)
         if cluster not in self._sent_at or wanted is None or wanted.readiness is not Readiness.ENDPOINTS:
@@ -109,13 +120,13 @@ class Ordering:
     def voided(self, cluster: str) -> None:
         """The response with this cluster was refused, and the proxy has no former version of it."""
         self._ready.discard(cluster)
-        self._sent_at.pop(cluster, None)
+        self._forget_sent(cluster)
 
     def removed(self, cluster: str) -> None:
         """Its removal is under way: from here on the proxy lacks it."""
         for state in (self._ready, self._overdue, self._endpoints):
             state.discard(cluster)
-        self._sent_at.pop(cluster, None)
+        self._forget_sent(cluster)
         self._doomed.pop(cluster, None)
 
     def endpoints_dropped(self, cluster: str) -> None:
@@ -125,8 +136,12 @@ class Ordering:
     def _became_ready(self, cluster: str) -> tuple[ResourceKey, ...]:
         self._ready.add(cluster)
         self._overdue.discard(cluster)
-        self._sent_at.pop(cluster, None)
+        self._forget_sent(cluster)
         return tuple(self._waiting.pop(cluster, ()))
+
+    def _forget_sent(self, cluster: str) -> None:
+        self._sent_at.pop(cluster, None)
+        self._sent_as.pop(cluster, None)
 
     # What waits.
 
@@ -263,7 +278,7 @@ class Ordering:
                     heapq.heappush(self._timers, (again, Timer.WAIT, cluster))
                     continue
                 released.update(self._waiting.pop(cluster))
-                if self._is_at_once(cluster):
+                if cluster in self._sent_at and self._is_at_once(cluster):
                     self._became_ready(cluster)
                 else:
                     self._overdue.add(cluster)

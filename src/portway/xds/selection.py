@@ -1,7 +1,6 @@
 """What goes next: a response of one type, as large as it may be, of what may be sent now."""
 
 from collections.abc import Callable, Iterable
-from enum import Enum, auto
 from typing import assert_never, final
 
 from portway.model.resource import Resource, ResourceKey, ResourceType
@@ -10,18 +9,7 @@ from portway.xds.flights import Limits, wire_size_bytes
 from portway.xds.holdings import Holdings
 from portway.xds.isolation import Group
 from portway.xds.snapshot import route_configuration_of
-from portway.xds.states import State
-
-
-class Step(Enum):
-    """What to do with a resource that was looked at."""
-
-    SEND = auto()
-    REMOVE = auto()
-    LATER = auto()
-    """Look at it again in the next round."""
-    NOTHING = auto()
-    """Either there is nothing to do, or it was put where it waits."""
+from portway.xds.states import Record, State
 
 
 @final
@@ -34,6 +22,7 @@ class Draft:
         self.resources: list[Resource] = []
         self.removed: list[str] = []
         self.later: list[str] = []
+        """Names to be looked at again in the next round."""
         self.size_bytes = 0
         self.last_chance = False
         """Whether a refusal of a single resource is the last word."""
@@ -118,76 +107,102 @@ class Selection:
         while channel.dirty and len(draft.resources) < chunk.resources and draft.size_bytes < chunk.size_bytes:
             name = next(iter(channel.dirty))
             del channel.dirty[name]
-            match self._look_at(channel, name, now):
-                case Step.SEND:
-                    resource = self._holdings.snapshot.get(channel.kind, name)
-                    if resource is not None:
-                        draft.add(resource)
-                case Step.REMOVE:
-                    draft.removed.append(name)
-                case Step.LATER:
-                    draft.later.append(name)
-                case Step.NOTHING:
-                    pass
+            channel.held.discard(name)
+            if channel is self._holdings.virtual_hosts:
+                self._holdings.hosts.release(name)
+            resource = self._holdings.snapshot.get(channel.kind, name)
+            if resource is None:
+                self._look_at_unwanted(channel, name, draft, now)
+            else:
+                self._look_at(channel, resource, draft, now)
         channel.mark(draft.later)
         return draft
 
-    def _look_at(self, channel: Channel, name: str, now: float) -> Step:
-        resource = self._holdings.snapshot.get(channel.kind, name)
-        channel.held.discard(name)
-        if channel is self._holdings.virtual_hosts:
-            self._holdings.hosts.release(name)
-        if resource is None:
-            return self._look_at_unwanted(channel, name, now)
+    def _look_at(self, channel: Channel, resource: Resource, draft: Draft, now: float) -> None:
+        """Put a wanted resource into the draft, or where it waits, or leave it if the proxy has it."""
+        name = resource.key.name
         channel.absent.pop(name, None)
         if not self._holdings.is_covered(channel, name):
-            return Step.NOTHING
+            return
         record = channel.records.get(name)
-        is_news = record is None or record.needs(resource.version)
-        if not is_news and (name not in channel.forced or (record is not None and record.blamed is not None)):
+        if record is not None and not record.needs(resource.version) and not self._is_forced(channel, name, record):
             channel.forced.discard(name)
-            return Step.NOTHING
-        if (
-            channel is self._holdings.endpoints
-            and name in self._holdings.clusters.dirty
-            and self._is_open(ResourceType.CLUSTER, now)
-        ):
-            return Step.LATER  # right after its own cluster, else they would have to be sent twice
+            if record.state is State.REFUSED:
+                self._fall_back(resource, record, draft)
+            return
+        if self._is_before_its_cluster(channel, name, now):
+            draft.later.append(name)
+            return
         blockers = self._holdings.ordering.blockers(resource)
         if blockers:
             self._hold(channel, name, blockers, now)
-            return Step.NOTHING
+            return
         if channel is self._holdings.virtual_hosts and self._holdings.hosts.park(name):
-            return Step.NOTHING
+            return
         channel.forced.discard(name)
         if self._holdings.snapshot.is_suspect(resource):
+            self._fall_back(resource, record, draft)
             channel.isolation.quarantine(name, resource.version)
-            return Step.NOTHING
-        return Step.SEND
+            return
+        draft.add(resource)
 
-    def _look_at_unwanted(self, channel: Channel, name: str, now: float) -> Step:
+    def _is_forced(self, channel: Channel, name: str, record: Record) -> bool:
+        return name in channel.forced and record.blamed is None
+
+    def _is_before_its_cluster(self, channel: Channel, name: str, now: float) -> bool:
+        """Whether these are endpoints of a cluster that is about to be sent: they follow it, else they would go
+        twice."""
+        return (
+            channel is self._holdings.endpoints
+            and name in self._holdings.clusters.dirty
+            and self._is_open(ResourceType.CLUSTER, now)
+        )
+
+    def _fall_back(self, resource: Resource, record: Record | None, draft: Draft) -> None:
+        """Give a proxy that has nothing of a refused resource the last good version of it."""
+        good = self._holdings.snapshot.last_good(resource.key)
+        if good is not None and (record is None or not any(record.in_use())):
+            draft.add(good)
+
+    def _look_at_unwanted(self, channel: Channel, name: str, draft: Draft, now: float) -> None:
+        """Put the removal of an unwanted resource into the draft, or where it waits."""
+        is_forced = name in channel.forced
         channel.forced.discard(name)
+        asked = name in channel.absent
+        channel.absent.pop(name, None)
+        if channel is self._holdings.endpoints and is_forced and self._holdings.is_covered(channel, name):
+            self._retired_endpoints(name, draft, asked=asked)
+            return
         record = channel.records.get(name)
         if record is None:
-            asked = name in channel.absent
-            channel.absent.pop(name, None)
-            return Step.REMOVE if asked else Step.NOTHING
+            if asked:
+                draft.removed.append(name)
+            return
         if record.state is State.REMOVING or record.blamed == "":
-            return Step.NOTHING
+            return
         match channel.kind:
             case ResourceType.CLUSTER:
                 if self._holdings.ordering.may_remove(name, now):
-                    return Step.REMOVE
-                self._holdings.ordering.doom(name, now)
+                    draft.removed.append(name)
+                else:
+                    self._holdings.ordering.doom(name, now)
             case ResourceType.LISTENER:
-                return Step.REMOVE
+                draft.removed.append(name)
             case ResourceType.VIRTUAL_HOST:
                 self._holdings.hosts.defer_removal(name)
             case ResourceType.ENDPOINTS | ResourceType.SECRET | ResourceType.ROUTES:
                 pass  # the proxy drops them by itself
             case _:
                 assert_never(channel.kind)
-        return Step.NOTHING
+
+    def _retired_endpoints(self, name: str, draft: Draft, *, asked: bool) -> None:
+        """Endpoints that are not wanted, of a cluster that warms all the same: it must not come up without any, and it
+        must not keep all other clusters from being acknowledged."""
+        retired = self._holdings.snapshot.retired_endpoints(name)
+        if retired is not None:
+            draft.add(retired)
+        elif asked:
+            draft.removed.append(name)
 
     def _remove_host(self, name: str, draft: Draft) -> None:
         record = self._holdings.virtual_hosts.records.get(name)

@@ -41,6 +41,10 @@ URGENCY: tuple[ResourceType, ...] = (
     ResourceType.VIRTUAL_HOST,
 )
 
+CLUSTERS_ASKED_S = 20.0
+"""A proxy that has not asked for clusters after that does not want any from us. Envoy asks first for them, but after a
+reconnect only when none of those that it has is warming: 15 s, its default `initial_fetch_timeout`, and some more."""
+
 
 class SessionStatistics(msgspec.Struct, frozen=True, kw_only=True):
     """What one session did and what it waits for."""
@@ -82,13 +86,20 @@ class Session:
         self._holdings = Holdings(snapshot, Ordering(snapshot, self._timing))
         self._subscriptions = Subscriptions(self._holdings)
         self._selection = Selection(self._holdings, self._limits, self._is_open)
+        self._early: list[Request] = []
         self._nonce = 0
         self._resources_sent = self._acknowledged = self._refused = self._overdue = self._unsolicited = 0
 
     # Requests.
 
     def receive(self, request: Request, now: float) -> tuple[Outcome, ...]:
-        """Take a request in. Returns what became of the response that it answers, if it answers one."""
+        """Take a request in. Returns what became of the response that it answers, if it answers one.
+
+        Until the wanted state is complete requests are kept: what a proxy reports can be judged only against that.
+        """
+        if not self._holdings.snapshot.synced:
+            self._early.append(request)
+            return ()
         channel = self._holdings.channels[request.type]
         outcomes = self._answered(channel, request, now) if request.nonce else ()
         self._subscriptions.take(channel, request, now)
@@ -123,7 +134,9 @@ class Session:
         elif channel is self._holdings.endpoints:
             for resource in flight.resources:
                 if resource.key.name in channel.records:
-                    self._holdings.release(self._holdings.ordering.endpoints_acknowledged(resource.key.name))
+                    self._holdings.release(
+                        self._holdings.ordering.endpoints_acknowledged(resource.key.name, flight.nonce)
+                    )
         elif channel is self._holdings.routes:
             for name in new:
                 self._holdings.open(name, now, fresh=True)
@@ -150,6 +163,7 @@ class Session:
             return ()
         key = ResourceKey(channel.kind, name)
         self._holdings.snapshot.note_refusal(key, record.blamed)
+        channel.dirty[name] = None  # if the proxy has no version of it at all, there may be an older one to serve
         if not channel.isolation.retry_later(name, record.blamed, now):
             return ()
         origins = flight.resources[0].origins if flight.resources else ()
@@ -183,15 +197,27 @@ class Session:
         """The next response to be sent now, if there is one, and the clusters that have become overdue."""
         if not self._holdings.snapshot.synced:
             return None, ()
+        early, self._early = self._early, []
+        for request in early:  # none of them answers a response: there was none
+            self._subscriptions.take(self._holdings.channels[request.type], request, now)
         outcomes = self._advance(now)
+        response = self._next(now)
+        due = self._holdings.ordering.deadline()
+        if response is None and due is not None and due <= now:
+            # What was just held back waits for a cluster whose bound is over already.
+            outcomes += self._advance(now)
+            response = self._next(now)
+        return response, outcomes
+
+    def _next(self, now: float) -> Response | None:
         for kind in URGENCY:
             channel = self._holdings.channels[kind]
             if not channel.started or not channel.has_work or not self._is_open(kind, now):
                 continue
             draft = self._selection.next(channel, now)
             if draft is not None:
-                return self._launch(channel, draft, now), outcomes
-        return None, outcomes
+                return self._launch(channel, draft, now)
+        return None
 
     def deadline(self, now: float) -> float | None:
         """When `poll` wants to be called next if nothing happens; `None`: not at all."""
@@ -207,7 +233,7 @@ class Session:
         for channel in self._holdings.channels.values():
             if channel.isolation.has_chances:
                 channel.isolation.call_chances(now, settled=self._is_settled(channel))
-        due = self._holdings.ordering.advance(now, is_queued=self._is_queued)
+        due = self._holdings.ordering.advance(now, is_queued=lambda cluster: self._is_queued(cluster, now))
         self._holdings.release(due.released)
         self._holdings.clusters.mark(due.removable)
         self._overdue += len(due.overdue)
@@ -217,8 +243,10 @@ class Session:
             for wanted in (self._holdings.snapshot.get(ResourceType.CLUSTER, name),)
         )
 
-    def _is_queued(self, cluster: str) -> bool:
-        return self._holdings.clusters.started and self._holdings.clusters.is_pending(cluster)
+    def _is_queued(self, cluster: str, now: float) -> bool:
+        if not self._holdings.clusters.started:
+            return now < self._connected_at + CLUSTERS_ASKED_S
+        return self._holdings.clusters.is_pending(cluster)
 
     def _is_open(self, kind: ResourceType, now: float) -> bool:
         opens = self._flights.opens_at(kind, now)
@@ -245,7 +273,7 @@ class Session:
         elif channel is self._holdings.clusters:
             for resource in flight.resources:
                 name = resource.key.name
-                self._holdings.ordering.sent(name, now)
+                self._holdings.ordering.sent(name, flight.nonce, now)
                 if name in self._holdings.endpoints.names:
                     self._holdings.endpoints.force(name)
             for name in flight.removed:

@@ -28,7 +28,10 @@ class Subscriptions:
         for name, version in request.versions.items():
             if channel is self._holdings.virtual_hosts and not self._holdings.has_routes(route_configuration_of(name)):
                 continue  # Envoy remembers versions of hosts whose route configuration it has dropped
-            channel.report(name, version, self._holdings.snapshot.recall(channel.kind, name, version))
+            known = self._holdings.snapshot.recall(channel.kind, name, version)
+            channel.report(name, version, known)
+            if known is not None:
+                self._holdings.snapshot.note_acceptance(known)
             if channel is self._holdings.virtual_hosts:
                 self._holdings.hosts.note(name)
         channel.mark(channel.names)
@@ -59,12 +62,13 @@ class Subscriptions:
         channel = self._holdings.endpoints
         channel.absent.update(dict.fromkeys(channel.names))
         for name in channel.records:
-            self._holdings.release(self._holdings.ordering.endpoints_acknowledged(name))
+            self._holdings.release(self._holdings.ordering.endpoints_acknowledged(name, 0))
         if not self._holdings.clusters.started:
             # Envoy asks for clusters first, unless one is warming: a changed one, whose endpoints went down with the
             # former stream. It would wait for them in vain and then come up without any.
             for name in channel.records:
                 channel.force(name)
+                channel.absent[name] = None
 
     def _start_routes(self, now: float) -> None:
         for owner in self._holdings.hosts.owners():
