@@ -64,7 +64,7 @@ _FIXED: Final = {
     "the_real_ip": HashBy(on=HashOn.SOURCE_ADDRESS),
     "request_method": HashBy(on=HashOn.HEADER, name=":method"),
 }
-_VARIABLE: Final = re.compile(r"\$(?:\{([a-z0-9_]+)\}|([a-z0-9_]+))")
+_VARIABLE: Final = re.compile(r"\$(?:\{([A-Za-z0-9_]+)\}|([A-Za-z0-9_]+))")
 _FAMILIES: Final = (("http_", HashOn.HEADER), ("cookie_", HashOn.COOKIE), ("arg_", HashOn.QUERY_PARAMETER))
 
 
@@ -79,7 +79,7 @@ def _hash_by(text: str) -> tuple[HashBy, ...]:
             if family is None or variable == family[0]:
                 raise ValueError(f"the variable ${variable} is not supported")
             name = variable.removeprefix(family[0])
-            known = HashBy(on=family[1], name=name.replace("_", "-") if family[1] is HashOn.HEADER else name)
+            known = HashBy(on=family[1], name=name.lower().replace("_", "-") if family[1] is HashOn.HEADER else name)
         if known not in found:
             found.append(known)
     if not found:
