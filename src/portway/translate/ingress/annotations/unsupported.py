@@ -51,13 +51,12 @@ _TLS: Final = (
         ("auth-tls-error-page", _H, "client certificates are not asked for"),
         ("auth-tls-pass-certificate-to-upstream", _L, "client certificates are not asked for"),
         ("auth-tls-match-cn", _H, "client certificates are not asked for"),
-        # What these verify is the upstream; requests with credentials would go to whoever answers.
-        ("proxy-ssl-secret", _M, "the upstream's certificate is not verified; a BackendTLSPolicy does that"),
-        ("proxy-ssl-verify", _L, "the upstream's certificate is not verified; a BackendTLSPolicy does that"),
         protects=True,
     ),
     *_entries(
         Group.TLS,
+        ("proxy-ssl-secret", _M, "the upstream's certificate is not verified; a BackendTLSPolicy does that"),
+        ("proxy-ssl-verify", _L, "the upstream's certificate is not verified; a BackendTLSPolicy does that"),
         ("proxy-ssl-verify-depth", _L, "a BackendTLSPolicy says how the upstream is verified"),
         ("proxy-ssl-name", _H, "a BackendTLSPolicy says how the upstream is verified"),
         ("proxy-ssl-server-name", _L, "no server name is sent upstream; a BackendTLSPolicy says which"),
@@ -244,6 +243,6 @@ def guarding_directive(entry: Unsupported, value: str) -> str:
 
 
 _SWITCHES: Final = frozenset(
-    {"enable-modsecurity", "enable-owasp-core-rules", "auth-tls-verify-client", "proxy-ssl-verify"}
+    {"enable-modsecurity", "enable-owasp-core-rules", "auth-tls-verify-client"}
     | {"auth-always-set-cookie", "auth-keepalive-share-vars", "auth-tls-pass-certificate-to-upstream"}
 )
