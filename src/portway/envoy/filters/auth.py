@@ -1,16 +1,21 @@
-"""Asking another service first (Gateway API `ExternalAuth`). Each route names its service, so one filter serves all.
+"""Asking another service first (Gateway API `ExternalAuth`).
 
-Whatever goes wrong refuses: no upstream, no answer, an error. Sources: GEP-1494, `envoy...ext_authz.v3`.
+Envoy's filter takes its service per route, but the fields to send along only for all routes. So what stands in the list
+is a filter that is empty until a route says what it is (`composite`): each route brings its whole configuration.
+
+Whatever goes wrong refuses: no upstream, no answer, an error. Source: GEP-1494; Envoy docs, "Composite Filter".
 """
 
 from datetime import timedelta
 
 from envoy.config.core.v3 import grpc_service_pb2 as grpc_servicev3
 from envoy.config.core.v3 import http_uri_pb2 as http_uriv3
+from envoy.extensions.common.matching.v3 import extension_matcher_pb2 as extension_matcherv3
+from envoy.extensions.filters.http.composite.v3 import composite_pb2 as compositev3
 from envoy.extensions.filters.http.ext_authz.v3 import ext_authz_pb2 as ext_authzv3
 from envoy.type.matcher.v3 import string_pb2 as stringv3
 
-from portway.envoy.messages import duration
+from portway.envoy.messages import duration, extension, typed
 from portway.envoy.names import NO_CLUSTER
 from portway.model.route import ExternalAuth
 
@@ -20,44 +25,51 @@ TIMEOUT = timedelta(seconds=10)
 """For one check. Envoy's own 200 ms would refuse users whenever the service warms up."""
 
 
-def base() -> ext_authzv3.ExtAuthz:
-    """A service that never answers: only routes with one of their own enable the filter."""
-    return ext_authzv3.ExtAuthz(http_service=_http_service(NO_CLUSTER, ExternalAuth(upstream=None, grpc=False)))
+def base() -> extension_matcherv3.ExtensionWithMatcher:
+    """A filter that does nothing."""
+    built = extension_matcherv3.ExtensionWithMatcher()
+    built.xds_matcher.SetInParent()
+    built.extension_config.CopyFrom(extension("composite", compositev3.Composite()))
+    return built
 
 
-def build_auth(auth: ExternalAuth, cluster: str) -> ext_authzv3.ExtAuthzPerRoute:
+def build_auth(auth: ExternalAuth, cluster: str) -> extension_matcherv3.ExtensionWithMatcherPerRoute:
     """The check of a route.
 
     Args:
         auth: what is asked.
         cluster: name of the service's cluster; empty: there is none, everybody is refused.
     """
-    settings = ext_authzv3.CheckSettings()
+    action = compositev3.ExecuteFilterAction(typed_config=extension(NAME, _ext_authz(auth, cluster or NO_CLUSTER)))
+    built = extension_matcherv3.ExtensionWithMatcherPerRoute()
+    chosen = built.xds_matcher.on_no_match.action
+    chosen.name = "composite-action"
+    chosen.typed_config.CopyFrom(typed(action))
+    return built
+
+
+def _ext_authz(auth: ExternalAuth, cluster: str) -> ext_authzv3.ExtAuthz:
+    built = ext_authzv3.ExtAuthz()
     if auth.grpc:
-        settings.grpc_service.CopyFrom(
+        built.grpc_service.CopyFrom(
             grpc_servicev3.GrpcService(
-                envoy_grpc=grpc_servicev3.GrpcService.EnvoyGrpc(cluster_name=cluster or NO_CLUSTER),
-                timeout=duration(TIMEOUT),
+                envoy_grpc=grpc_servicev3.GrpcService.EnvoyGrpc(cluster_name=cluster), timeout=duration(TIMEOUT)
             )
         )
     else:
-        settings.http_service.CopyFrom(_http_service(cluster or NO_CLUSTER, auth))
-    if auth.max_body_bytes:
-        settings.with_request_body.max_request_bytes = auth.max_body_bytes
-        settings.with_request_body.allow_partial_message = True
-    else:
-        settings.disable_request_body_buffering = True
-    return ext_authzv3.ExtAuthzPerRoute(check_settings=settings)
-
-
-def _http_service(cluster: str, auth: ExternalAuth) -> ext_authzv3.HttpService:
-    uri = http_uriv3.HttpUri(uri="http://auth", cluster=cluster, timeout=duration(TIMEOUT))
-    service = ext_authzv3.HttpService(server_uri=uri, path_prefix=auth.path)
+        # Only the cluster counts; the host that is sent is the client's.
+        uri = http_uriv3.HttpUri(uri="http://auth", cluster=cluster, timeout=duration(TIMEOUT))
+        built.http_service.server_uri.CopyFrom(uri)
+        built.http_service.path_prefix = auth.path
+        if auth.response_headers:
+            copied = built.http_service.authorization_response.allowed_upstream_headers.patterns
+            copied.extend(map(_named, auth.response_headers))
     if auth.request_headers:
-        service.authorization_request.allowed_headers.patterns.extend(map(_named, auth.request_headers))
-    if auth.response_headers:
-        service.authorization_response.allowed_upstream_headers.patterns.extend(map(_named, auth.response_headers))
-    return service
+        built.allowed_headers.patterns.extend(map(_named, auth.request_headers))
+    if auth.max_body_bytes:
+        built.with_request_body.max_request_bytes = auth.max_body_bytes
+        built.with_request_body.allow_partial_message = True
+    return built
 
 
 def _named(name: str) -> stringv3.StringMatcher:
