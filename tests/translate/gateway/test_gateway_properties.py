@@ -13,10 +13,11 @@ from portway.store import Stored
 from tests.translate.gateway.kit import new_engine, put, snapshot
 
 GROUP = "gateway.networking.k8s.io"
+GATEWAYS = st.sampled_from(["a", "a", "b"])
 NAMES = st.sampled_from(["a", "b"])
-NAMESPACES = st.sampled_from(["one", "two"])
+NAMESPACES = st.sampled_from(["one", "one", "two"])
 HOSTS = st.sampled_from(["x.example", "y.x.example", "*.x.example", "*.example"])
-PORTS = st.sampled_from([80, 81])
+PORTS = st.sampled_from([80, 80, 81])
 AGES = st.sampled_from([None, "2024-01-01T00:00:00Z", "2025-01-01T00:00:00Z"])
 
 Raw = dict[str, object]
@@ -42,8 +43,8 @@ def listed(strategy: st.SearchStrategy[object], size: int = 2) -> st.SearchStrat
     return strategy.map(lambda each: [each]) if size == 1 else st.lists(strategy, min_size=1, max_size=size)
 
 
-NAMESPACE_RULE = st.sampled_from(
-    [{"from": "Same"}, {"from": "All"}, {"from": "Selector", "selector": {"matchLabels": {"k": "v"}}}]
+NAMESPACE_RULE: st.SearchStrategy[Raw] = st.sampled_from(
+    [{"from": "Same"}, {"from": "All"}, {"from": "All"}, {"from": "Selector", "selector": {"matchLabels": {"k": "v"}}}]
 )
 
 
@@ -51,7 +52,7 @@ NAMESPACE_RULE = st.sampled_from(
 def listeners(draw: st.DrawFn) -> list[Raw]:
     found: list[Raw] = []
     for number in range(draw(st.integers(1, 3))):
-        protocol = draw(st.sampled_from(["HTTP", "HTTP", "HTTPS", "TLS", "TCP", "UDP", "INVALID"]))
+        protocol = draw(st.sampled_from(["HTTP", "HTTP", "HTTP", "HTTP", "HTTPS", "TLS", "TCP", "UDP", "INVALID"]))
         listener: Raw = {"name": f"l{number}", "port": draw(PORTS), "protocol": protocol}
         if protocol in ("HTTP", "HTTPS", "TLS") and draw(st.booleans()):
             listener["hostname"] = draw(HOSTS)
@@ -68,7 +69,7 @@ def listeners(draw: st.DrawFn) -> list[Raw]:
 
 PARENTS = listed(
     st.fixed_dictionaries(
-        {"name": NAMES, "kind": st.sampled_from(["Gateway", "Gateway", "ListenerSet"]), "namespace": NAMESPACES},
+        {"name": GATEWAYS, "kind": st.sampled_from(["Gateway", "Gateway", "ListenerSet"]), "namespace": NAMESPACES},
         optional={"sectionName": st.sampled_from(["l0", "l1"])},
     ),
     1,
@@ -104,21 +105,25 @@ FILTERS = st.sampled_from(
 HTTP_RULE = some({"matches": listed(MATCH), "filters": FILTERS, "backendRefs": BACKENDS})
 STREAM_RULE = st.fixed_dictionaries({"backendRefs": listed(BACKEND)})
 
-OBJECTS = st.one_of(
-    thing(
-        "Gateway",
-        some(
-            {"allowedListeners": st.just({"namespaces": {"from": "All"}})},
-            gatewayClassName=st.sampled_from(["portway", "portway", "other"]),
-            listeners=listeners(),
-        ),
+GATEWAY = thing(
+    "Gateway",
+    some(
+        {"allowedListeners": st.just({"namespaces": {"from": "All"}})},
+        gatewayClassName=st.sampled_from(["portway", "portway", "portway", "other"]),
+        listeners=listeners(),
     ),
+)
+HTTP_ROUTE = thing("HTTPRoute", some({"hostnames": listed(HOSTS)}, parentRefs=PARENTS, rules=listed(HTTP_RULE)))
+OBJECTS = st.one_of(
+    GATEWAY,
+    GATEWAY,
+    HTTP_ROUTE,
+    HTTP_ROUTE,
+    HTTP_ROUTE,
     thing(
         "ListenerSet",
-        some({}, parentRef=st.fixed_dictionaries({"name": NAMES, "namespace": NAMESPACES}), listeners=listeners()),
+        some({}, parentRef=st.fixed_dictionaries({"name": GATEWAYS, "namespace": NAMESPACES}), listeners=listeners()),
     ),
-    thing("HTTPRoute", some({"hostnames": listed(HOSTS)}, parentRefs=PARENTS, rules=listed(HTTP_RULE))),
-    thing("HTTPRoute", some({"hostnames": listed(HOSTS)}, parentRefs=PARENTS, rules=listed(HTTP_RULE))),
     thing("TLSRoute", some({}, parentRefs=PARENTS, hostnames=listed(HOSTS), rules=listed(STREAM_RULE, 1))),
     thing("TCPRoute", some({}, parentRefs=PARENTS, rules=listed(STREAM_RULE, 1))),
     thing("UDPRoute", some({}, parentRefs=PARENTS, rules=listed(STREAM_RULE, 1))),
@@ -162,13 +167,38 @@ CLASS: Raw = {
 }
 
 
+def service(name: str) -> Raw:
+    metadata: Raw = {"name": name, "namespace": "one"}
+    return {"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": {"ports": [{"port": 80}]}}
+
+
+BASE: list[Raw] = [
+    CLASS,
+    {
+        "apiVersion": f"{GROUP}/v1",
+        "kind": "Gateway",
+        "metadata": {"name": "a", "namespace": "one"},
+        "spec": {
+            "gatewayClassName": "portway",
+            "allowedListeners": {"namespaces": {"from": "All"}},
+            "listeners": [
+                {"name": "l0", "port": 80, "protocol": "HTTP", "allowedRoutes": {"namespaces": {"from": "All"}}}
+            ],
+        },
+    },
+    service("a"),
+    service("b"),
+]
+"""There from the start, so that most routes find somewhere to be attached; edits may replace or remove it."""
+
+
 def stored(raw: Raw) -> Stored | None:
     """The object, if an API server would take it."""
     parsed = parse(raw)
     return None if parsed.object is None or parsed.key is None else Stored(parsed.key, parsed.object)
 
 
-EDITS = st.lists(st.tuples(OBJECTS, st.sampled_from(["put", "put", "put", "remove"])), min_size=1, max_size=25)
+EDITS = st.lists(st.tuples(OBJECTS, st.sampled_from(["put", "put", "put", "remove"])), min_size=10, max_size=40)
 SLOW = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 
 
@@ -177,7 +207,7 @@ SLOW = settings(max_examples=150, deadline=None, suppress_health_check=list(Heal
 def test_incremental_equals_from_scratch(edits: list[tuple[Raw, str]]) -> None:
     engine = new_engine()
     present: dict[ObjectKey, Stored] = {}
-    for raw, what in [(CLASS, "put"), *edits]:
+    for raw, what in [*((raw, "put") for raw in BASE), *edits]:
         each = stored(raw)
         if each is None:
             continue
@@ -193,9 +223,9 @@ def test_incremental_equals_from_scratch(edits: list[tuple[Raw, str]]) -> None:
 
 
 @SLOW
-@given(st.lists(OBJECTS, min_size=2, max_size=20), st.randoms(use_true_random=False))
+@given(st.lists(OBJECTS, min_size=8, max_size=25), st.randoms(use_true_random=False))
 def test_order_of_arrival_does_not_matter(raws: list[Raw], shuffler: random.Random) -> None:
-    objects = {each.key: each for raw in [CLASS, *raws] if (each := stored(raw)) is not None}
+    objects = {each.key: each for raw in [*BASE, *raws] if (each := stored(raw)) is not None}
     shuffled = list(objects.values())
     shuffler.shuffle(shuffled)
     one, other = new_engine(), new_engine()
@@ -223,13 +253,13 @@ BAD = st.one_of(
 
 
 @SLOW
-@given(st.lists(OBJECTS, min_size=3, max_size=20), BAD)
+@given(st.lists(OBJECTS, min_size=8, max_size=25), BAD)
 def test_an_object_of_its_own_host_changes_nothing_about_others(raws: list[Raw], bad: Raw) -> None:
     bad = msgspec.json.decode(msgspec.json.encode(bad))
     metadata = bad["metadata"]
     assert isinstance(metadata, dict)
     metadata["name"] = "bad"
-    objects = [each for raw in [CLASS, *raws] if (each := stored(raw)) is not None]
+    objects = [each for raw in [*BASE, *raws] if (each := stored(raw)) is not None]
     engine = new_engine()
     put(engine, objects)
     before = snapshot(engine)

@@ -23,6 +23,7 @@ from portway.model.route import (
 from portway.objects.filters_v1 import CookieLifetimeType, SessionPersistence, SessionPersistenceType
 from portway.objects.grpcroute_v1 import GRPCBackendRef
 from portway.objects.httproute_v1 import HTTPBackendRef, HTTPRouteRetry, HTTPRouteRule, HTTPRouteTimeouts
+from portway.objects.verdict import Severity
 from portway.translate.gateway import backends
 from portway.translate.gateway.backends import Use
 from portway.translate.gateway.filters import Filtered, filtered
@@ -159,6 +160,22 @@ def retry_of(declared: HTTPRouteRetry, per_try: timedelta | None) -> RetryPolicy
         per_try=per_try,
         backoff=_limit(declared.backoff),
         non_idempotent=bool(declared.codes),
+    )
+
+
+def persistence_problem(declared: SessionPersistence | None, field: str) -> tuple[Problem, ...]:
+    """What of session persistence is not done; requests are served all the same."""
+    if declared is None or declared.type is SessionPersistenceType.COOKIE:
+        return ()
+    return (
+        Problem(
+            condition="",
+            reason="UnsupportedValue",
+            field=f"{field}.sessionPersistence.type",
+            message="sessions by header are not supported; requests are balanced without persistence",
+            remedy="use type Cookie",
+            severity=Severity.WARNING,
+        ),
     )
 
 

@@ -35,12 +35,12 @@ def claims(ctx: Context, gateway: ObjectKey) -> Mapping[PortKey, Claim]:
     plan = ctx.get(gateway_plan, gateway)
     if plan is None:
         return {}
-    claim = Claim(age=plan.age, owner=gateway, addresses=plan.addresses)
+    claim = Claim(age=plan.head.age, owner=gateway, addresses=plan.head.addresses)
     return {
-        PortKey(plan.fleet, listener.port, listener.transport): claim
+        PortKey(plan.head.fleet, listener.port, listener.transport): claim
         for listeners in plan.listeners.values()
         for listener in listeners
-        if plan.sockets(listener)
+        if plan.head.sockets(listener)
     }
 
 
@@ -54,7 +54,7 @@ def chains(ctx: Context, gateway: ObjectKey) -> Mapping[SocketKey, ChainRow]:
     origins: dict[SocketKey, set[ObjectKey]] = {}
     for listeners in plan.listeners.values():
         for listener in listeners:
-            sockets = plan.sockets(listener)
+            sockets = plan.head.sockets(listener)
             if not sockets:
                 continue
             made = {chain.name: chain for chain in _chains(ctx, plan, listener)}
@@ -91,7 +91,7 @@ def _speaks_http3(chains: Mapping[str, Chain]) -> bool:
 def _chains(ctx: Context, plan: GatewayPlan, listener: ListenerPlan) -> Iterator[Chain]:
     source = Source(object=listener.key.owner, field=listener.field)
     names = () if listener.hostname == EVERY else (listener.hostname,)
-    handler = HttpHandler(table=TableKey(plan.fleet, table_name(listener), Dialect.GATEWAY))
+    handler = HttpHandler(table=TableKey(plan.head.fleet, table_name(listener), Dialect.GATEWAY))
     if listener.protocol == ListenerProtocol.HTTP:
         source = Source(object=plan.key, field="spec.listeners")
         yield Chain(name=handler.table.name, handler=handler, source=source)

@@ -194,14 +194,14 @@ def _mirror(ctx: Context, declared: HTTPRequestMirrorFilter, place: str, use: Us
     if declared.percent is not None:
         share = Fraction(numerator=declared.percent)
     elif declared.fraction is not None:
-        share = _fraction(declared.fraction.numerator, declared.fraction.denominator)
+        share = share_of(declared.fraction.numerator, declared.fraction.denominator)
     if share is not None and share.numerator == 0:
         return NO_FILTERS
     whole = share is None or share.numerator >= share.denominator
     return Filtered(mirrors=(Mirror(upstream=resolved.upstream, share=None if whole else share),))
 
 
-def _fraction(numerator: int, denominator: int) -> Fraction:
+def share_of(numerator: int, denominator: int) -> Fraction:
     """The nearest share in the denominators that proxies know."""
     divisor = gcd(numerator, denominator) or 1
     for known in (100, _TAKE_ALL):

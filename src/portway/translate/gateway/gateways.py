@@ -67,8 +67,8 @@ def selects(ctx: Context, selector: LabelSelector | None, namespace: str) -> boo
     return selector is not None and selector.matches(ctx.get(labels_of, namespace))
 
 
-class GatewayPlan(msgspec.Struct, frozen=True, kw_only=True):
-    """A Gateway of ours with its ListenerSets."""
+class GatewayHead(msgspec.Struct, frozen=True, kw_only=True):
+    """What a Gateway says about all its listeners."""
 
     key: ObjectKey
     age: Age
@@ -79,12 +79,6 @@ class GatewayPlan(msgspec.Struct, frozen=True, kw_only=True):
     """Those of them that `spec.addresses` names."""
     problems: tuple[Problem, ...]
     """What keeps the whole Gateway from being accepted."""
-    listeners: Mapping[ObjectKey, tuple[ListenerPlan, ...]]
-    """By owner: the Gateway, then its admitted ListenerSets in the order of their rank."""
-
-    @property
-    def listener_sets(self) -> tuple[ObjectKey, ...]:
-        return tuple(owner for owner in self.listeners if owner != self.key)
 
     def sockets(self, listener: ListenerPlan) -> tuple[SocketKey, ...]:
         """Where a listener listens; nowhere while its Gateway is not accepted."""
@@ -93,14 +87,46 @@ class GatewayPlan(msgspec.Struct, frozen=True, kw_only=True):
         return tuple(SocketKey(self.fleet, address, listener.port, listener.transport) for address in self.addresses)
 
 
-@query("gateway plan")
-def gateway_plan(ctx: Context, key: ObjectKey) -> GatewayPlan | None:
-    """The plan of a Gateway; `None` if there is none or it is somebody else's."""
+class GatewayPlan(msgspec.Struct, frozen=True, kw_only=True):
+    """A Gateway of ours with its ListenerSets. Changes with each of them: who asks about one, asks the queries
+    below."""
+
+    key: ObjectKey
+    head: GatewayHead
+    listeners: Mapping[ObjectKey, tuple[ListenerPlan, ...]]
+    """By owner: the Gateway, then its admitted ListenerSets in the order of their rank."""
+
+    @property
+    def listener_sets(self) -> tuple[ObjectKey, ...]:
+        return tuple(owner for owner in self.listeners if owner != self.key)
+
+
+@query("gateway head")
+def gateway_head(ctx: Context, key: ObjectKey) -> GatewayHead | None:
+    """What a Gateway says about all its listeners; `None` if there is none or it is somebody else's."""
     gateway = read_object(ctx, Gateway, key.namespace, key.name)
     if gateway is None or not ctx.get(is_ours, gateway.spec.gateway_class_name):
         return None
     edge = ctx.read(EDGE, None)
-    addresses, address_problems = _addresses(gateway.spec.addresses, edge)
+    addresses, problems = _addresses(gateway.spec.addresses, edge)
+    named = frozenset(_canonical(address.value) for address in gateway.spec.addresses if address.value)
+    return GatewayHead(
+        key=key,
+        age=age_of(gateway.metadata),
+        fleet=edge.fleet,
+        addresses=addresses,
+        requested=tuple(address for address in addresses if address in named),
+        problems=(*_parameters(gateway), *problems),
+    )
+
+
+@query("gateway plan")
+def gateway_plan(ctx: Context, key: ObjectKey) -> GatewayPlan | None:
+    """The plan of a Gateway; `None` if there is none or it is somebody else's."""
+    head = ctx.get(gateway_head, key)
+    gateway = read_object(ctx, Gateway, key.namespace, key.name)
+    if head is None or gateway is None:
+        return None
     sets = _admitted_sets(ctx, key, gateway)
     owners = [
         tuple(plan_of(key, key, index, listener) for index, listener in enumerate(gateway.spec.listeners)),
@@ -112,15 +138,7 @@ def gateway_plan(ctx: Context, key: ObjectKey) -> GatewayPlan | None:
             for found in sets
         ),
     ]
-    return GatewayPlan(
-        key=key,
-        age=age_of(gateway.metadata),
-        fleet=edge.fleet,
-        addresses=addresses,
-        requested=tuple(address for address in addresses if address in _named(gateway)),
-        problems=(*_parameters(gateway), *address_problems),
-        listeners={plans[0].key.owner: plans for plans in without_conflicts(owners)},
-    )
+    return GatewayPlan(key=key, head=head, listeners={plans[0].key.owner: plans for plans in without_conflicts(owners)})
 
 
 def _admitted_sets(ctx: Context, key: ObjectKey, gateway: Gateway) -> list[ListenerSet]:
@@ -168,10 +186,6 @@ def _addresses(wanted: Iterable[GatewaySpecAddress], edge: Edge) -> tuple[tuple[
     return tuple(addresses), tuple(problems)
 
 
-def _named(gateway: Gateway) -> frozenset[str | None]:
-    return frozenset(_canonical(address.value) for address in gateway.spec.addresses if address.value)
-
-
 def _bad_address(field: str, message: str) -> Problem:
     return Problem(
         condition=findings.ACCEPTED,
@@ -213,7 +227,7 @@ def _parameters(gateway: Gateway) -> tuple[Problem, ...]:
 def gateway_of(ctx: Context, owner: ObjectKey) -> ObjectKey | None:
     """The Gateway of ours that an owner of listeners belongs to; `None` also for a ListenerSet that is not admitted."""
     if owner.kind == "Gateway":
-        return owner if ctx.get(gateway_plan, owner) is not None else None
+        return owner if ctx.get(gateway_head, owner) is not None else None
     found = read_object(ctx, ListenerSet, owner.namespace, owner.name)
     gateway = None if found is None else parent_of(found)
     plan = None if gateway is None else ctx.get(gateway_plan, gateway)
@@ -236,8 +250,8 @@ def listener_plan(ctx: Context, key: ListenerKey) -> ListenerPlan | None:
 @query("sockets of a listener")
 def sockets_of(ctx: Context, key: ListenerKey) -> tuple[SocketKey, ...]:
     listener = ctx.get(listener_plan, key)
-    plan = None if listener is None else ctx.get(gateway_plan, listener.gateway)
-    return () if listener is None or plan is None else plan.sockets(listener)
+    head = None if listener is None else ctx.get(gateway_head, listener.gateway)
+    return () if listener is None or head is None else head.sockets(listener)
 
 
 class PortOf(NamedTuple):

@@ -23,8 +23,11 @@ from portway.translate.gateway.counts import ATTACHED
 from portway.translate.gateway.features import SUPPORTED_FEATURES
 from portway.translate.gateway.findings import Problem
 from portway.translate.gateway.gateways import (
+    GatewayHead,
     GatewayPlan,
     PortOf,
+    gateway_head,
+    gateway_of,
     gateway_plan,
     hosts_of,
     listener_plan,
@@ -32,7 +35,7 @@ from portway.translate.gateway.gateways import (
     parent_of,
     sockets_of,
 )
-from portway.translate.gateway.hosts import EVERY, covers
+from portway.translate.gateway.hosts import EVERY, covers, is_wildcard, wider
 from portway.translate.gateway.listeners import Conflict, Family, ListenerKey, ListenerPlan
 from portway.translate.gateway.tables import needs_certificate
 from portway.translate.sockets import lost_to
@@ -55,7 +58,7 @@ def listener_state(ctx: Context, key: ListenerKey) -> ListenerState | None:
     if plan is None:
         return None
     tls = ctx.get(listener_tls, key)
-    accepted = (*_conflict(plan), *_port(ctx, plan), *findings.of(findings.ACCEPTED, tls.problems))
+    accepted = (*_unsound(plan), *_port(ctx, plan), *findings.of(findings.ACCEPTED, tls.problems))
     references = findings.of(findings.RESOLVED_REFS, tls.problems)
     if plan.foreign_kinds and plan.family is not Family.UNKNOWN:
         references = (_kinds(plan), *references)
@@ -71,7 +74,7 @@ def _has_socket(ctx: Context, plan: ListenerPlan) -> bool:
     return any(not ctx.read(UNAVAILABLE, socket) for socket in ctx.get(sockets_of, plan.key))
 
 
-def _conflict(plan: ListenerPlan) -> tuple[Problem, ...]:
+def _unsound(plan: ListenerPlan) -> tuple[Problem, ...]:
     if plan.conflict is Conflict.HOSTNAME:
         host = "all hosts" if plan.hostname == EVERY else plan.hostname
         message = f"{plan.rival} is on port {plan.port} for {host} too; this one is not served"
@@ -82,6 +85,9 @@ def _conflict(plan: ListenerPlan) -> tuple[Problem, ...]:
     if plan.family is Family.UNKNOWN:
         message = f'"{plan.protocol}" is none of HTTP, HTTPS, TLS, TCP, UDP; the listener is not served'
         return (_not_accepted(plan, "protocol", "UnsupportedProtocol", message),)
+    if plan.unsupported:
+        message = f"{plan.unsupported} of listeners are not supported; the listener is not served without them"
+        return (_not_accepted(plan, plan.unsupported, "UnsupportedValue", message),)
     return ()
 
 
@@ -94,12 +100,12 @@ def unusable_addresses(ctx: Context, gateway: ObjectKey) -> Mapping[str, str]:
     """Addresses that `spec.addresses` asks for and that cannot be had on any of its ports, with the reason."""
     plan = ctx.get(gateway_plan, gateway)
     found: dict[str, str] = {}
-    for address in () if plan is None else plan.requested:
+    for address in () if plan is None else plan.head.requested:
         said = [
             ctx.read(UNAVAILABLE, socket)
             for listeners in (() if plan is None else plan.listeners.values())
             for listener in listeners
-            for socket in (() if plan is None else plan.sockets(listener))
+            for socket in (() if plan is None else plan.head.sockets(listener))
             if socket.address == address
         ]
         if said and all(said):
@@ -148,10 +154,10 @@ def listener_report(ctx: Context, plan: ListenerPlan, blocked: str) -> ListenerR
             type=findings.CONFLICTED,
             status=plan.conflict is not Conflict.NONE,
             reason=plan.conflict.value or "NoConflicts",
-            message=findings.joined(_conflict(plan)) if plan.conflict is not Conflict.NONE else "",
+            message=findings.joined(_unsound(plan)) if plan.conflict is not Conflict.NONE else "",
         ),
     ]
-    if (overlapping := _overlapping(ctx, plan)) is not None:
+    if (overlapping := ctx.get(overlap_of, plan.key)) is not None:
         conditions.append(overlapping)
     return ListenerReport(
         name=plan.key.name,
@@ -169,32 +175,45 @@ def _programmed(plan: ListenerPlan, state: ListenerState, blocked: str) -> Condi
     return Condition(type=findings.PROGRAMMED, status=False, reason=reason, message=message)
 
 
-def _overlapping(ctx: Context, plan: ListenerPlan) -> Condition | None:
-    """Two TLS listeners of a port whose hosts, or whose certificates' names, overlap: clients may mix up
-    connections."""
-    if plan.family is not Family.TLS or not plan.is_sound:
+@query("names of certificates")
+def certificate_names(ctx: Context, port: PortOf) -> Mapping[str, tuple[ListenerKey, ...]]:
+    """Which listeners of a port, the first two at most, show certificates with which names."""
+    found: dict[str, tuple[ListenerKey, ...]] = {}
+    for key in ctx.get(hosts_of, port).values():
+        for name in ctx.get(listener_tls, key).names:
+            known = found.get(name, ())
+            if len(known) < 2:
+                found[name] = (*known, key)
+    return found
+
+
+@query("overlap of a listener")
+def overlap_of(ctx: Context, key: ListenerKey) -> Condition | None:
+    """Whether clients may mix up connections of a TLS listener and another on its port: their hosts overlap, or the
+    names in their certificates."""
+    plan = ctx.get(listener_plan, key)
+    if plan is None or plan.family is not Family.TLS or not plan.is_sound:
         return None
-    others = [
-        (host, key) for host, key in ctx.get(hosts_of, PortOf(plan.gateway, plan.port)).items() if key != plan.key
-    ]
-    for host, key in others:
-        if covers(host, plan.hostname) or covers(plan.hostname, host):
-            return Condition(
-                type="OverlappingTLSConfig",
-                status=True,
-                reason="OverlappingHostnames",
-                message=f"the host names overlap with those of {key}",
-            )
-    names = set(ctx.get(listener_tls, plan.key).names)
-    for _, key in others if names else ():
-        if names.intersection(ctx.get(listener_tls, key).names):
-            return Condition(
-                type="OverlappingTLSConfig",
-                status=True,
-                reason="OverlappingCertificates",
-                message=f"the certificate has names that the one of {key} has too",
-            )
+    port = PortOf(plan.gateway, plan.port)
+    hosts = ctx.get(hosts_of, port)
+    wide = next((hosts[host] for host in wider(plan.hostname) if host in hosts), None)
+    if wide is None and is_wildcard(plan.hostname):
+        wide = next((other for host, other in hosts.items() if other != key and covers(plan.hostname, host)), None)
+    if wide is not None:
+        return _overlap("OverlappingHostnames", f"the host names overlap with those of the {wide}")
+    own = ctx.get(listener_tls, key).names
+    named = ctx.get(certificate_names, port) if own else {}
+    for name in own:
+        for other in named[name]:
+            if other != key:
+                return _overlap(
+                    "OverlappingCertificates", f"the certificate has the name {name}, as that of the {other}"
+                )
     return None
+
+
+def _overlap(reason: str, message: str) -> Condition:
+    return Condition(type="OverlappingTLSConfig", status=True, reason=reason, message=message)
 
 
 # Gateways.
@@ -209,11 +228,11 @@ def gateway_report(ctx: Context, key: ObjectKey) -> ObjectReport:
     bad = [problem for state in states.values() if state is not None for problem in state.accepted]
     good = any(state is not None and not state.accepted for state in states.values())
     able = any(state is not None and state.programmed for state in states.values())
-    blocked = findings.joined(plan.problems)
+    blocked = findings.joined(plan.head.problems)
     certificate = ctx.get(client_certificate, key)
     unusable = ctx.get(unusable_addresses, key)
     conditions = [
-        _accepted(plan.problems, bad, good=good),
+        _accepted(plan.head.problems, bad, good=good),
         _gateway_programmed(blocked, unusable, serves=able or _sets_serve(ctx, plan)),
         findings.condition(
             findings.RESOLVED_REFS, () if certificate.problem is None else (certificate.problem,), "ResolvedRefs"
@@ -229,7 +248,7 @@ def gateway_report(ctx: Context, key: ObjectKey) -> ObjectReport:
             )
         )
     problems = [
-        *plan.problems,
+        *plan.head.problems,
         *(
             problem
             for state in states.values()
@@ -244,8 +263,8 @@ def gateway_report(ctx: Context, key: ObjectKey) -> ObjectReport:
         listeners=tuple(listener_report(ctx, listener, blocked) for listener in plan.listeners[key]),
         attached_listener_sets=sum(_is_accepted(ctx, owner) for owner in plan.listener_sets),
         addresses=()
-        if plan.problems
-        else tuple(("IPAddress", address) for address in plan.addresses if address not in unusable),
+        if plan.head.problems
+        else tuple(("IPAddress", address) for address in plan.head.addresses if address not in unusable),
         verdicts=tuple(dict.fromkeys(problem.verdict(key) for problem in problems)),
     )
 
@@ -315,24 +334,24 @@ def listener_set_report(ctx: Context, key: ObjectKey) -> ObjectReport:
     """What is to be said about a ListenerSet."""
     found = read_object(ctx, ListenerSet, key.namespace, key.name)
     gateway = None if found is None else parent_of(found)
-    plan = None if gateway is None else ctx.get(gateway_plan, gateway)
-    if found is None or plan is None:
+    head = None if gateway is None else ctx.get(gateway_head, gateway)
+    if found is None or head is None:
         return ObjectReport(object=key, ours=False)
-    if key not in plan.listeners:
+    if ctx.get(gateway_of, key) is None:
         problem = Problem(
             condition=findings.ACCEPTED,
             reason="NotAllowed",
             field="spec.parentRef",
-            message=f"allowedListeners of {plan.key} does not take ListenerSets from namespace {key.namespace}",
+            message=f"allowedListeners of {head.key} does not take ListenerSets from namespace {key.namespace}",
         )
         return ObjectReport(object=key, conditions=_both(problem), verdicts=(problem.verdict(key),))
-    listeners = plan.listeners[key]
+    listeners = ctx.get(listeners_of, key)
     states = [state for each in listeners if (state := ctx.get(listener_state, each.key)) is not None]
-    blocked = findings.joined(plan.problems)
+    blocked = findings.joined(head.problems)
     problems = [problem for state in states for problem in (*state.accepted, *state.references)]
     return ObjectReport(
         object=key,
-        conditions=_set_conditions(plan, states, problems),
+        conditions=_set_conditions(head, states, problems),
         listeners=tuple(listener_report(ctx, listener, blocked) for listener in listeners),
         verdicts=tuple(dict.fromkeys(problem.verdict(key) for problem in problems)),
     )
@@ -345,9 +364,9 @@ def _both(problem: Problem) -> tuple[Condition, ...]:
     )
 
 
-def _set_conditions(plan: GatewayPlan, states: list[ListenerState], problems: list[Problem]) -> tuple[Condition, ...]:
-    if plan.problems:
-        message = f"{plan.key} is not accepted: {findings.joined(plan.problems)}"
+def _set_conditions(head: GatewayHead, states: list[ListenerState], problems: list[Problem]) -> tuple[Condition, ...]:
+    if head.problems:
+        message = f"{head.key} is not accepted: {findings.joined(head.problems)}"
         return (
             Condition(type=findings.ACCEPTED, status=False, reason="ParentNotAccepted", message=message),
             Condition(type=findings.PROGRAMMED, status=False, reason="ParentNotProgrammed", message=message),

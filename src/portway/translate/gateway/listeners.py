@@ -78,6 +78,8 @@ class ListenerPlan(msgspec.Struct, frozen=True, kw_only=True):
     foreign_kinds: tuple[str, ...]
     """What `allowedRoutes.kinds` names and the protocol cannot carry."""
     namespaces: RouteNamespaces
+    unsupported: str = ""
+    """A field of the listener that Portway does not know how to honour and that must not be skipped; empty: none."""
     conflict: Conflict = Conflict.NONE
     rival: str = ""
     """The listener that it clashes with, for the message."""
@@ -93,8 +95,8 @@ class ListenerPlan(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def is_sound(self) -> bool:
-        """Distinct, and of a protocol that Portway speaks."""
-        return self.conflict is Conflict.NONE and self.family is not Family.UNKNOWN
+        """Distinct, of a protocol that Portway speaks, and without anything that would have to be skipped."""
+        return self.conflict is Conflict.NONE and self.family is not Family.UNKNOWN and not self.unsupported
 
     @property
     def field(self) -> str:
@@ -141,6 +143,8 @@ def plan_of(gateway: ObjectKey, owner: ObjectKey, index: int, listener: Listener
             if kind.group != GATEWAY_GROUP or kind.kind not in supported
         ),
         namespaces=listener.allowed_routes.namespaces,
+        # A filter that cannot be applied must not be skipped: it may be what keeps strangers out.
+        unsupported="filters" if listener.filters is not None and listener.filters.requests else "",
     )
 
 

@@ -12,7 +12,7 @@ from portway.model.condition import Condition, ObjectReport, ParentReport
 from portway.objects.core_v1 import Service
 from portway.objects.gateway_policies_v1 import BackendTLSPolicy
 from portway.objects.gateway_v1 import Gateway, ListenerSet
-from portway.objects.references_v1 import LocalPolicyTargetReferenceWithSectionName
+from portway.objects.references_v1 import GatewayDefaultScope, LocalPolicyTargetReferenceWithSectionName
 from portway.objects.verdict import ObjectKey, Severity, Verdict
 from portway.store import read_object
 from portway.translate.gateway import findings
@@ -42,7 +42,7 @@ def route_report(ctx: Context, key: ObjectKey) -> ObjectReport:
         )
         for parent in attachment.parents
     )
-    verdicts = [*_missing_parents(ctx, key)]
+    verdicts = _parent_verdicts(ctx, key)
     verdicts += [
         Verdict(
             object=key,
@@ -92,25 +92,45 @@ def _conditions(parent: ParentAttachment, problems: tuple[Problem, ...]) -> tupl
     return tuple(conditions)
 
 
-def _missing_parents(ctx: Context, key: ObjectKey) -> list[Verdict]:
-    """Parents that are not there; a route whose parents are all somebody else's is none of our business."""
+def _parent_verdicts(ctx: Context, key: ObjectKey) -> list[Verdict]:
+    """Parents that are not there, and a word about routes that are none of our business."""
     route = route_of(ctx, key)
+    if route is None:
+        return []
     verdicts: list[Verdict] = []
-    for index, reference in enumerate(() if route is None else route.spec.parent_refs):
-        parent = None if route is None else parent_key(route, reference)
+    known = False
+    for index, reference in enumerate(route.spec.parent_refs):
+        parent = parent_key(route, reference)
         if parent is None:
             continue
+        known = True
         kind = Gateway if parent.kind == "Gateway" else ListenerSet
         if read_object(ctx, kind, parent.namespace, parent.name) is None:
             verdicts.append(
                 Verdict(
                     object=key,
-                    severity=Severity.WARNING,
+                    severity=Severity.ERROR,
                     reason="NoMatchingParent",
                     field=f"spec.parentRefs[{index}]",
                     problem=f"{parent} does not exist; the route is not served by it",
                 )
             )
+    if not known:
+        problem = "no Gateway or ListenerSet is named; the route is not served by Portway"
+        verdicts.append(
+            Verdict(object=key, severity=Severity.INFO, reason="NotOurs", field="spec.parentRefs", problem=problem)
+        )
+    if getattr(route.spec, "use_default_gateways", None) is GatewayDefaultScope.ALL:
+        verdicts.append(
+            Verdict(
+                object=key,
+                severity=Severity.WARNING,
+                reason="UnsupportedValue",
+                field="spec.useDefaultGateways",
+                problem="default Gateways are not supported; the field has no effect",
+                remedy="name the Gateway in parentRefs",
+            )
+        )
     return verdicts
 
 

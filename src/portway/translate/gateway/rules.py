@@ -29,7 +29,14 @@ from portway.objects.httproute_v1 import HTTPRequestRedirectFilter, HTTPRoute, H
 from portway.objects.verdict import ObjectKey
 from portway.store import read_object
 from portway.translate.gateway import backends, findings
-from portway.translate.gateway.actions import Backends, backends_of, branches, forward_of, sticky_of
+from portway.translate.gateway.actions import (
+    Backends,
+    backends_of,
+    branches,
+    forward_of,
+    persistence_problem,
+    sticky_of,
+)
 from portway.translate.gateway.backends import Use
 from portway.translate.gateway.filters import Filtered, filtered, path_rewrite
 from portway.translate.gateway.findings import Problem
@@ -72,6 +79,8 @@ class _Rule(NamedTuple):
     filters: Filtered
     backends: Backends
     forward: Forward
+    problems: tuple[Problem, ...]
+    """Of the rule's other parts."""
 
 
 @query("rules of a route")
@@ -105,6 +114,7 @@ def _http_rule(ctx: Context, key: RulesKey, index: int, rule: HTTPRouteRule) -> 
         filters,
         backends_of(ctx, rule.backend_refs, field, use, Source(object=key.route)),
         forward_of(rule, filters),
+        persistence_problem(rule.session_persistence, field),
     )
 
 
@@ -121,6 +131,7 @@ def _grpc_rule(ctx: Context, key: RulesKey, index: int, rule: GRPCRouteRule) -> 
         filtered(ctx, rule.filters, field, use, of_backend=False),
         backends_of(ctx, rule.backend_refs, field, use, Source(object=key.route)),
         Forward(upstreams=(), sticky=sticky),
+        persistence_problem(rule.session_persistence, field),
     )
 
 
@@ -130,7 +141,7 @@ def _compiled(age: Age, rules: Iterable[_Rule]) -> Rules:
     sound = False
     for rule in rules:
         made, bad = _entries(rule)
-        found = (*bad, *rule.filters.problems, *rule.backends.problems)
+        found = (*bad, *rule.filters.problems, *rule.backends.problems, *rule.problems)
         entries += made
         problems += found
         sound = (

@@ -17,7 +17,7 @@ from portway.model.route import Source, WeightedUpstream
 from portway.model.upstream import Protocol, UpstreamSettings
 from portway.objects.core_v1 import Protocol as Transport
 from portway.objects.l4routes_v1 import TCPRouteRule, TLSRouteRule, UDPRouteRule
-from portway.objects.verdict import ObjectKey
+from portway.objects.verdict import ObjectKey, Severity
 from portway.translate.gateway import backends
 from portway.translate.gateway.attachment import attachment_of, route_of
 from portway.translate.gateway.backends import Use
@@ -133,6 +133,16 @@ def stream_of(ctx: Context, key: StreamKey) -> Stream | None:
             if reference.weight > 0 and index == 0:
                 source = Source(object=key.route, field=place)
                 upstreams.append(WeightedUpstream(upstream=resolved.upstream, weight=reference.weight, source=source))
+    if len(rules) > 1:
+        problems.append(
+            Problem(
+                condition="",
+                reason="UnsupportedValue",
+                field="spec.rules[1]",
+                message="only the first rule can have traffic, as nothing tells connections apart",
+                severity=Severity.WARNING,
+            )
+        )
     return Stream(
         upstreams=tuple(upstreams),
         problems=tuple(problems),

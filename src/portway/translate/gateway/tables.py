@@ -37,13 +37,14 @@ from portway.translate.gateway.certificates import client_certificate, listener_
 from portway.translate.gateway.gateways import (
     HostOf,
     PortOf,
+    gateway_head,
     gateway_plan,
     hosts_of,
     listener_of,
     listener_plan,
     sockets_of,
 )
-from portway.translate.gateway.hosts import EVERY, specificity, wider
+from portway.translate.gateway.hosts import EVERY, covers, is_wildcard, specificity, wider
 from portway.translate.gateway.listeners import ListenerKey, ListenerPlan
 from portway.translate.gateway.rules import Entry, RulesKey, rules_of
 from portway.translate.sockets import lost_to
@@ -110,8 +111,8 @@ def table_of(ctx: Context, key: ListenerKey) -> TableKey | None:
     plan = ctx.get(listener_plan, key)
     if plan is None or not plan.is_http or not ctx.get(is_serving, key):
         return None
-    gateway = ctx.get(gateway_plan, plan.gateway)
-    return None if gateway is None else TableKey(gateway.fleet, table_name(plan), Dialect.GATEWAY)
+    head = ctx.get(gateway_head, plan.gateway)
+    return None if head is None else TableKey(head.fleet, table_name(plan), Dialect.GATEWAY)
 
 
 @query("listener is serving")
@@ -153,11 +154,39 @@ def listener_hosts(ctx: Context, gateway: ObjectKey) -> Mapping[HostKey, bool]:
     rows: dict[HostKey, bool] = {}
     for listener, table in _served(ctx, gateway):
         hosts = ctx.get(hosts_of, PortOf(gateway, listener.port))
-        if listener.hostname != EVERY and len(hosts) > 1:
+        if len(hosts) == 1:
+            continue
+        if listener.hostname != EVERY:
             rows[HostKey(table, listener.hostname)] = True
-        if listener.protocol == ListenerProtocol.HTTPS and len(hosts) > 1:
-            rows[HostKey(table, min(host for host in hosts if host != listener.hostname))] = True
+        if listener.protocol == ListenerProtocol.HTTPS:
+            rows[HostKey(table, ctx.get(misdirected_domains, listener.key)[0])] = True
     return rows
+
+
+MAX_FOREIGN_HOSTS = 100
+"""How many hosts of other listeners each HTTPS listener's table lists. With N listeners on a port all of them would be
+N x N; beyond this number hosts that no listener has answer 421 too, which RFC 9110 §15.5.20 allows."""
+
+
+@query("misdirected domains")
+def misdirected_domains(ctx: Context, key: ListenerKey) -> tuple[str, ...]:
+    """Domains that answer 421 at an HTTPS listener that is not alone on its port.
+
+    Returns:
+        Sorted; hosts of others within the listener's own wildcard always, those outside as far as they are few, else
+        `*`.
+    """
+    listener = ctx.get(listener_plan, key)
+    if listener is None:
+        return ()
+    own = listener.hostname
+    hosts = ctx.get(hosts_of, PortOf(listener.gateway, listener.port))
+    # Within its own wildcard a listener must tell apart what is another's: there `*` would not help.
+    inside = {host for host in hosts if host != own and covers(own, host)} if is_wildcard(own) else set()
+    outside = len(hosts) - 1 - len(inside)
+    if outside > MAX_FOREIGN_HOSTS:
+        return tuple(sorted((*inside, EVERY)))
+    return tuple(sorted(host for host in hosts if host != own))
 
 
 def route_hosts(ctx: Context, group: HostGroup) -> Mapping[HostKey, bool]:
@@ -249,10 +278,9 @@ def _target(declared: HTTPRequestRedirectFilter, listener: ListenerPlan) -> tupl
 
 def _misdirected(ctx: Context, listener: ListenerPlan) -> VirtualHost:
     """Answers 421 to requests for hosts of the port's other listeners."""
-    hosts = ctx.get(hosts_of, PortOf(listener.gateway, listener.port))
     name = f"{listener.key.owner.kind}/{listener.key.owner.namespace}/{listener.key.owner.name}/misdirected"
     return VirtualHost(
-        domains=tuple(sorted(host for host in hosts if host != listener.hostname)),
+        domains=ctx.get(misdirected_domains, listener.key),
         routes=(
             Route(
                 name=name,
