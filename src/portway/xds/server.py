@@ -65,6 +65,8 @@ class ServerStatistics(msgspec.Struct, frozen=True, kw_only=True):
     """Open ones."""
     streams_opened: int
     streams_denied: int
+    streams_failed: int
+    """Ended by a mistake of ours; each is in the log."""
 
 
 @final
@@ -108,7 +110,7 @@ class DiscoveryServer:
         self._streams: dict[str, dict[_Stream, None]] = {}
         self._stirred: dict[str, asyncio.Event] = {}
         self._server: grpc.aio.Server | None = None
-        self._opened = self._denied = 0
+        self._opened = self._denied = self._failed = 0
 
     # What proxies shall hold.
 
@@ -155,6 +157,7 @@ class DiscoveryServer:
             streams=sum(len(streams) for streams in self._streams.values()),
             streams_opened=self._opened,
             streams_denied=self._denied,
+            streams_failed=self._failed,
         )
 
     # The socket.
@@ -255,6 +258,12 @@ class DiscoveryServer:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._read(first, requests, stream, peer))
                 tasks.create_task(self._write(context.write, stream, peer))
+        except* grpc.aio.UsageError:
+            bound.info("proxy went away while a response was written")
+        except* Exception:  # noqa: BLE001 - the edge that must survive; it is logged and counted
+            # A mistake of ours must not go on with a wrong picture of the proxy: it reconnects and says what it holds.
+            self._failed += 1
+            bound.exception("discovery stream failed")
         finally:
             del self._streams[peer.fleet][stream]
             fleet.disconnect(stream.session)

@@ -1,0 +1,167 @@
+"""The gRPC shell, asked by a bare gRPC client."""
+
+import asyncio
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import grpc
+import grpc.aio
+import pytest
+from envoy.service.discovery.v3 import discovery_pb2 as discoveryv3
+
+from portway.model.resource import ResourceDelta, ResourceType
+from portway.xds.server import SERVICE, DiscoveryServer, Peer, check_address
+from portway.xds.states import ProtocolError
+from tests.xds.wanted import cluster
+
+Call = grpc.aio.StreamStreamCall[discoveryv3.DeltaDiscoveryRequest, discoveryv3.DeltaDiscoveryResponse]
+
+
+@asynccontextmanager
+async def calling(server: DiscoveryServer) -> AsyncIterator[Call]:
+    """A stream to a started server."""
+    with tempfile.TemporaryDirectory(prefix="pw") as folder:
+        address = f"unix:{folder}/ads.sock"
+        await server.start(address)
+        try:
+            async with grpc.aio.insecure_channel(address) as channel:
+                call = channel.stream_stream(
+                    f"/{SERVICE}/DeltaAggregatedResources",
+                    request_serializer=discoveryv3.DeltaDiscoveryRequest.SerializeToString,
+                    response_deserializer=discoveryv3.DeltaDiscoveryResponse.FromString,
+                )()  # type: ignore[call-arg]  # the stub lacks the default
+                yield call
+                call.cancel()
+        finally:
+            await server.stop()
+
+
+def first(kind: str = ResourceType.CLUSTER, *, fleet: str = "edge") -> discoveryv3.DeltaDiscoveryRequest:
+    """The first request on a stream."""
+    request = discoveryv3.DeltaDiscoveryRequest(type_url=kind)
+    request.node.id = "proxy-1"
+    request.node.cluster = fleet
+    return request
+
+
+async def test_a_fleet_is_served_once_it_is_synced() -> None:
+    server = DiscoveryServer()
+    wanted = cluster("a")
+    async with calling(server) as call, asyncio.timeout(10):
+        await call.write(first())
+        server.apply("edge", ResourceDelta(changed=(wanted,)))
+        reading = asyncio.ensure_future(call.read())  # noqa: TID251 - to see that nothing comes yet
+        done, _ = await asyncio.wait({reading}, timeout=0.1)
+        assert not done
+        server.mark_synced("edge")
+        response = await reading
+        assert isinstance(response, discoveryv3.DeltaDiscoveryResponse)
+        assert [resource.name for resource in response.resources] == ["a"]
+        assert response.resources[0].resource.value == wanted.body
+        assert response.resources[0].version == wanted.version
+        ack = discoveryv3.DeltaDiscoveryRequest(type_url=ResourceType.CLUSTER, response_nonce=response.nonce)
+        stirred = server.stirred("edge")
+        await call.write(ack)
+        assert await anext(stirred) == {wanted.key}
+        await stirred.aclose()  # type: ignore[attr-defined]  # it is a generator
+        assert server.fleet("edge").progress([wanted.key]).acknowledged == 1
+        statistics = server.statistics()
+        assert (statistics.streams, statistics.streams_opened) == (1, 1)
+
+
+async def test_a_stream_that_ends_is_forgotten() -> None:
+    server = DiscoveryServer()
+    server.mark_synced("edge")
+    async with calling(server) as call, asyncio.timeout(10):
+        await call.write(first())
+        await call.read()
+        await call.done_writing()
+        assert await call.read() is grpc.aio.EOF  # type: ignore[attr-defined]  # the stub lacks it
+        assert server.statistics().streams == 0
+
+
+async def test_an_unknown_type_is_left_unanswered_and_harms_nobody() -> None:
+    server = DiscoveryServer()
+    server.fleet("edge").mark_synced()
+    async with calling(server) as call, asyncio.timeout(10):
+        await call.write(first("type.googleapis.com/envoy.service.runtime.v3.Runtime"))
+        await call.write(first(ResourceType.LISTENER))
+        response = await call.read()
+        assert isinstance(response, discoveryv3.DeltaDiscoveryResponse)
+        assert response.type_url == ResourceType.LISTENER
+
+
+async def test_who_may_not_have_a_fleet_is_told_so() -> None:
+    asked: list[Peer] = []
+
+    def refuse(peer: Peer) -> bool:
+        asked.append(peer)
+        return False
+
+    server = DiscoveryServer(authorize=refuse)
+    async with calling(server) as call, asyncio.timeout(10):
+        await call.write(first(fleet="secret"))
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await call.read()
+        assert refused.value.code() is grpc.StatusCode.PERMISSION_DENIED
+        assert [(peer.node_id, peer.fleet) for peer in asked] == [("proxy-1", "secret")]
+        assert server.statistics().streams_denied == 1
+
+
+async def test_a_node_without_cluster_is_refused() -> None:
+    async with calling(DiscoveryServer()) as call, asyncio.timeout(10):
+        await call.write(first(fleet=""))
+        with pytest.raises(grpc.aio.AioRpcError, match=r"node\.cluster"):
+            await call.read()
+
+
+async def test_a_mistake_of_ours_ends_the_stream_and_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise ProtocolError("out of step")
+
+    monkeypatch.setattr("portway.xds.server.parse_request", fail)
+    server = DiscoveryServer()
+    async with calling(server) as call, asyncio.timeout(10):
+        await call.write(first())
+        assert await call.read() is grpc.aio.EOF  # type: ignore[attr-defined]  # the stub lacks it
+        assert server.statistics().streams_failed == 1
+        assert server.statistics().streams == 0
+
+
+async def test_state_of_the_world_is_refused_with_the_remedy() -> None:
+    server = DiscoveryServer()
+    with tempfile.TemporaryDirectory(prefix="pw") as folder:
+        await server.start(f"unix:{folder}/ads.sock")
+        async with grpc.aio.insecure_channel(f"unix:{folder}/ads.sock") as channel:
+            call = channel.stream_stream(
+                f"/{SERVICE}/StreamAggregatedResources",
+                request_serializer=discoveryv3.DiscoveryRequest.SerializeToString,
+                response_deserializer=discoveryv3.DiscoveryResponse.FromString,
+            )()  # type: ignore[call-arg]  # the stub lacks the default
+            await call.write(discoveryv3.DiscoveryRequest())
+            with pytest.raises(grpc.aio.AioRpcError, match="DELTA_GRPC") as refused:
+                await call.read()
+            assert refused.value.code() is grpc.StatusCode.UNIMPLEMENTED
+        await server.stop()
+
+
+async def test_an_address_in_use_is_an_error() -> None:
+    one, other = DiscoveryServer(), DiscoveryServer()
+    port = await one.start("127.0.0.1:0")
+    with pytest.raises(OSError, match="cannot serve discovery"):
+        await other.start(f"127.0.0.1:{port}")
+    await one.stop()
+
+
+def test_addresses_that_would_hand_out_keys_are_refused(tmp_path: Path) -> None:
+    open_to_all = tmp_path / "open"
+    open_to_all.mkdir(mode=0o755)
+    open_to_all.chmod(0o755)
+    with pytest.raises(ValueError, match="0755"):
+        check_address(f"unix:{open_to_all}/ads.sock", secured=False)
+    with pytest.raises(ValueError, match="TLS"):
+        check_address("0.0.0.0:18000", secured=False)
+    check_address("0.0.0.0:18000", secured=True)
+    check_address("127.0.0.1:18000", secured=False)
