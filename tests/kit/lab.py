@@ -15,12 +15,13 @@ from pathlib import Path
 import msgspec
 from envoy.config.bootstrap.v3 import bootstrap_pb2 as bootstrapv3
 
-from tests.kit.ads import AdsServer
+from tests.kit.ads import AdsServer, Sent
 from tests.kit.answer import Answer
 from tests.kit.backends import Backends
 from tests.kit.client import fetch
 from tests.kit.envoy import EnvoyProcess, minimal_bootstrap, running_envoy
 from tests.kit.ports import Ports
+from tests.kit.resources import eds_cluster, endpoints, http_listener, route, vhds_routes, virtual_host
 
 _POLL_SECONDS = 0.005  # Envoy offers no event for "live now": we ask
 
@@ -77,6 +78,54 @@ async def eventually(check: Callable[[], Awaitable[bool]], *, seconds: float = 1
             if await check():
                 return
             await asyncio.sleep(_POLL_SECONDS)
+
+
+async def until_subscribed(ads: AdsServer, type_: str, *names: str) -> None:
+    """Wait until Envoy has asked for these names.
+
+    Raises:
+        TimeoutError: it did not.
+    """
+
+    async def check() -> bool:
+        return set(names) <= ads.subscribed[type_]
+
+    await eventually(check)
+
+
+async def accepted(sent: Sent) -> None:
+    """Wait for an acknowledgement, less long than Envoy's own 15 s after which it gives up warming a cluster.
+
+    Raises:
+        TimeoutError: no answer.
+    """
+    async with asyncio.timeout(8):
+        reply = await sent.reply()
+    assert reply.error is None, reply.error
+
+
+async def settled(ads: AdsServer, type_: str) -> None:
+    """Wait until Envoy has worked through all that was sent before: one more, empty response is answered after it.
+
+    A type whose acknowledgement is held back (clusters that warm) cannot tell; name another.
+    """
+    reply = await ads.send(type_)
+    assert reply.error is None, reply.error
+
+
+async def serve_host(lab: Laboratory, host: str, backend: str = "a") -> int:
+    """Start a backend behind one host: cluster `c-<backend>`, virtual host `r/<backend>` (VHDS), listener `l`.
+
+    Returns:
+        The proxy's port.
+    """
+    port, started, ads = lab.ports.take(), await lab.backends.start(backend), lab.ads
+    cluster = f"c-{backend}"
+    ads.put(endpoints(cluster, started.port), vhds_routes("r"), virtual_host(f"r/{backend}", [host], route(cluster)))
+    assert (await ads.update(eds_cluster(cluster))).error is None
+    assert (await ads.update(http_listener("l", port, "r"))).error is None
+    await until_answer(f"http://{host}:{port}/", pod=backend)
+    return port
 
 
 async def until_answer(url: str, *, status: int = 200, pod: str | None = None, seconds: float = 15.0) -> Answer:

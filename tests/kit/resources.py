@@ -8,6 +8,7 @@ from typing import TypeVar
 
 # Imported for their descriptors: a tree names them by `@type` only.
 import envoy.extensions.filters.http.router.v3.router_pb2
+import envoy.extensions.filters.listener.tls_inspector.v3.tls_inspector_pb2
 import envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2
 import envoy.extensions.filters.network.tcp_proxy.v3.tcp_proxy_pb2
 import envoy.extensions.retry.host.previous_hosts.v3.previous_hosts_pb2
@@ -17,11 +18,16 @@ from envoy.config.endpoint.v3 import endpoint_pb2 as endpointv3
 from envoy.config.listener.v3 import listener_pb2 as listenerv3
 from envoy.config.route.v3 import route_components_pb2 as routev3
 from envoy.config.route.v3 import route_pb2 as route_configv3
+from envoy.extensions.transport_sockets.tls.v3 import secret_pb2 as secretv3
+from envoy.extensions.transport_sockets.tls.v3 import tls_pb2 as tlsv3  # noqa: F401
 from google.protobuf import json_format
 from google.protobuf.message import Message
 
+from tests.kit.certificates import KeyPair
+
 TYPE = "type.googleapis.com/"
 ADS: dict[str, object] = {"ads": {}, "resource_api_version": "V3"}
+_TLS = "envoy.extensions.transport_sockets.tls.v3"
 HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
 Tree = Mapping[str, object]
@@ -123,6 +129,28 @@ def tcp_proxy(cluster: str) -> dict[str, object]:
     """A network filter that passes bytes to one cluster."""
     config = typed("envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy", stat_prefix="tcp", cluster=cluster)
     return {"name": "tcp", "typed_config": config}
+
+
+def tls_context(*secrets: str) -> dict[str, object]:
+    """The `transport_socket` of a filter chain that shows certificates which come over SDS."""
+    context = {"tls_certificate_sds_secret_configs": [{"name": name, "sds_config": ADS} for name in secrets]}
+    config = typed(f"{_TLS}.DownstreamTlsContext", common_tls_context=context)
+    return {"name": "tls", "typed_config": config}
+
+
+def secret(name: str, pair: KeyPair) -> secretv3.Secret:
+    """A certificate with its key, as an SDS resource."""
+    tree = {
+        "certificate_chain": {"inline_string": pair.certificate},
+        "private_key": {"inline_string": pair.key},
+    }
+    return parse(secretv3.Secret(), {"name": name, "tls_certificate": tree})
+
+
+def tls_inspector() -> dict[str, object]:
+    """The listener filter that reads the server name before a filter chain is chosen."""
+    config = typed("envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector")
+    return {"name": "tls_inspector", "typed_config": config}
 
 
 def listener(name: str, port: int, *chains: Tree, **fields: object) -> listenerv3.Listener:

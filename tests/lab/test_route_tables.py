@@ -12,7 +12,7 @@ from envoy.config.route.v3 import scoped_route_pb2 as scoped_routev3
 from portway.model.resource import ResourceType
 from tests.kit.ads import type_of
 from tests.kit.client import fetch
-from tests.kit.lab import Laboratory, eventually, laboratory, until_answer
+from tests.kit.lab import Laboratory, laboratory, settled, until_answer, until_subscribed
 from tests.kit.load import Load
 from tests.kit.resources import (
     ADS,
@@ -74,17 +74,11 @@ async def start(lab: Laboratory, scopes: dict[str, str]) -> int:
     ads.manual.add(ResourceType.VIRTUAL_HOST)
     assert (await ads.update(*(eds_cluster(f"c-{name}") for name in ("a", "b", "w")))).error is None
     assert (await ads.update(http_listener("l", port, "", **scoped_manager()))).error is None
-    await _subscribed(lab, {"t1", "t2"})
+    await until_subscribed(ads, ResourceType.ROUTES, "t1", "t2")
+    await settled(ads, ResourceType.ROUTES)
     reply = await ads.send(ResourceType.VIRTUAL_HOST, list(ads.resources[ResourceType.VIRTUAL_HOST]))
     assert reply.error is None
     return port
-
-
-async def _subscribed(lab: Laboratory, names: set[str]) -> None:
-    async def check() -> bool:
-        return names <= lab.ads.subscribed[ResourceType.ROUTES]
-
-    await eventually(check)
 
 
 async def test_table_is_chosen_by_the_first_characters_of_the_host() -> None:
@@ -134,6 +128,6 @@ async def test_host_is_unknown_while_its_table_has_not_arrived() -> None:
         await until_answer(f"http://ab.example:{port}/", pod="a")
         lab.ads.put(scope("ef", "missing"))
         lab.ads.push(SCOPED, ["scope/ef"])
-        await _subscribed(lab, {"missing"})
+        await until_subscribed(lab.ads, ResourceType.ROUTES, "missing")
         assert (await fetch(f"http://ef.example:{port}/")).status == 404
         assert (await fetch(f"http://cd.example:{port}/")).pod == "b"
