@@ -5,17 +5,24 @@ from hashlib import blake2b
 from itertools import accumulate
 from typing import Final, NamedTuple, final
 
-import msgspec
-
-from portway.objects.verdict import ObjectKey, Severity
+from portway.objects.verdict import ObjectKey
 from portway.sources.catalog import Claim
 from portway.sources.documents import Chunk, count_lines, has_directive
 from portway.sources.edits import common_prefix, common_suffix
 from portway.sources.file_names import is_json_name
 from portway.sources.json_parser import looks_like_json
 from portway.sources.manifests import Reading, read_chunk, split_text
-from portway.sources.problems import FILE_KIND, Problem
-from portway.sources.records import EMPTY, ChunkRecord, Drift, FileChange, FileRecord, findings_of, record_chunk
+from portway.sources.problems import Problem
+from portway.sources.records import (
+    EMPTY,
+    ChunkRecord,
+    Drift,
+    FileChange,
+    FileRecord,
+    findings_of,
+    record_chunk,
+    with_outcome,
+)
 from portway.store import Finding
 
 LARGE_FILE: Final = 128 * 1024
@@ -212,11 +219,11 @@ class FileReading:
         return claims
 
     def _findings(self, chunks: Sequence[ChunkRecord], kept: Sequence[Claim]) -> tuple[Finding, ...]:
-        findings = findings_of(self._path, chunks)
+        was_silent = not self._before.findings and not any(chunk.reading.problems for chunk in self._new)
+        findings = () if was_silent else findings_of(self._path, chunks, kept)
         if self._problem is not None:
-            findings = (self._problem.at(self._path, 1), *findings)
-        keys = frozenset(claim.key for claim in kept)
-        return tuple(_with_outcome(finding, keys) for finding in findings)
+            findings = (with_outcome(self._problem.at(self._path, 1), kept), *findings)
+        return findings
 
 
 def _count(ends: Sequence[int], stays: Callable[[int], bool]) -> int:
@@ -233,22 +240,8 @@ def _count(ends: Sequence[int], stays: Callable[[int], bool]) -> int:
 
 def _unused(withdrawn: Sequence[Claim], record: FileRecord) -> frozenset[bytes]:
     gone = {claim.chunk for claim in withdrawn}
-    if gone:
-        gone -= {chunk.digest for chunk in record.chunks}
-        gone -= {claim.chunk for claim in record.kept}
-    return frozenset(gone)
-
-
-def _with_outcome(finding: Finding, kept: frozenset[ObjectKey]) -> Finding:
-    """Say what happens meanwhile."""
-    verdict = finding.verdict
-    if verdict.severity is not Severity.ERROR:
-        return finding
-    if verdict.object in kept:
-        outcome = "its last good version stays in force"
-    elif kept and verdict.object.kind == FILE_KIND:
-        outcome = f"the last good version of {len(kept):,} object{'s' * (len(kept) > 1)} of this file stays in force"
-    else:
-        outcome = "it is not served"
-    problem = f"{verdict.problem}; {outcome}"
-    return Finding(msgspec.structs.replace(verdict, problem=problem), finding.file, finding.line)
+    if not gone:
+        return frozenset()
+    gone.difference_update([claim.chunk for claim in record.kept])
+    # The same text may stand elsewhere in the file. Not a set of all digests: the file may have 50,000.
+    return frozenset(gone.difference([chunk.digest for chunk in record.chunks if chunk.digest in gone]))

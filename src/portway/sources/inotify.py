@@ -87,7 +87,8 @@ class Inotify:
             raise _last_error("inotify")
         self._readable = asyncio.Event()
         self._loop = asyncio.get_running_loop()
-        self._loop.add_reader(self._fd, self._readable.set)
+        self._is_listening = False
+        self._listen()
 
     def __enter__(self) -> Self:
         return self
@@ -117,6 +118,17 @@ class Inotify:
         """Stop watching. A watch that is gone already is no error: the kernel removes those of deleted folders."""
         self._rm_watch(self._fd, watch)
 
+    def _listen(self) -> None:
+        if not self._is_listening:
+            self._is_listening = True
+            self._loop.add_reader(self._fd, self._wake)
+
+    def _wake(self) -> None:
+        # Until somebody reads, the descriptor stays readable: listening on would keep the loop spinning.
+        self._loop.remove_reader(self._fd)
+        self._is_listening = False
+        self._readable.set()
+
     async def wait(self) -> None:
         """Return when there is something to read."""
         await self._readable.wait()
@@ -124,6 +136,7 @@ class Inotify:
     def read(self) -> list[FileEvent]:
         """All that is there now, without waiting."""
         self._readable.clear()
+        self._listen()
         events: list[FileEvent] = []
         while True:
             try:

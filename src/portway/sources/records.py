@@ -4,8 +4,10 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
+from portway.objects.verdict import Severity
 from portway.sources.catalog import Claim
 from portway.sources.manifests import Reading
+from portway.sources.problems import FILE_KIND
 from portway.store import Finding
 
 
@@ -83,7 +85,7 @@ def straighten(file: str, record: FileRecord, drift: Drift) -> FileChange:
         for chunk in record.chunks[at:]
     )
     chunks = (*record.chunks[:at], *moved)
-    straight = msgspec.structs.replace(record, chunks=chunks, findings=findings_of(file, chunks))
+    straight = msgspec.structs.replace(record, chunks=chunks, findings=findings_of(file, chunks, record.kept))
     return FileChange(
         straight,
         withdrawn=[claim for chunk in record.chunks[at:] for claim in chunk.claims],
@@ -91,6 +93,22 @@ def straighten(file: str, record: FileRecord, drift: Drift) -> FileChange:
     )
 
 
-def findings_of(file: str, chunks: Sequence[ChunkRecord]) -> tuple[Finding, ...]:
-    """What there is to say about chunks, in order."""
-    return tuple(problem.at(file, chunk.line) for chunk in chunks for problem in chunk.reading.problems)
+def findings_of(file: str, chunks: Sequence[ChunkRecord], kept: Sequence[Claim]) -> tuple[Finding, ...]:
+    """What there is to say about chunks, in order, with what happens meanwhile."""
+    problems = (problem.at(file, chunk.line) for chunk in chunks for problem in chunk.reading.problems)
+    return tuple(with_outcome(finding, kept) for finding in problems)
+
+
+def with_outcome(finding: Finding, kept: Sequence[Claim]) -> Finding:
+    """Say what happens while an error stands."""
+    verdict = finding.verdict
+    if verdict.severity is not Severity.ERROR:
+        return finding
+    if any(claim.key == verdict.object for claim in kept):
+        outcome = "its last good version stays in force"
+    elif kept and verdict.object.kind == FILE_KIND:
+        outcome = f"the last good version of {len(kept):,} object{'s' * (len(kept) > 1)} of this file stays in force"
+    else:
+        outcome = "it is not served"
+    problem = f"{verdict.problem}; {outcome}"
+    return Finding(msgspec.structs.replace(verdict, problem=problem), finding.file, finding.line)

@@ -104,8 +104,9 @@ def parse_yaml(text: str) -> list[YamlDocument]:
         TextRefused: with the first error's place and remedy. Nothing else, whatever the text.
     """
     documents = []
+    has_aliases = "*" in text
     for node in compose(text):
-        reader = _Reader("*" in text)
+        reader = _Reader(has_aliases)
         data = reader.read(node, 0)
         documents.append(YamlDocument(data, node.start_mark.line + 1, tuple(reader.warnings(node))))
     return documents
