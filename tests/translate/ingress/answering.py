@@ -14,6 +14,7 @@ An entry names a request and what is expected of it; what is not mentioned is no
       location: url
       response_headers: {name: value, other: null}   # set by the proxy; null: not set by it
       cookie: "name; Path=/; HttpOnly"               # set by the proxy when the client has none
+      side_cookie: "name=canary; Path=/; HttpOnly"   # the same, of a canary
     # what the upstream sees:
       upstream_path: /path?query
       upstream_host: name
@@ -98,6 +99,8 @@ def _routed(world: World, handler: HttpHandler, route: Route, request: Request) 
     yield "upstream_host", ways[0].host
     yield "upstream_headers", _sent(world, handler, route, request)
     yield "cookie", _cookie(route.action)
+    added = [value for share in route.action.upstreams for name, value in share.response_headers.add]
+    yield "side_cookie", added[0] if len(added) == 1 else added or None
     if route.action.idle_timeout is not None or handler.idle_timeout is not None:
         yield "idle_timeout", _seconds(route.action.idle_timeout or handler.idle_timeout)
     if (retry := route.action.retry) is not None:

@@ -5,6 +5,7 @@ is as in production. Not looked at here: shares (only who may answer), the clien
 what a client cannot see (retries, limits).
 """
 
+import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -42,6 +43,7 @@ pytestmark = pytest.mark.e2e
 
 KINDS = {Protocol.HTTP1: Kind.HTTP1, Protocol.HTTP2: Kind.HTTP2, Protocol.TCP: Kind.HTTP1}
 CLIENT = "127.0.0.1"
+SIDE = re.compile(r"[^=;]+-side=")
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.parent.name}/{case.name}")
@@ -152,7 +154,12 @@ def judge(entry: Mapping[str, object], answer: Answer) -> list[str]:
         if answer.header_values(name) != (() if value is None else (value,)):
             problems.append(f"{name} is {answer.header_values(name)}")
     if "cookie" in entry:
-        problems += _cookie(cast("str | None", entry["cookie"]), answer.header_values("set-cookie"))
+        session = tuple(value for value in answer.header_values("set-cookie") if not SIDE.match(value))
+        problems += _cookie(cast("str | None", entry["cookie"]), session)
+    if "side_cookie" in entry:
+        side = [value for value in answer.header_values("set-cookie") if SIDE.match(value)]
+        if side != ([entry["side_cookie"]] if entry["side_cookie"] else []):
+            problems.append(f"the cookie of the side is {side}")
     return [*problems, *_upstream(entry, answer)] if backend is not None else problems
 
 

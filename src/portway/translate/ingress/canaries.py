@@ -1,7 +1,8 @@
 """Which requests of a path go to its canary.
 
 The decision is a list of routes: a header decides first, then a cookie, then chance. Each route is for the requests
-that nothing before it has decided.
+that nothing before it has decided. Where sessions are sticky, a client stays on the side that it reached first, before
+any of that: a second cookie says which (ingress-nginx keeps it in the session's cookie, which proxies make themselves).
 
 Source: ingress-nginx, "Canary".
 """
@@ -34,17 +35,25 @@ class Choice(msgspec.Struct, frozen=True, kw_only=True):
     cookies: tuple[ValueMatch, ...] = ()
     weight: int
     total: int
+    bound: bool = False
+    """The client said itself which side it is on."""
 
 
-ALL_TO_PRIMARY: Final = Choice(weight=0, total=1)
+ALL_TO_PRIMARY: Final = Choice(weight=0, total=1, bound=True)
+SIDE_CANARY: Final = "canary"
+SIDE_PRIMARY: Final = "primary"
 
 
-def choices(settings: Settings) -> Iterator[Choice]:
+def choices(settings: Settings, side_cookie: str) -> Iterator[Choice]:
     """The decisions in match order; the last one is for all requests that are left.
 
     Args:
         settings: those of the canary.
+        side_cookie: name of the cookie that keeps a client on its side; empty: none does.
     """
+    if side_cookie:
+        yield Choice(cookies=(ValueMatch(name=side_cookie, value=SIDE_CANARY),), weight=1, total=1, bound=True)
+        yield Choice(cookies=(ValueMatch(name=side_cookie, value=SIDE_PRIMARY),), weight=0, total=1, bound=True)
     header = settings.get(CANARY_BY_HEADER)
     if header:
         yield from _by_header(header.lower(), settings)

@@ -134,6 +134,21 @@ def stickiness(settings: Settings, location: Location, *, https: bool) -> Sticki
     return Stickiness(hash=(policy,))
 
 
+def side_cookie_name(settings: Settings) -> str:
+    """Name of the cookie that keeps a client on the canary's or the primary's side; empty: sessions are not sticky."""
+    return f"{settings.get(SESSION_COOKIE_NAME)}-side" if settings.get(AFFINITY) else ""
+
+
+def side_cookie(settings: Settings, location: Location, side: str, *, https: bool) -> str:
+    """The same cookie as it is set, with the attributes of the session's."""
+    path = settings.get(SESSION_COOKIE_PATH) or location.path
+    lifetime = settings.get(SESSION_COOKIE_MAX_AGE) or settings.get(SESSION_COOKIE_EXPIRES)
+    age = [("Max-Age", f"{lifetime.total_seconds():.0f}")] if lifetime else []
+    attributes = (("Path", path), *age, *_cookie_attributes(settings, https=https))
+    parts = [f"{name}={value}" if value else name for name, value in attributes]
+    return "; ".join((f"{side_cookie_name(settings)}={side}", *parts))
+
+
 def _cookie_attributes(settings: Settings, *, https: bool) -> tuple[tuple[str, str], ...]:
     attributes = [("HttpOnly", "")]
     if settings.get(SESSION_COOKIE_DOMAIN):

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from portway.incremental import Context
+from portway.model.checks import check_domain
 from portway.model.condition import ObjectReport
 from portway.model.handles import EDGE
 from portway.model.names import SocketKey
@@ -18,7 +19,7 @@ from portway.translate.ingress.chains import certificate_choice
 from portway.translate.ingress.classes import default_class, is_ours, standing
 from portway.translate.ingress.hosts import host_plan
 from portway.translate.ingress.names import alias_owner
-from portway.translate.ingress.shares import Share, annotations_of, shares_of
+from portway.translate.ingress.shares import Share, annotations_of, host_of, shares_of
 from portway.translate.sockets import INGRESS, lost_to
 
 
@@ -49,6 +50,16 @@ def report_ingress(ctx: Context, key: ObjectKey) -> ObjectReport:
 
 
 def _shape(key: ObjectKey, ingress: Ingress) -> Iterator[Verdict]:
+    for number, rule in enumerate(ingress.spec.rules):
+        if problem := check_domain(host_of(rule.host)):
+            yield Verdict(
+                object=key,
+                severity=Severity.ERROR,
+                reason="InvalidHost",
+                field=f"spec.rules[{number}].host",
+                problem=f'"{rule.host}" {problem}; the rule is not served',
+                remedy="write a host name, with or without *. before it",
+            )
     if not ingress.spec.rules and ingress.spec.default_backend is None:
         yield _warning(key, "Empty", "spec", "has neither rules nor a default backend: nothing is served", "add one")
 

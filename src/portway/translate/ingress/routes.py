@@ -40,7 +40,7 @@ from portway.translate.ingress.backends import (
     place_of,
     with_settings,
 )
-from portway.translate.ingress.canaries import ALL_TO_PRIMARY, Choice, choices
+from portway.translate.ingress.canaries import ALL_TO_PRIMARY, SIDE_CANARY, SIDE_PRIMARY, Choice, choices
 from portway.translate.ingress.cors import EVERYBODY, PREFLIGHT, Audience, audiences
 from portway.translate.ingress.forwarding import (
     depends_on_scheme,
@@ -48,6 +48,8 @@ from portway.translate.ingress.forwarding import (
     path_rewrite,
     request_edits,
     retry_policy,
+    side_cookie,
+    side_cookie_name,
     stickiness,
     upstream_settings,
 )
@@ -167,7 +169,7 @@ class _Maker:
         if canary is None or self.owned.canary is None:
             yield ALL_TO_PRIMARY
         else:
-            yield from choices(self.owned.canary.settings)
+            yield from choices(self.owned.canary.settings, side_cookie_name(self.settings))
 
     def _canary(self, *, https: bool) -> WeightedUpstream | None:
         """Where the canary's share goes; `None`: there is none that could answer, its requests stay with the
@@ -179,9 +181,16 @@ class _Maker:
         if place.upstream is None:
             return None
         upstream = with_settings(place.upstream, upstream_settings(self._canary_settings(canary.settings), https=https))
-        if not self.ctx.get(can_answer, upstream):
+        if not self.ctx.get(can_answer, place.upstream):
             return None
         return WeightedUpstream(upstream=upstream, source=source_of(canary))
+
+    def _on_side(self, share: WeightedUpstream, side: str, *, https: bool) -> WeightedUpstream:
+        """The share, telling clients with sticky sessions which side they are on."""
+        if not side_cookie_name(self.settings):
+            return share
+        cookie = side_cookie(self.settings, self.owned.location, side, https=https)
+        return msgspec.structs.replace(share, response_headers=HeaderEdits(add=(("set-cookie", cookie),)))
 
     def _canary_settings(self, canary: Settings) -> Settings:
         """The primary's, but for the ways of balancing that the canary has itself."""
@@ -192,13 +201,16 @@ class _Maker:
     def _forward(self, place: Place, choice: Choice, *, https: bool) -> Forward:
         assert place.upstream is not None  # noqa: S101 - the caller has looked
         upstream = with_settings(place.upstream, upstream_settings(self.settings, https=https))
-        shares: tuple[WeightedUpstream, ...] = (WeightedUpstream(upstream=upstream),)
-        if choice.weight:
-            canary = self._canary(https=https)
-            assert canary is not None  # noqa: S101 - choices with a weight are made for a usable canary only
-            primary = WeightedUpstream(upstream=upstream, weight=choice.total - choice.weight)
-            canary = msgspec.structs.replace(canary, weight=choice.weight)
-            shares = (canary,) if choice.weight == choice.total else (primary, canary)
+        primary = WeightedUpstream(upstream=upstream, weight=choice.total - choice.weight)
+        canary = self._canary(https=https) if choice.weight else None
+        sides = [(SIDE_PRIMARY, primary)]
+        if canary is not None:
+            sides.append((SIDE_CANARY, msgspec.structs.replace(canary, weight=choice.weight)))
+        shares = tuple(
+            share if choice.bound else self._on_side(share, side, https=https) for side, share in sides if share.weight
+        )
+        if len(shares) == 1:
+            shares = (msgspec.structs.replace(shares[0], weight=1),)
         found = stickiness(self.settings, self.owned.location, https=https)
         return Forward(
             upstreams=shares,

@@ -10,6 +10,7 @@ from typing import Final
 import msgspec
 
 from portway.incremental import Context, Relation, feed, query
+from portway.model.checks import check_domain
 from portway.model.handles import EDGE
 from portway.objects.networking_v1 import HTTPIngressPath, Ingress, IngressBackend, IngressTLS, PathType
 from portway.objects.verdict import ObjectKey
@@ -110,7 +111,10 @@ def _locations_by_host(ingress: Ingress) -> dict[str, list[Location]]:
         return {CATCH_ALL: [Location(path="/", exact=False, backend=spec.default_backend, field="spec.defaultBackend")]}
     found: dict[str, list[Location]] = {}
     for number, rule in enumerate(spec.rules):
-        locations = found.setdefault(host_of(rule.host), [])
+        host = host_of(rule.host)
+        if check_domain(host):
+            continue
+        locations = found.setdefault(host, [])
         if rule.http is None:
             if spec.default_backend is not None:
                 locations.append(

@@ -11,6 +11,8 @@ from collections.abc import Callable, Collection, Mapping
 from datetime import timedelta
 from typing import Final, TypeVar
 
+from portway.model.checks import check_domain, check_regex
+
 E = TypeVar("E")
 P = TypeVar("P")
 Parser = Callable[[str], P]
@@ -24,7 +26,6 @@ _PATH_WITH_CAPTURES: Final = re.compile(r"/?[A-Za-z0-9\-._~/:$]+\Z")
 _URL: Final = re.compile(r"[A-Za-z0-9\-._~/:,?&=%#+@!;*'()]+\Z")
 """ingress-nginx's class plus the other characters that RFC 3986 allows; the value is never a part of a text that
 somebody parses as configuration."""
-_HOST: Final = re.compile(r"(?:\*\.)?[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?(?:\.[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?)*\Z")
 _SIZE: Final = re.compile(r"([0-9]{1,15})([kmg]?)\Z", re.IGNORECASE)
 _SERVICE_NAME: Final = re.compile(r"[a-z0-9](?:[-a-z0-9.]*[a-z0-9])?\Z")
 
@@ -142,7 +143,7 @@ def http_url(value: str) -> str:
 def host(value: str) -> str:
     """A host name, in lower case; `*.` may stand before it."""
     name = value.lower().rstrip(".")
-    if not _HOST.match(name) or len(name) > 253:
+    if name == "*" or check_domain(name):
         raise ValueError
     return name
 
@@ -152,6 +153,9 @@ def hosts(value: str) -> tuple[str, ...]:
     found: set[str] = set()
     for item in items(value):
         if item.startswith("~"):
+            problem = check_regex(item.lstrip("~*"))
+            if problem:
+                raise ValueError(f"{item!r} {problem}")
             found.add(item)
             continue
         try:

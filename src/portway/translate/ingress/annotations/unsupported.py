@@ -125,7 +125,7 @@ _UPSTREAM: Final = (
 )
 _STICKINESS: Final = _entries(
     Group.STICKINESS,
-    ("affinity-canary-behavior", _L, "a canary's share is drawn for each request"),
+    ("affinity-canary-behavior", _L, "a client stays on the side, canary or not, that it reached first"),
     ("session-cookie-conditional-samesite-none", _L, "SameSite=None is sent to every browser"),
 )
 _BUFFERS: Final = (
