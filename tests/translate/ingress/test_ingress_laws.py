@@ -21,7 +21,7 @@ PREFIX = "nginx.ingress.kubernetes.io/"
 HOSTS = ("", "a.example", "b.example", "www.a.example", "*.example")
 PATHS = ("/", "/foo", "/foo/", "/foo/bar", "/x(y)", "/bad(")
 SERVICES = ("one", "two", "gone")
-VALUES = {
+SPECIAL: dict[str, tuple[str, ...]] = {
     "rewrite-target": ("/", "/$1", "bad;"),
     "use-regex": ("true", "false"),
     "app-root": ("/app", "app"),
@@ -42,6 +42,11 @@ VALUES = {
     "cors-allow-origin": ("https://o.example",),
     "denylist-source-range": ("10.0.0.0/8", "nonsense"),
     "auth-url": ("https://auth.example",),
+    "configuration-snippet": ("deny all;", "more_set_headers x;"),
+}
+VALUES = {
+    name: (*SPECIAL.get(name, ()), *((BY_NAME[name].example, "{nonsense}") if name in BY_NAME else ()))
+    for name in sorted({*BY_NAME, *SPECIAL})
 }
 CLASS = """
 apiVersion: networking.k8s.io/v1
@@ -50,7 +55,7 @@ metadata: {name: portway}
 spec: {controller: portway.dev/ingress-controller}
 """
 
-annotations = st.dictionaries(st.sampled_from(sorted(VALUES)), st.integers(0, 2), max_size=4).map(
+annotations = st.dictionaries(st.sampled_from(sorted(VALUES)), st.integers(0, 4), max_size=5).map(
     lambda chosen: {f"{PREFIX}{name}": VALUES[name][at % len(VALUES[name])] for name, at in chosen.items()}
 )
 paths = st.lists(
@@ -92,7 +97,7 @@ def service(name: str, port: int) -> Stored:
     )[0]
 
 
-SECRET = objects_of(
+TLS_SECRET = objects_of(
     "{apiVersion: v1, kind: Secret, metadata: {name: tls, annotations: {case/certificate: 'a.example,www.a.example'}}}"
 )[0]
 ingresses = st.builds(ingress, st.sampled_from("abc"), annotations, rules, tls, st.integers(0, 3))
@@ -100,7 +105,7 @@ changes = st.one_of(
     ingresses,
     ingresses,
     st.builds(service, st.sampled_from(("one", "two")), st.sampled_from((80, 81))),
-    st.just(SECRET),
+    st.just(TLS_SECRET),
     st.sampled_from(
         (
             ObjectKey("Ingress", "default", "a"),
@@ -140,9 +145,9 @@ def test_incremental_equals_from_scratch(edits: list[Stored | ObjectKey]) -> Non
 )
 def test_the_outcome_does_not_depend_on_arrival(some: list[Stored], random: Random) -> None:
     one = new_engine()
-    put(one, [*BASE, SECRET, *some])
+    put(one, [*BASE, TLS_SECRET, *some])
     other = new_engine()
-    shuffled = [*BASE, SECRET, *some]
+    shuffled = [*BASE, TLS_SECRET, *some]
     random.shuffle(shuffled)
     for stored in shuffled:
         put(other, [stored])
@@ -153,7 +158,7 @@ def test_the_outcome_does_not_depend_on_arrival(some: list[Stored], random: Rand
 @given(st.lists(ingresses, min_size=1, max_size=4, unique_by=lambda stored: stored.key))
 def test_a_table_is_in_order(some: list[Stored]) -> None:
     engine = new_engine()
-    put(engine, [*BASE, SECRET, *some])
+    put(engine, [*BASE, TLS_SECRET, *some])
     domains: list[str] = []
     for key in engine.groups(VIRTUAL_HOSTS):
         host = engine.get(VIRTUAL_HOST, key)

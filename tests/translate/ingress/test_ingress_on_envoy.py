@@ -5,6 +5,7 @@ is as in production. Not looked at here: shares (only who may answer), the clien
 what a client cannot see (retries, limits).
 """
 
+import asyncio
 import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -14,6 +15,8 @@ from typing import cast
 import msgspec
 import pytest
 import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from portway.incremental import Engine
 from portway.model.edge import Edge
@@ -30,6 +33,7 @@ from portway.model.handles import (
     VIRTUAL_HOSTS,
 )
 from portway.model.upstream import Discovery, Endpoint, Endpoints, Protocol
+from portway.store import Stored
 from tests.envoy.world import World, serving
 from tests.kit.answer import Answer
 from tests.kit.backends import Backend, Backends, Kind
@@ -38,6 +42,7 @@ from tests.kit.ports import Ports
 from tests.translate.ingress.answering import METHODS
 from tests.translate.ingress.kit import AUTHORITY, edge_of, new_engine, objects_of, put
 from tests.translate.ingress.test_ingress_cases import CASES
+from tests.translate.ingress.test_ingress_laws import BASE, TLS_SECRET, ingresses
 
 pytestmark = pytest.mark.e2e
 
@@ -51,8 +56,8 @@ async def test_case_on_envoy(case: Path) -> None:
     answers = case / "answers.yaml"
     if not answers.exists():
         pytest.skip("the case is about verdicts only")
-    settings = case / "settings.yaml"
-    edge = edge_of(settings.read_text()) if settings.exists() else Edge()
+    declared = case / "settings.yaml"
+    edge = edge_of(declared.read_text()) if declared.exists() else Edge()
     engine = new_engine(edge)
     put(engine, objects_of((case / "in.yaml").read_text()))
     problems: list[str] = []
@@ -62,6 +67,19 @@ async def test_case_on_envoy(case: Path) -> None:
                 answer = await ask(entry, ports)
                 problems += [f"{entry}: {problem}" for problem in judge(entry, answer)]
     assert problems == []
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(ingresses, min_size=3, max_size=6, unique_by=lambda stored: stored.key))
+def test_envoy_takes_whatever_is_generated(some: list[Stored]) -> None:
+    engine = new_engine()
+    put(engine, [*BASE, TLS_SECRET, *some])
+
+    async def start() -> None:
+        async with live(engine, Edge()):
+            pass  # `serving` has seen that nothing was refused and that everything listens
+
+    asyncio.run(start())
 
 
 @asynccontextmanager
