@@ -86,7 +86,7 @@ def build_cluster(upstream: Upstream) -> clusterv3.Cluster:
     if upstream.outliers is not None:
         cluster.outlier_detection.CopyFrom(_outlier_detection(upstream.outliers))
     if upstream.health_check is not None:
-        cluster.health_checks.append(_health_check(upstream.health_check))
+        cluster.health_checks.append(_health_check(upstream.health_check, upstream.protocol))
         # Else an endpoint that EDS no longer names stays until a check fails.
         cluster.ignore_health_on_host_removal = True
         cluster.close_connections_on_host_health_failure = upstream.protocol is Protocol.TCP
@@ -184,7 +184,7 @@ def _outlier_detection(outliers: Outliers) -> outlier_detectionv3.OutlierDetecti
     return detection
 
 
-def _health_check(check: HealthCheck) -> health_checkv3.HealthCheck:
+def _health_check(check: HealthCheck, protocol: Protocol) -> health_checkv3.HealthCheck:
     built = health_checkv3.HealthCheck(timeout=duration(check.timeout), interval=duration(check.interval))
     built.healthy_threshold.value = check.healthy_threshold
     built.unhealthy_threshold.value = check.unhealthy_threshold
@@ -197,10 +197,11 @@ def _health_check(check: HealthCheck) -> health_checkv3.HealthCheck:
             for first, last in check.statuses:
                 # Envoy's ranges leave out their end.
                 built.http_health_check.expected_statuses.add(start=first, end=last + 1)
-        case HealthCheckKind.GRPC:
+        case HealthCheckKind.GRPC if protocol in (Protocol.HTTP2, Protocol.AS_DOWNSTREAM):
             built.grpc_health_check.service_name = check.grpc_service
             built.grpc_health_check.authority = check.host
-        case HealthCheckKind.TCP:
+        case _:
+            # Also for gRPC checks of what does not speak HTTP/2: Envoy refuses those.
             built.tcp_health_check.SetInParent()
     return built
 
