@@ -1,17 +1,61 @@
 """Evaluates the requests of `answers.yaml` on the model: the same tables that proxies are given."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import cast
 
 import msgspec
 
-from portway.explain.action import describe_action
 from portway.explain.match import domain_candidates, mismatch
 from portway.explain.request import Request, make_request
-from portway.explain.trace import World, find_chain
-from portway.model.listener import Chain, HttpHandler, TcpHandler
-from portway.model.names import SocketKey, Transport
-from portway.model.route import Forward, HeaderEdits, Route, VirtualHost, WeightedUpstream
+from portway.incremental import Engine
+from portway.model.handles import LISTENER, SOCKETS, VIRTUAL_HOST, VIRTUAL_HOSTS
+from portway.model.listener import Chain, HttpHandler, Listener, TcpHandler
+from portway.model.names import SocketKey, TableKey, Transport
+from portway.model.route import (
+    Forward,
+    HeaderEdits,
+    PathRewrite,
+    PathRewriteKind,
+    Redirect,
+    Respond,
+    Route,
+    VirtualHost,
+    WeightedUpstream,
+)
+
+
+class World:
+    """What a settled engine serves, by socket and table."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._sockets = sorted(engine.groups(SOCKETS))
+        self._hosts: dict[TableKey, dict[str, VirtualHost]] = {}
+        for key in engine.groups(VIRTUAL_HOSTS):
+            host = engine.get(VIRTUAL_HOST, key)
+            assert host is not None
+            assert host.domains[0] == key.host
+            domains = self._hosts.setdefault(key.table, {})
+            assert domains.keys().isdisjoint(host.domains), "one domain in two virtual hosts"
+            domains.update(dict.fromkeys(host.domains, host))
+
+    def listener(self, port: int, transport: Transport, address: str) -> Listener | None:
+        """The listener of a port; of several addresses the given one, else the first."""
+        keys = [key for key in self._sockets if (key.port, key.transport) == (port, transport)]
+        key: SocketKey | None = next((key for key in keys if address in ("", key.address)), None)
+        return None if key is None else self._engine.get(LISTENER, key)
+
+    def host(self, table: TableKey, name: str) -> VirtualHost | None:
+        domains = self._hosts.get(table, {})
+        return next((domains[domain] for domain in domain_candidates(name) if domain in domains), None)
+
+
+def find_chain(chains: Iterable[Chain], server_name: str) -> Chain | None:
+    """The chain of the most specific server name."""
+    names = {name: chain for chain in chains for name in chain.server_names or ("*",)}
+    candidates = domain_candidates(server_name) if server_name else iter(("*",))
+    return next((names[name] for name in candidates if name in names), None)
+
 
 METHODS = ("get", "head", "post", "put", "delete", "options", "patch", "connect", "trace")
 
@@ -74,17 +118,15 @@ def _said(branches: list[Branch]) -> dict[str, object]:
 
 
 def _chain(world: World, request: Request, address: str) -> Chain | None:
-    socket = world.find_socket(request, address)
-    listener = world.listener(socket) if socket is not None else None
-    chain = None if listener is None else find_chain(listener.chains, request)
+    listener = world.listener(request.port, Transport.TCP, address)
+    chain = None if listener is None else find_chain(listener.chains, request.server_name)
     if chain is None or request.is_tls != (chain.tls is not None or chain.passthrough):
         return None
     return chain
 
 
 def _branches(world: World, handler: HttpHandler, request: Request) -> Iterator[Branch]:
-    hosts = world.hosts(handler.table)
-    host = next((hosts[name] for name in domain_candidates(request.host) if name in hosts), None)
+    host = world.host(handler.table, request.host)
     found = [] if host is None else list(_drawn(host, request))
     if not found:
         yield Branch(share=1, name=404)
@@ -109,27 +151,57 @@ def _drawn(host: VirtualHost, request: Request) -> Iterator[tuple[float, Route]]
 
 def _of_route(share: float, route: Route, request: Request) -> Iterator[Branch]:
     action = route.action
-    described = describe_action(route, request)
-    weighted = [each for each in action.upstreams if each.weight] if isinstance(action, Forward) else [None]
-    for each, upstream in zip(described, weighted, strict=True):
+    if isinstance(action, Respond):
+        yield Branch(share=share, name=action.status)
+        return
+    if isinstance(action, Redirect):
+        yield Branch(share=share, name=action.status, location=_location(action, route, request))
+        return
+    total = sum(upstream.weight for upstream in action.upstreams)
+    for upstream in action.upstreams:
+        part = share * upstream.weight / total
+        if upstream.upstream is None:
+            yield Branch(share=part, name=action.unusable_status)
+            continue
         sent = dict(request.headers)
         received: dict[str, str] = {}
-        if upstream is not None:
-            # As proxies do: the edits of the weighted upstream first, then those of the route.
-            for edits in (upstream.request_headers, route.request_headers):
-                _edit(sent, edits)
-            for edits in (upstream.response_headers, route.response_headers):
-                _edit(received, edits)
+        # As proxies do: the edits of the weighted upstream first, then those of the route.
+        for edits in (upstream.request_headers, route.request_headers):
+            _edit(sent, edits)
+        for edits in (upstream.response_headers, route.response_headers):
+            _edit(received, edits)
         yield Branch(
-            share=share * each.share,
-            name=each.status or (each.upstream.name if each.upstream is not None else 0),
-            location=each.location or None,
-            path=each.target or None,
-            host=each.host or None,
+            share=part,
+            name=upstream.upstream.name,
+            path=_rewritten(action.path, route, request),
+            host=upstream.host or action.host or dict(request.headers).get("host", request.host),
             request_headers=sent,
             response_headers=received,
             mirrored=_mirrored(route),
         )
+
+
+def _rewritten(rewrite: PathRewrite | None, route: Route, request: Request) -> str:
+    """Path and query after a rewrite. Source: the table under `HTTPPathModifier.replacePrefixMatch`."""
+    query = f"?{request.query}" if request.query else ""
+    if rewrite is None:
+        return request.path + query
+    if rewrite.kind is PathRewriteKind.FULL:
+        return rewrite.value + query
+    rest = request.path[len(route.match.path.value.removesuffix("/")) :].removeprefix("/")
+    base = rewrite.value.removesuffix("/")
+    return (f"{base}/{rest}" if rest else base or "/") + query
+
+
+_WELL_KNOWN = {"http": 80, "https": 443}
+
+
+def _location(action: Redirect, route: Route, request: Request) -> str:
+    scheme = action.scheme or request.scheme
+    shown = f":{action.port}" if action.port else ""
+    if not action.port and not action.host and scheme == request.scheme and request.port != _WELL_KNOWN[scheme]:
+        shown = f":{request.port}"
+    return f"{scheme}://{action.host or request.host}{shown}{_rewritten(action.path, route, request)}"
 
 
 def _mirrored(route: Route) -> dict[str, float]:
@@ -162,15 +234,10 @@ def _stream(world: World, entry: Mapping[str, object]) -> dict[str, object]:
         if chain is None or not isinstance(chain.handler, TcpHandler):
             return {"closed": True}
         return _shares(chain.handler.upstreams)
-    socket = next((key for key in world.sockets if _is_at(key, int(port), address)), None)
-    listener = world.listener(socket) if socket is not None else None
+    listener = world.listener(int(port), transport, address)
     if listener is None or listener.udp is None:
         return {"closed": True}
     return _shares(listener.udp.upstreams)
-
-
-def _is_at(key: SocketKey, port: int, address: str) -> bool:
-    return key.transport is Transport.UDP and key.port == port and address in ("", key.address)
 
 
 def _shares(upstreams: tuple[WeightedUpstream, ...]) -> dict[str, object]:

@@ -6,10 +6,9 @@ from typing import cast
 
 import pytest
 
-from portway.explain.trace import World
 from portway.model.edge import Edge
 from portway.objects.verdict import ObjectKey
-from tests.translate.gateway.answering import answer
+from tests.translate.gateway.answering import World, answer
 from tests.translate.gateway.cases import differences, load, objects_of, status_of
 from tests.translate.gateway.kit import new_engine, put, report
 

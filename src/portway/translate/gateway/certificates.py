@@ -71,7 +71,7 @@ def listener_tls(ctx: Context, key: ListenerKey) -> ListenerTls:
     place = f"{plan.field}.tls"
     references = listener.tls.certificate_refs if listener.tls is not None else ()
     if not references:
-        problem = _bad(f"{place}.certificateRefs", "a listener that terminates TLS needs a certificate")
+        problem = _bad(f"{place}.certificateRefs", "a listener that ends TLS needs a certificate; it is not served")
         return ListenerTls(problems=(problem,))
     usable: list[SecretKey] = []
     names: set[str] = set()
@@ -84,7 +84,12 @@ def listener_tls(ctx: Context, key: ListenerKey) -> ListenerTls:
             usable.append(SecretKey(SecretUse.CERTIFICATE, (found,)))
             secret = ctx.get(certificate, found).secret
             names.update(() if secret is None else secret.names)
-    tls = ListenerTls(certificates=tuple(usable), names=tuple(sorted(names)), problems=tuple(problems))
+    meanwhile = "the listener shows its other certificates" if usable else "the listener is not served"
+    tls = ListenerTls(
+        certificates=tuple(usable),
+        names=tuple(sorted(names)),
+        problems=tuple(_continued(problem, meanwhile) for problem in problems),
+    )
     if plan.protocol != ListenerProtocol.HTTPS:
         return tls
     return _with_client_validation(ctx, plan, tls)
@@ -100,6 +105,11 @@ def _certificate(ctx: Context, owner: ObjectKey, reference: SecretObjectReferenc
         return _not_permitted(place, owner, target)
     problem = ctx.get(certificate, target).problem
     return _bad(place, problem) if problem else target
+
+
+def _continued(problem: Problem, meanwhile: str) -> Problem:
+    """The problem with what happens until it is mended."""
+    return msgspec.structs.replace(problem, message=f"{problem.message}; {meanwhile}")
 
 
 def _bad(field: str, message: str, reason: str = "InvalidCertificateRef") -> Problem:
@@ -196,5 +206,6 @@ def client_certificate(ctx: Context, gateway: ObjectKey) -> ClientCertificate:
     target = _certificate(ctx, gateway, backend.client_certificate_ref, place)
     if isinstance(target, Problem):
         reason = "InvalidClientCertificateRef" if target.reason == "InvalidCertificateRef" else target.reason
-        return ClientCertificate(problem=msgspec.structs.replace(target, reason=reason))
+        problem = _continued(target, "backends that ask for a certificate are shown none")
+        return ClientCertificate(problem=msgspec.structs.replace(problem, reason=reason))
     return ClientCertificate(key=SecretKey(SecretUse.CERTIFICATE, (target,)))

@@ -122,8 +122,10 @@ def _port(ctx: Context, plan: ListenerPlan) -> tuple[Problem, ...]:
             return (_not_accepted(plan, "port", "PortUnavailable", problem),)
         taken = lost_to(ctx, socket, plan.gateway)
         if taken is not None:
-            message = f"{socket} belongs to {'Ingress' if taken.kind == 'Ingress' else taken}, which had it before"
-            return (_not_accepted(plan, "port", "PortUnavailable", message),)
+            winner = "Ingress" if taken.kind == "Ingress" else str(taken)
+            message = f"{socket} belongs to {winner}, which is older or comes first by name; this one is not served"
+            lost = _not_accepted(plan, "port", "PortUnavailable", message)
+            return (msgspec.structs.replace(lost, remedy="choose another port, or another address"),)
     return ()
 
 
