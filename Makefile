@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 WORKERS ?= auto
 
-.PHONY: help run check test bench lint typings lock clean
+.PHONY: help run check test bench docs lint typings lock clean
 
 help:
 	@echo "make run     start Portway and Envoy on examples/quickstart, with demo backends"
@@ -35,6 +35,9 @@ run: $(VENV)/installed
 
 test: lint
 	$(BIN)/pytest -n $(WORKERS)
+
+docs: $(VENV)/installed
+	for page in settings defaults annotation; do PYTHONPATH=. $(BIN)/python tools/make_$${page}_docs.py; done
 
 lock:
 	tools/lock.sh

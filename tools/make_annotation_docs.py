@@ -1,7 +1,5 @@
-"""Writes docs/annotations.md from the table of annotations; `--check` only says whether it is up to date."""
+"""Writes docs/annotations.md from the table of annotations; `tests/test_docs.py` holds the page to it."""
 
-import argparse
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -58,7 +56,7 @@ def _unsupported(entry: Unsupported) -> str:
     return f"| `{entry.name}` | {entry.risk.value} | {effect} | {_cell(entry.text)} |"
 
 
-def page() -> Iterator[str]:
+def lines() -> Iterator[str]:
     """The lines of the page."""
     yield INTRODUCTION
     yield f"## Supported ({len(SUPPORTED)})\n"
@@ -81,20 +79,10 @@ def page() -> Iterator[str]:
             yield ""
 
 
-def main() -> int:
-    """Write the page, or compare it; 1 if it is out of date."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--check", action="store_true", help="compare, write nothing")
-    arguments = parser.parse_args()
-    text = "\n".join(page()).rstrip() + "\n"
-    if not arguments.check:
-        PAGE.write_text(text)
-        return 0
-    if PAGE.exists() and PAGE.read_text() == text:
-        return 0
-    print(f"{PAGE.name} is out of date; run {Path(__file__).name}", file=sys.stderr)
-    return 1
+def page() -> str:
+    """The whole page."""
+    return "\n".join(lines()).rstrip() + "\n"
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    PAGE.write_text(page())

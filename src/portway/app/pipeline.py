@@ -6,6 +6,7 @@ compiled: a proxy never sees half a world.
 """
 
 import asyncio
+import gc
 import time
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from datetime import timedelta
@@ -199,6 +200,9 @@ class Pipeline:
         for fleet in sorted(self._fleets):
             self._mark_synced(fleet)
         self._synced.set()
+        # What exists now mostly stays: the collector need not look at it again (150 ms at 5,000 routes).
+        gc.collect()
+        gc.freeze()
         log.info("configuration compiled", objects=sum(self.engine.store.statistics().objects.values()))
 
     def _hand_out(self, delta: Delta) -> None:
