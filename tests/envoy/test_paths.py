@@ -204,6 +204,7 @@ async def test_redirects_name_the_right_port() -> None:
                 wanted = (redirect.status, location.replace("r.", f"r{number}."))
                 assert (answer.status, answer.header("location")) == wanted, (redirect, authority)
         assert (await proxy.get("a.wild.test:8080", "/p")).header("location") == "https://a.wild.test:443/p"
+        assert (await proxy.get("a.wild.test", "/p")).header("location") == "https://a.wild.test/p"
 
 
 async def test_the_target_is_normalised_before_it_is_matched() -> None:

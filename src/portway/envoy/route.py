@@ -15,7 +15,6 @@ from portway.envoy.messages import duration, runtime_fraction, typed
 from portway.envoy.retry import NON_IDEMPOTENT_METHODS, build_retry, depends_on_method, safe_part
 from portway.envoy.shares import ClusterNames, set_shares
 from portway.model.route import (
-    Action,
     Forward,
     HashOn,
     HashPolicy,
@@ -55,26 +54,40 @@ class Surroundings(NamedTuple):
 
 
 def build_routes(route: Route, around: Surroundings) -> list[routev3.Route]:
-    """The Envoy routes of one route, in match order: mostly one, more where what may be retried depends on the method
-    or a limit on the size of bodies has to tell requests that declare theirs from those that do not."""
-    built = [
-        _build_route(route, build_match(match), around, retry) for match, retry in _by_method(route.match, route.action)
-    ]
+    """The Envoy routes of one route, in match order: mostly one, more where what may be retried depends on the method,
+    a limit on bodies has to tell requests that declare their length from those that do not, or a redirect depends on
+    whether the request names a port."""
+    pieces = [piece for one in _by_port(route, around) for piece in _by_method(one)]
+    built = [_build_route(one, build_match(match), around, retry) for one, match, retry in pieces]
     if not body.limits_undeclared(route.max_body_bytes):
         return built
     return [piece for plain in built for piece in (body.with_undeclared_body(plain, route.max_body_bytes), plain)]
 
 
-def _by_method(match: RouteMatch, action: Action) -> list[tuple[RouteMatch, RetryPolicy | None]]:
+def _by_port(route: Route, around: Surroundings) -> list[Route]:
+    """A redirect to another scheme drops the port of the request. Envoy keeps it, but for the old scheme's own; where
+    the host has not just one name to put in its place, requests that name a port get the new scheme's written out."""
+    action = route.action
+    if not isinstance(action, Redirect) or not action.scheme or action.host or action.port or around.host:
+        return [route]
+    written = msgspec.structs.replace(action, port=WELL_KNOWN_PORTS[action.scheme])
+    with_port = ValueMatch(name=":authority", kind=ValueKind.REGEX, value=".*:[0-9]+")
+    match = msgspec.structs.replace(route.match, headers=(*route.match.headers, with_port))
+    return [msgspec.structs.replace(route, action=written, match=match), route]
+
+
+def _by_method(route: Route) -> list[tuple[Route, RouteMatch, RetryPolicy | None]]:
     """What may be retried for which methods."""
+    action, match = route.action, route.match
     retry = action.retry if isinstance(action, Forward) else None
     if retry is None or not depends_on_method(retry) or (match.method and match.method not in NON_IDEMPOTENT_METHODS):
-        return [(match, retry)]
+        return [(route, match, retry)]
     safe = safe_part(retry)
     if match.method:
-        return [(match, safe)]
+        return [(route, match, safe)]
     methods = ValueMatch(name=":method", kind=ValueKind.REGEX, value="|".join(NON_IDEMPOTENT_METHODS))
-    return [(msgspec.structs.replace(match, headers=(*match.headers, methods)), safe), (match, retry)]
+    unsafe = msgspec.structs.replace(match, headers=(*match.headers, methods))
+    return [(route, unsafe, safe), (route, match, retry)]
 
 
 def _build_route(
@@ -184,12 +197,8 @@ def _redirect(built: routev3.RedirectAction, redirect: Redirect, path: PathMatch
     built.host_redirect = redirect.host
     built.port_redirect = redirect.port
     if redirect.scheme and not redirect.host and not redirect.port:
-        # Envoy would keep the port of the request, where the other scheme is not spoken. A host that is named has none;
-        # where there is no one name, the scheme's port has to be written out.
-        if host:
-            built.host_redirect = host
-        else:
-            built.port_redirect = WELL_KNOWN_PORTS[redirect.scheme]
+        # Envoy would keep the port of the request, where the other scheme is not spoken; a host that is named has none.
+        built.host_redirect = host
     built.strip_query = redirect.strip_query
     if redirect.path is None:
         return

@@ -44,7 +44,8 @@ def set_shares(
     particular = has_particular_shares(route)
     if not particular:
         apply_edits(built, route.request_headers, route.response_headers)
-        built.route.host_rewrite_literal = host
+        if host:
+            built.route.host_rewrite_literal = host
         if len(shares) == 1:
             built.route.cluster = shares[0][1]
             return True
@@ -67,4 +68,5 @@ def _set_particulars(
         composed(route.request_headers, share.request_headers),
         composed(route.response_headers, share.response_headers),
     )
-    weighted.host_rewrite_literal = share.host or host
+    if share.host or host:
+        weighted.host_rewrite_literal = share.host or host
