@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from portway.objects.verdict import ObjectKey
@@ -66,6 +66,8 @@ files = st.lists(st.tuples(pieces, separators), max_size=6).map(
 
 
 @given(st.lists(files, min_size=2, max_size=4))
+# One of two equal documents breaks: the other, which no edit touched, still declares the object.
+@example([f"{document(0)}---\n{document(0)}---\n", f"- 1\n---\n{document(0)}---\n"])
 @settings(max_examples=400, deadline=None)
 def test_an_edit_gives_what_reading_from_scratch_gives(versions: list[str]) -> None:
     record = EMPTY

@@ -203,7 +203,9 @@ class FileReading:
             candidates = self._restored()
         else:
             candidates = [*self._before.kept, *(claim for chunk in self._replaced for claim in chunk.claims)]
-        declared = {claim.key for chunk in self._new for claim in chunk.claims}
+        old = self._before.chunks
+        stay = (*old[: self._plan.head], *self._new, *old[len(old) - self._plan.tail :])
+        declared = {claim.key for chunk in stay for claim in chunk.claims}
         kept: dict[ObjectKey, Claim] = {}
         for claim in candidates:
             if claim.key not in declared and (broken or claim.key in refused):
