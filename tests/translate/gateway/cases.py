@@ -2,7 +2,8 @@
 (conditions).
 
 `in.yaml` is what a user would write, but for key material: a Secret with the annotation `case/certificate` (DNS names
-with commas) gets a certificate and key, a ConfigMap or Secret with `case/authority` gets a CA certificate in `ca.crt`.
+with commas) gets a certificate and key (an expired one with `case/expired`), a ConfigMap or Secret with
+`case/authority` gets a CA certificate in `ca.crt`.
 
 `answers.yaml` is a list; each entry names a request and what is expected of it:
 
@@ -58,7 +59,8 @@ def objects_of(text: str) -> list[Stored]:
         annotations = metadata.get("annotations", {})
         if names := annotations.get("case/certificate"):
             document["type"] = "kubernetes.io/tls"
-            document["stringData"] = {"tls.crt": pair(names).certificate, "tls.key": pair(names).key}
+            found = authority().issue_expired(names) if "case/expired" in annotations else pair(names)
+            document["stringData"] = {"tls.crt": found.certificate, "tls.key": found.key}
         if "case/authority" in annotations:
             field = "stringData" if document["kind"] == "Secret" else "data"
             document[field] = {"ca.crt": authority().certificate}

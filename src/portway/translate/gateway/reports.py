@@ -19,7 +19,7 @@ from portway.translate.gateway import findings
 from portway.translate.gateway.attachment import ParentAttachment, attachment_of, parent_key, route_of
 from portway.translate.gateway.counts import GATEWAYS_OF_SERVICES, ServiceKey
 from portway.translate.gateway.findings import Problem
-from portway.translate.gateway.listener_reports import gateway_class_report, gateway_report, listener_set_report
+from portway.translate.gateway.gateway_reports import gateway_class_report, gateway_report, listener_set_report
 from portway.translate.gateway.rules import RulesKey, rules_of
 from portway.translate.gateway.streams import StreamKey, stream_of
 from portway.translate.policy.backend_tls import BY_SERVICE, policy_authorities

@@ -1,0 +1,236 @@
+"""What is to be said about Gateways, ListenerSets and GatewayClasses.
+
+`Programmed` is true where nothing but the proxies' acknowledgement is missing; the status writer waits for that.
+
+Source: Gateway API, `gateway_types.go`, `listenerset_types.go`, `gatewayclass_types.go` (conditions and reasons).
+"""
+
+from collections.abc import Mapping
+
+from portway.incremental import Context
+from portway.model.condition import Condition, ObjectReport
+from portway.model.handles import EDGE
+from portway.objects.gateway_v1 import Gateway, GatewayClass, ListenerSet
+from portway.objects.verdict import ObjectKey, Severity, Verdict
+from portway.store import read_object
+from portway.translate.gateway import findings
+from portway.translate.gateway.certificates import client_certificate
+from portway.translate.gateway.features import SUPPORTED_FEATURES
+from portway.translate.gateway.findings import Problem
+from portway.translate.gateway.gateways import (
+    GatewayHead,
+    GatewayPlan,
+    gateway_head,
+    gateway_of,
+    gateway_plan,
+    listeners_of,
+    parent_of,
+)
+from portway.translate.gateway.listener_reports import (
+    ListenerState,
+    expiries,
+    listener_report,
+    listener_state,
+    unusable_addresses,
+)
+
+
+def gateway_report(ctx: Context, key: ObjectKey) -> ObjectReport:
+    """What is to be said about a Gateway."""
+    plan = ctx.get(gateway_plan, key)
+    if plan is None:
+        return _not_ours(ctx, key)
+    states = {listener.key: ctx.get(listener_state, listener.key) for listener in plan.listeners[key]}
+    bad = [problem for state in states.values() if state is not None for problem in state.accepted]
+    good = any(state is not None and not state.accepted for state in states.values())
+    able = any(state is not None and state.programmed for state in states.values())
+    blocked = findings.joined(plan.head.problems)
+    shown = ctx.get(client_certificate, key)
+    unusable = ctx.get(unusable_addresses, key)
+    conditions = [
+        _accepted(plan.head.problems, bad, good=good),
+        _gateway_programmed(blocked, unusable, serves=able or _sets_serve(ctx, plan)),
+        findings.condition(findings.RESOLVED_REFS, () if shown.problem is None else (shown.problem,), "ResolvedRefs"),
+    ]
+    if any(state is not None and state.fallback for state in states.values()):
+        conditions.append(
+            Condition(
+                type="InsecureFrontendValidationMode",
+                status=True,
+                reason="ConfigurationChanged",
+                message="AllowInsecureFallback lets clients in without a valid certificate",
+            )
+        )
+    problems = [
+        *plan.head.problems,
+        *(
+            problem
+            for state in states.values()
+            if state is not None
+            for problem in (*state.accepted, *state.references)
+        ),
+        *(() if shown.problem is None else (shown.problem,)),
+    ]
+    return ObjectReport(
+        object=key,
+        conditions=tuple(conditions),
+        listeners=tuple(listener_report(ctx, listener, blocked) for listener in plan.listeners[key]),
+        attached_listener_sets=sum(_is_accepted(ctx, owner) for owner in plan.listener_sets),
+        addresses=()
+        if plan.head.problems
+        else tuple(("IPAddress", address) for address in plan.head.addresses if address not in unusable),
+        verdicts=(
+            *dict.fromkeys(problem.verdict(key) for problem in problems),
+            *expiries(ctx, plan.listeners[key]),
+        ),
+    )
+
+
+def _accepted(whole: tuple[Problem, ...], listeners: list[Problem], *, good: bool) -> Condition:
+    if whole:
+        return findings.condition(findings.ACCEPTED, whole, "Accepted")
+    if not listeners:
+        return Condition(type=findings.ACCEPTED, status=True, reason="Accepted")
+    message = findings.joined(listeners)
+    return Condition(type=findings.ACCEPTED, status=good, reason="ListenersNotValid", message=message)
+
+
+def _gateway_programmed(blocked: str, unusable: Mapping[str, str], *, serves: bool) -> Condition:
+    if unusable and not blocked:
+        message = "; ".join(f"{address}: {problem}" for address, problem in unusable.items())
+        return Condition(type=findings.PROGRAMMED, status=False, reason="AddressNotUsable", message=message)
+    if serves and not blocked:
+        return Condition(type=findings.PROGRAMMED, status=True, reason="Programmed")
+    message = blocked or "none of the listeners can be served"
+    return Condition(type=findings.PROGRAMMED, status=False, reason="Invalid", message=message)
+
+
+def _sets_serve(ctx: Context, plan: GatewayPlan) -> bool:
+    return any(
+        (state := ctx.get(listener_state, listener.key)) is not None and state.programmed
+        for owner in plan.listener_sets
+        for listener in plan.listeners[owner]
+    )
+
+
+def _is_accepted(ctx: Context, listener_set: ObjectKey) -> bool:
+    return any(
+        (state := ctx.get(listener_state, listener.key)) is not None and not state.accepted
+        for listener in ctx.get(listeners_of, listener_set)
+    )
+
+
+def _not_ours(ctx: Context, key: ObjectKey) -> ObjectReport:
+    gateway = read_object(ctx, Gateway, key.namespace, key.name)
+    if gateway is None:
+        return ObjectReport(object=key, ours=False)
+    name = gateway.spec.gateway_class_name
+    missing = read_object(ctx, GatewayClass, "", name) is None
+    return ObjectReport(
+        object=key,
+        ours=False,
+        verdicts=(
+            Verdict(
+                object=key,
+                severity=Severity.WARNING if missing else Severity.INFO,
+                reason="NotOurs",
+                field="spec.gatewayClassName",
+                problem=f"GatewayClass {name} does not exist; the Gateway is not served"
+                if missing
+                else f"GatewayClass {name} belongs to another controller; the Gateway is not served by Portway",
+                remedy=f"declare a GatewayClass with controllerName {ctx.read(EDGE, None).gateway_controller}",
+            ),
+        ),
+    )
+
+
+# ListenerSets.
+
+
+def listener_set_report(ctx: Context, key: ObjectKey) -> ObjectReport:
+    """What is to be said about a ListenerSet."""
+    found = read_object(ctx, ListenerSet, key.namespace, key.name)
+    gateway = None if found is None else parent_of(found)
+    head = None if gateway is None else ctx.get(gateway_head, gateway)
+    if found is None or head is None:
+        return ObjectReport(object=key, ours=False)
+    if ctx.get(gateway_of, key) is None:
+        problem = Problem(
+            condition=findings.ACCEPTED,
+            reason="NotAllowed",
+            field="spec.parentRef",
+            message=f"allowedListeners of {head.key} does not take ListenerSets from namespace {key.namespace}",
+        )
+        return ObjectReport(object=key, conditions=_both(problem), verdicts=(problem.verdict(key),))
+    listeners = ctx.get(listeners_of, key)
+    states = [state for each in listeners if (state := ctx.get(listener_state, each.key)) is not None]
+    blocked = findings.joined(head.problems)
+    problems = [problem for state in states for problem in (*state.accepted, *state.references)]
+    return ObjectReport(
+        object=key,
+        conditions=_set_conditions(head, states, problems),
+        listeners=tuple(listener_report(ctx, listener, blocked) for listener in listeners),
+        verdicts=(*dict.fromkeys(problem.verdict(key) for problem in problems), *expiries(ctx, listeners)),
+    )
+
+
+def _both(problem: Problem) -> tuple[Condition, ...]:
+    return (
+        findings.condition(findings.ACCEPTED, (problem,), "Accepted"),
+        findings.condition(findings.PROGRAMMED, (problem,), "Programmed"),
+    )
+
+
+def _set_conditions(head: GatewayHead, states: list[ListenerState], problems: list[Problem]) -> tuple[Condition, ...]:
+    if head.problems:
+        message = f"{head.key} is not accepted: {findings.joined(head.problems)}"
+        return (
+            Condition(type=findings.ACCEPTED, status=False, reason="ParentNotAccepted", message=message),
+            Condition(type=findings.PROGRAMMED, status=False, reason="ParentNotProgrammed", message=message),
+        )
+    usable = any(state.programmed for state in states)
+    message = findings.joined(problems)
+    valid = usable and not problems
+    return (
+        Condition(
+            type=findings.ACCEPTED,
+            status=usable,
+            reason="Accepted" if valid else "ListenersNotValid",
+            message=message,
+        ),
+        Condition(
+            type=findings.PROGRAMMED,
+            status=usable,
+            reason="Programmed" if usable else "ListenersNotValid",
+            message="" if usable else message,
+        ),
+    )
+
+
+# GatewayClasses.
+
+
+def gateway_class_report(ctx: Context, key: ObjectKey) -> ObjectReport:
+    """What is to be said about a GatewayClass."""
+    found = read_object(ctx, GatewayClass, "", key.name)
+    edge = ctx.read(EDGE, None)
+    if found is None or (found.spec.controller_name != edge.gateway_controller and not edge.all_classes):
+        return ObjectReport(object=key, ours=False)
+    problems: tuple[Problem, ...] = ()
+    if found.spec.parameters_ref is not None:
+        reference = found.spec.parameters_ref
+        problems = (
+            Problem(
+                condition=findings.ACCEPTED,
+                reason="InvalidParameters",
+                field="spec.parametersRef",
+                message=f"{reference.group}/{reference.kind} is no kind of parameters that Portway knows",
+                remedy="remove parametersRef",
+            ),
+        )
+    return ObjectReport(
+        object=key,
+        conditions=(findings.condition(findings.ACCEPTED, problems, "Accepted"),),
+        supported_features=SUPPORTED_FEATURES,
+        verdicts=tuple(problem.verdict(key) for problem in problems),
+    )
