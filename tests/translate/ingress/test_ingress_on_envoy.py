@@ -89,12 +89,13 @@ async def live(engine: Engine, edge: Edge) -> AsyncIterator[Mapping[int, int]]:
         ports = {key.port: free.take() for key in sorted(engine.groups(SOCKETS))}
         async with Backends() as backends:
             upstreams = {}
+            running: dict[str, Backend] = {}
             for _, key in sorted(engine.groups(UPSTREAM_USES)):
                 upstream = engine.get(UPSTREAM, key)
                 assert upstream is not None
                 wants_tls = upstream.tls is not None or upstream.protocol is Protocol.TCP
                 kind = KINDS.get(upstream.protocol, Kind.HTTP1)
-                backend = await _backend(backends, key.name, kind, tls=wants_tls)
+                backend = await _backend(backends, running, key.name, kind, tls=wants_tls)
                 endpoints = Endpoints(endpoints=(Endpoint(address=backend.host, port=backend.port),))
                 upstreams[key] = msgspec.structs.replace(upstream, discovery=Discovery.ENDPOINTS), endpoints
             listeners = []
@@ -124,16 +125,12 @@ async def live(engine: Engine, edge: Edge) -> AsyncIterator[Mapping[int, int]]:
                 yield ports
 
 
-async def _backend(backends: Backends, service: str, kind: Kind, *, tls: bool) -> Backend:
+async def _backend(backends: Backends, running: dict[str, Backend], service: str, kind: Kind, *, tls: bool) -> Backend:
+    """The backend of a Service; one per way of speaking to it."""
     name = f"{service}/{kind}/{tls}"
-    pair = AUTHORITY.issue("backend.test") if tls else None
-    running = _RUNNING.setdefault(id(backends), {})
     if name not in running:
-        running[name] = await backends.start(name, kind, tls=pair)
+        running[name] = await backends.start(name, kind, tls=AUTHORITY.issue("backend.test") if tls else None)
     return running[name]
-
-
-_RUNNING: dict[int, dict[str, Backend]] = {}
 
 
 async def ask(entry: Mapping[str, object], ports: Mapping[int, int]) -> Answer:

@@ -21,11 +21,9 @@ from portway.translate.ingress.annotations.canary import (
     CANARY_BY_HEADER_VALUE,
     CANARY_WEIGHT,
     CANARY_WEIGHT_TOTAL,
+    MIN_TOTAL,
 )
 from portway.translate.ingress.annotations.entry import Settings
-
-MIN_TOTAL: Final = 100
-"""Smaller totals count as this."""
 
 
 class Choice(msgspec.Struct, frozen=True, kw_only=True):

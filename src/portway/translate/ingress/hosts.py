@@ -8,7 +8,7 @@ another Ingress.
 Sources: ingress-nginx, "Ingress path matching", "Annotations: canary, server-alias, app-root"; its rules of merging.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -80,6 +80,8 @@ def host_plan(ctx: Context, host: str) -> HostPlan | None:
         return None
     regex_mode = any(_wants_regex(share) for share in primary)
     merge = _Merge(host, regex_mode=regex_mode)
+    if regex_mode:
+        merge.warn_of_regex_mode(primary)
     for share in primary:
         for location in share.locations:
             merge.add(share, location)
@@ -149,6 +151,18 @@ class _Merge:
         if old is not None:
             self._lost(old, new)
         self.owned[key] = new
+
+    def warn_of_regex_mode(self, shares: Sequence[Share]) -> None:
+        """Tell those whose paths mean something else because of another Ingress."""
+        cause = next(share for share in shares if _wants_regex(share))
+        for share in shares:
+            if share.ingress != cause.ingress and not _wants_regex(share):
+                problem = (
+                    f"the paths of {_named(self.host)} are case-insensitive regular expressions without an end, since"
+                    f" {cause.ingress} has use-regex or rewrite-target"
+                )
+                remedy = "give one of them another host, if that is not wanted"
+                self._say(share.ingress, Severity.WARNING, "RegexMode", "spec.rules", problem, remedy)
 
     def complete(self, oldest: Share) -> None:
         """Add what no path fits: the default backend of the Ingress that first declared the host, else 404, under all

@@ -1,5 +1,6 @@
 """Annotations about who may call: cross-origin rules and source addresses."""
 
+import ipaddress
 import re
 from typing import Final
 
@@ -11,12 +12,34 @@ _ORIGIN: Final = re.compile(
 )
 
 
+ANY: Final = ("*",)
+
+
+def _odd_origins(text: str) -> str:
+    entries = parsers.items(text)
+    odd = [entry for entry in entries if entry not in ("*", "null") and not _ORIGIN.match(entry)]
+    if not odd or "*" in entries:
+        return ""
+    rest = "the others are allowed" if len(odd) < len(entries) else "no origin is left, so no field is sent"
+    return f"{', '.join(map(repr, odd[:3]))} is no origin; {rest}"
+
+
+def _narrowed(text: str) -> str:
+    """Networks with bits beyond their prefix, which do not count."""
+    odd = [item for item in parsers.items(text) if "/" in item and ipaddress.ip_interface(item).ip != _first(item)]
+    return f"{odd[0]} means {ipaddress.ip_network(odd[0], strict=False)}" if odd else ""
+
+
+def _first(item: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    return ipaddress.ip_network(item, strict=False).network_address
+
+
 def _origins(text: str) -> tuple[str, ...]:
     """The valid entries in their order, in lower case; `("*",)` if any is `*` or the text is blank; empty if none is
     valid."""
     entries = parsers.items(text)
     if not entries or "*" in entries:
-        return ("*",)
+        return ANY
     return tuple(dict.fromkeys(entry.lower() for entry in entries if entry == "null" or _ORIGIN.match(entry)))
 
 
@@ -50,7 +73,8 @@ CORS_ALLOW_ORIGIN: Final = Annotation[tuple[str, ...]](
     group=Group.ACCESS,
     risk=Risk.MEDIUM,
     parse=_origins,
-    default=("*",),
+    remark=_odd_origins,
+    default=ANY,
     default_text="*",
     form="a list of origins scheme://host[:port], null or *",
     example="https://app.example.com, https://*.example.org",
@@ -113,6 +137,7 @@ ALLOWLIST_SOURCE_RANGE: Final = Annotation[tuple[str, ...]](
     risk=Risk.MEDIUM,
     on_invalid=OnInvalid.DENY,
     parse=parsers.cidrs,
+    remark=_narrowed,
     default=(),
     default_text="all",
     form="a list of addresses and networks",
@@ -126,6 +151,7 @@ DENYLIST_SOURCE_RANGE: Final = Annotation[tuple[str, ...]](
     risk=Risk.MEDIUM,
     on_invalid=OnInvalid.DENY,
     parse=parsers.cidrs,
+    remark=_narrowed,
     default=(),
     default_text="none",
     form="a list of addresses and networks",

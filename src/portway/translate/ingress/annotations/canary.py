@@ -5,6 +5,14 @@ from typing import Final
 from portway.translate.ingress.annotations import parsers
 from portway.translate.ingress.annotations.entry import Annotation, Group, Risk
 
+MIN_TOTAL: Final = 100
+"""Smaller totals count as this."""
+
+
+def _small_total(text: str) -> str:
+    return "" if int(text) >= MIN_TOTAL else f"{text} is less than {MIN_TOTAL}, which is what counts"
+
+
 CANARY: Final = Annotation(
     name="canary",
     group=Group.CANARY,
@@ -74,6 +82,7 @@ CANARY_WEIGHT_TOTAL: Final = Annotation(
     name="canary-weight-total",
     group=Group.CANARY,
     parse=parsers.integer(0),
+    remark=_small_total,
     default=100,
     form="a whole number",
     example="1000",

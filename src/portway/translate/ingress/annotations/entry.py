@@ -80,6 +80,9 @@ class Annotation(msgspec.Struct, Generic[T], frozen=True, kw_only=True, eq=False
     scope: Scope = Scope.LOCATION
     risk: Risk = Risk.LOW
     on_invalid: OnInvalid = OnInvalid.DEFAULT
+    remark: Callable[[str], str] | None = None
+    """What is to be said about a value that is of the form and may still not mean what its owner thinks; empty:
+    nothing. Asked only for values that `parse` takes."""
     alias: str = ""
     """Another name for the same; it counts only where `name` is absent or empty."""
     default_text: str = ""

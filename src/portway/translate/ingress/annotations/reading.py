@@ -14,6 +14,12 @@ import msgspec
 
 from portway.model.edge import Edge
 from portway.objects.verdict import ObjectKey, Severity, Verdict
+from portway.translate.ingress.annotations.access import (
+    ANY,
+    CORS_ALLOW_CREDENTIALS,
+    CORS_ALLOW_ORIGIN,
+    ENABLE_CORS,
+)
 from portway.translate.ingress.annotations.entry import Annotation, OnInvalid, Settings, Unsupported
 from portway.translate.ingress.annotations.paths import USE_REGEX
 from portway.translate.ingress.annotations.stickiness import AFFINITY, SESSION_COOKIE_PATH
@@ -52,6 +58,8 @@ def read_annotations(ingress: ObjectKey, annotations: Mapping[str, str], edge: E
                 continue
             try:
                 values[entry.name] = _parsed(entry, value)
+                if entry.remark is not None and (remark := entry.remark(value)):
+                    verdicts.append(teller.say(Severity.WARNING, "Annotation", name, remark))
             except ValueError as error:
                 verdicts.append(teller.invalid(name, value, entry, str(error)))
                 if entry.on_invalid is OnInvalid.DENY:
@@ -70,6 +78,7 @@ def read_annotations(ingress: ObjectKey, annotations: Mapping[str, str], edge: E
     settings = Settings(values=values, denied=tuple(denied))
     verdicts.extend(_combinations(teller, settings))
     verdicts.extend(_cookie_path(teller, settings))
+    verdicts.extend(_credentials(teller, settings))
     return Reading(settings=settings, verdicts=tuple(verdicts))
 
 
@@ -175,6 +184,13 @@ def _cookie_path(teller: _Teller, settings: Settings) -> Iterator[Verdict]:
     if settings.get(AFFINITY) and settings.get(USE_REGEX) and not settings.has(SESSION_COOKIE_PATH):
         problem = "session-cookie-path should be set: a regular expression is no path, and becomes the cookie's"
         yield teller.say(Severity.WARNING, "CookiePath", AFFINITY.name, problem, "set session-cookie-path")
+
+
+def _credentials(teller: _Teller, settings: Settings) -> Iterator[Verdict]:
+    if settings.get(ENABLE_CORS) and settings.get(CORS_ALLOW_ORIGIN) == ANY and settings.get(CORS_ALLOW_CREDENTIALS):
+        problem = "every origin is allowed, with credentials, which browsers refuse for requests with cookies"
+        remedy = "name the origins in cors-allow-origin, or set cors-allow-credentials to false"
+        yield teller.say(Severity.INFO, "Annotation", ENABLE_CORS.name, problem, remedy)
 
 
 def _combinations(teller: _Teller, settings: Settings) -> Iterator[Verdict]:

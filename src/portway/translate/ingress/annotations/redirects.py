@@ -1,5 +1,6 @@
 """Annotations that redirect."""
 
+from collections.abc import Callable
 from typing import Final
 
 from portway.translate.ingress.annotations import parsers
@@ -14,6 +15,13 @@ def _status(low: int, high: int, otherwise: int) -> parsers.Parser[int]:
         return status if low <= status <= high else otherwise
 
     return parse
+
+
+def _replaced(low: int, high: int, otherwise: int) -> Callable[[str], str]:
+    def remark(text: str) -> str:
+        return "" if low <= int(text) <= high else f"{text} is no status from {low} to {high}; {otherwise} is sent"
+
+    return remark
 
 
 SSL_REDIRECT: Final = Annotation[bool | None](
@@ -54,6 +62,7 @@ PERMANENT_REDIRECT_CODE: Final = Annotation(
     name="permanent-redirect-code",
     group=Group.REDIRECTS,
     parse=_status(300, 308, 301),
+    remark=_replaced(300, 308, 301),
     default=301,
     form="a status from 300 to 308",
     example="308",
@@ -74,6 +83,7 @@ TEMPORAL_REDIRECT_CODE: Final = Annotation(
     name="temporal-redirect-code",
     group=Group.REDIRECTS,
     parse=_status(300, 307, 302),
+    remark=_replaced(300, 307, 302),
     default=302,
     form="a status from 300 to 307",
     example="307",
