@@ -4,9 +4,6 @@ Endpoints depend on objects only and overtake everything else. The joined cluste
 own, since they are made from a socket and not from an upstream.
 """
 
-from collections.abc import Hashable
-from typing import cast
-
 from portway.envoy.cluster import cluster_resource
 from portway.envoy.endpoint import endpoints_resource
 from portway.envoy.http3 import http3_listener_resource
@@ -15,7 +12,7 @@ from portway.envoy.route_configuration import route_configuration_resource
 from portway.envoy.secret import secret_resource
 from portway.envoy.udp import composite_cluster_resource, composite_endpoints_resource
 from portway.envoy.virtual_host import virtual_host_resource
-from portway.incremental import Output
+from portway.incremental import AnyOutput, Output
 from portway.model.handles import SECRET_USES, SOCKETS, TABLES, UPSTREAM_USES, VIRTUAL_HOSTS
 from portway.model.names import HostKey, SecretKey, SocketKey, TableKey, UpstreamKey
 from portway.model.resource import Resource
@@ -38,18 +35,15 @@ ROUTE_CONFIGURATIONS: Output[TableKey, Resource] = Output(
 )
 VIRTUAL_HOSTS_OUT: Output[HostKey, Resource] = Output("virtual hosts out", [VIRTUAL_HOSTS], virtual_host_resource)
 
-OUTPUTS: tuple[Output[Hashable, Resource], ...] = cast(
-    "tuple[Output[Hashable, Resource], ...]",
-    (
-        ENDPOINTS_OUT,
-        CLUSTERS,
-        COMPOSITE_CLUSTERS,
-        COMPOSITE_ENDPOINTS,
-        SECRETS,
-        LISTENERS,
-        HTTP3_LISTENERS,
-        ROUTE_CONFIGURATIONS,
-        VIRTUAL_HOSTS_OUT,
-    ),
+OUTPUTS: tuple[AnyOutput, ...] = (
+    ENDPOINTS_OUT,
+    CLUSTERS,
+    COMPOSITE_CLUSTERS,
+    COMPOSITE_ENDPOINTS,
+    SECRETS,
+    LISTENERS,
+    HTTP3_LISTENERS,
+    ROUTE_CONFIGURATIONS,
+    VIRTUAL_HOSTS_OUT,
 )
 """All outputs, in the order in which a proxy needs them."""
