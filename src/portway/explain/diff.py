@@ -155,13 +155,10 @@ def _compare_host(
     one: VirtualHost | None,
     other: VirtualHost | None,
 ) -> tuple[list[Change], int]:
-    requests = dict.fromkeys(
-        request for host in (one, other) if host is not None for request in map(_Hashable, samples(host, base))
-    )
+    requests = dict.fromkeys(request for host in (one, other) if host is not None for request in samples(host, base))
     changes: list[Change] = []
     told: set[tuple[str, str]] = set()
-    for wrapped in requests:
-        request = wrapped.request
+    for request in requests:
         texts = [_behaviour(explain(world, request, socket.address)) for world in (before, after)]
         if texts[0] != texts[1] and (texts[0], texts[1]) not in told:
             told.add((texts[0], texts[1]))
@@ -175,22 +172,6 @@ def _compare_host(
                 )
             )
     return changes + _unsampled(base, one, other), len(requests)
-
-
-class _Hashable:
-    """A request as a key: its headers are a mapping."""
-
-    __slots__ = ("key", "request")
-
-    def __init__(self, request: Request) -> None:
-        self.request = request
-        self.key = (request.method, request.target, tuple(sorted(request.headers.items())))
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Hashable) and self.key == other.key
-
-    def __hash__(self) -> int:
-        return hash(self.key)
 
 
 def _unsampled(base: Request, one: VirtualHost | None, other: VirtualHost | None) -> list[Change]:
@@ -231,7 +212,7 @@ def _behaviour(found: Explanation) -> str:
 
 def request_text(request: Request) -> str:
     """The request on one line, as one would try it."""
-    fields = "".join(f" -H '{name}: {value}'" for name, value in sorted(request.headers.items()))
+    fields = "".join(f" -H '{name}: {value}'" for name, value in request.headers)
     return f"{request.method} {request.url}{fields}"
 
 

@@ -1,30 +1,31 @@
 """Whether a request fits a route, and if not, why: evaluates the match tables that proxies are given.
 
 Each function answers with the reason of a mismatch, empty for a match. Sources: the meaning of `model.route`, which is
-that of `envoy.config.route.v3.RouteMatch`; a differential test holds both to the same answers.
+that of `envoy.config.route.v3.RouteMatch`; `tests/e2e/test_differential.py` holds both to the same answers.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import assert_never
 
 import re2  # type: ignore[import-untyped]  # ships no stubs
 
 from portway.explain.request import Request
-from portway.model.route import PathKind, PathMatch, RouteMatch, ValueKind, ValueMatch
+from portway.model.route import SCHEME_HEADER, PathKind, PathMatch, RouteMatch, ValueKind, ValueMatch
 
 SHOWN = 60
 """Longest value shown in a reason."""
 
 
 @lru_cache(maxsize=4096)
-def _compiled(pattern: str) -> object:
+def compiled(pattern: str) -> object:
+    """An RE2 pattern, ready for use. It is known to be one: translators have asked."""
     return re2.compile(pattern)
 
 
 def fits_whole(pattern: str, text: str) -> bool:
     """Whether an RE2 pattern fits the whole text."""
-    return bool(re2.fullmatch(_compiled(pattern), text))
+    return bool(re2.fullmatch(compiled(pattern), text))
 
 
 def mismatch(match: RouteMatch, request: Request) -> str:
@@ -35,22 +36,28 @@ def mismatch(match: RouteMatch, request: Request) -> str:
     if match.method and match.method != request.method:
         return f"method {request.method} is not {match.method}"
     for header in match.headers:
-        problem = value_mismatch("header", header, request.field(header.name))
+        problem = value_mismatch(_what(header.name), header, request.fields(header.name))
         if problem:
             return problem
-    if match.cookies:
-        cookies = cookies_of(request)
-        for cookie in match.cookies:
-            problem = value_mismatch("cookie", cookie, cookies.get(cookie.name))
-            if problem:
-                return problem
+    for cookie in match.cookies:
+        problem = value_mismatch(f"cookie {cookie.name}", cookie, cookie_values(request, cookie))
+        if problem:
+            return problem
     for parameter in match.query:
-        problem = value_mismatch("query parameter", parameter, query_value(request.query, parameter.name))
+        value = query_value(request.query or "", parameter.name)
+        problem = value_mismatch(f"query parameter {parameter.name}", parameter, () if value is None else (value,))
         if problem:
             return problem
     if match.grpc and not is_grpc(request):
         return "it is no gRPC request (content-type is not application/grpc)"
     return ""
+
+
+_WORDS = {":authority": "host", ":path": "path", ":method": "method", ":scheme": "scheme", SCHEME_HEADER: "scheme"}
+
+
+def _what(name: str) -> str:
+    return _WORDS.get(name, f"header {name}")
 
 
 def path_mismatch(match: PathMatch, path: str) -> str:
@@ -71,25 +78,42 @@ def path_mismatch(match: PathMatch, path: str) -> str:
             assert_never(match.kind)
 
 
-def value_mismatch(what: str, match: ValueMatch, value: str | None) -> str:
-    """Why a field, cookie or parameter does not fit; `None` stands for an absent one."""
+def value_mismatch(what: str, match: ValueMatch, values: Sequence[str]) -> str:
+    """Why a field, cookie or parameter does not fit.
+
+    Args:
+        what: how it is called, `header x-user`.
+        values: all there are; one that fits is enough, and none may where the match is inverted.
+    """
     fits: bool
     if match.kind is ValueKind.PRESENT:
-        fits, wanted = value is not None, "present"
-    elif value is None and not match.invert:
-        return f"{what} {match.name} is missing"
-    elif match.kind is ValueKind.EXACT:
-        fits, wanted = value == match.value, _show(match.value)
+        fits, wanted = bool(values), "present"
+    elif not values:
+        # Inverted matches take an absent value for an empty one.
+        fits, wanted = match.invert and _fits(match, ""), _wanted(match)
     else:
-        fits, wanted = value is not None and fits_whole(match.value, value), f"one that fits {_show(match.value)}"
+        fits, wanted = any(_fits(match, value) for value in values), _wanted(match)
     if fits is not match.invert:
         return ""
-    shown = "missing" if value is None else _show(value)
-    return f"{what} {match.name} is {shown}, {'which is excluded' if match.invert else f'not {wanted}'}"
+    if match.invert:
+        return f"{what} is {_shown(values)}, which is excluded"
+    return f"{what} is {_shown(values)}, not {wanted}" if values else f"{what} is missing"
+
+
+def _fits(match: ValueMatch, value: str) -> bool:
+    return value == match.value if match.kind is ValueKind.EXACT else fits_whole(match.value, value)
+
+
+def _wanted(match: ValueMatch) -> str:
+    return _show(match.value) if match.kind is ValueKind.EXACT else f"one that fits {_show(match.value)}"
+
+
+def _shown(values: Sequence[str]) -> str:
+    return " and ".join(_show(value) or "empty" for value in values)
 
 
 def query_value(query: str, name: str) -> str | None:
-    """The first value of a parameter as it stands there; `None` if there is none."""
+    """The first value of a parameter as it stands there, not decoded; `None` if there is none."""
     for part in query.split("&"):
         key, _, value = part.partition("=")
         if key == name and part:
@@ -97,18 +121,20 @@ def query_value(query: str, name: str) -> str | None:
     return None
 
 
-def cookies_of(request: Request) -> dict[str, str]:
-    found: dict[str, str] = {}
-    for part in request.headers.get("cookie", "").split(";"):
-        name, separator, value = part.strip().partition("=")
-        if separator:
-            found.setdefault(name, value)
-    return found
+def cookie_values(request: Request, match: ValueMatch) -> tuple[str, ...]:
+    """All values of a cookie in the order sent. Names keep their case."""
+    found: list[str] = []
+    for field in request.fields("cookie"):
+        for part in field.split(";"):
+            name, separator, value = part.strip().partition("=")
+            if separator and name == match.name:
+                found.append(value)
+    return tuple(found)
 
 
 def is_grpc(request: Request) -> bool:
-    kind = request.headers.get("content-type", "")
-    return kind == "application/grpc" or kind.startswith(("application/grpc+", "application/grpc;"))
+    kind = request.field("content-type") or ""
+    return kind == "application/grpc" or kind.startswith("application/grpc+")
 
 
 def _show(text: str) -> str:

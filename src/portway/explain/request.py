@@ -1,11 +1,16 @@
-"""A request as `explain` sees it: what a proxy would know when it looks up a route."""
+"""A request as `explain` sees it: what a client sends, in the form in which a proxy looks up its route."""
 
-from collections.abc import Iterable, Mapping
-from urllib.parse import urlsplit
+from collections.abc import Iterable
+from urllib.parse import quote, urlsplit
 
 import msgspec
 
+from portway.explain.paths import normalise_path
 from portway.model.route import SCHEME_HEADER
+
+WELL_KNOWN_PORTS = {"http": 80, "https": 443}
+_SENT_AS_IS = "".join(map(chr, range(33, 127)))
+_FORWARDED = frozenset({"x-forwarded-for", "x-forwarded-host", "x-forwarded-port", "x-forwarded-prefix", SCHEME_HEADER})
 
 
 class RequestError(ValueError):
@@ -13,20 +18,23 @@ class RequestError(ValueError):
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
-    """One HTTP request. Made by `make_request`, which brings it into the form that proxies match on."""
+    """One HTTP request. Made by `make_request`, which brings it into the form that proxies match on. Hashable."""
 
     method: str = "GET"
     scheme: str = "http"
+    authority: str = ""
+    """The Host field, or `:authority`: in the client's case, with the port if it names one, without a dot at the end of
+    the name. Empty: `host` and `port`."""
     host: str
     """Lower case, without port and trailing dot."""
     port: int
     """That the client connected to."""
     path: str = "/"
     """Without query; normalised as proxies do."""
-    query: str = ""
-    """Without the question mark."""
-    headers: Mapping[str, str] = {}
-    """Lower-case names; several values of one name joined with a comma."""
+    query: str | None = None
+    """Without the question mark; `None`: there is none."""
+    headers: tuple[tuple[str, str], ...] = ()
+    """Lower-case names, in the order sent, without Host; names may repeat."""
     client: str = "127.0.0.1"
     """Address of the client."""
     server_name: str = ""
@@ -38,22 +46,34 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def target(self) -> str:
-        return f"{self.path}?{self.query}" if self.query else self.path
+        return self.path if self.query is None else f"{self.path}?{self.query}"
+
+    @property
+    def named(self) -> str:
+        """The authority, also where it follows from host and port."""
+        return self.authority or _authority(self.scheme, self.host, self.port)
 
     @property
     def url(self) -> str:
-        well_known = self.port == (443 if self.is_tls else 80)
-        return f"{self.scheme}://{self.host}{'' if well_known else f':{self.port}'}{self.target}"
+        return f"{self.scheme}://{_authority(self.scheme, self.host, self.port)}{self.target}"
+
+    def fields(self, name: str) -> tuple[str, ...]:
+        """All values of a field or pseudo-field, its name in lower case, in the order sent."""
+        match name:
+            case ":authority" | "host":
+                return (self.named,)
+            case ":method":
+                return (self.method,)
+            case ":path":
+                return (self.target,)
+            case ":scheme" | "x-forwarded-proto":
+                return (self.scheme,)
+            case _:
+                return tuple(value for key, value in self.headers if key == name)
 
     def field(self, name: str) -> str | None:
-        """A field or pseudo-field of the request; `None` if it has none."""
-        pseudo = {":authority": self.authority, ":method": self.method, ":path": self.target, ":scheme": self.scheme}
-        pseudo[SCHEME_HEADER] = self.scheme
-        return pseudo.get(name) or self.headers.get(name)
-
-    @property
-    def authority(self) -> str:
-        return self.headers.get("host", self.host)
+        """The first value of a field or pseudo-field; `None` if there is none."""
+        return next(iter(self.fields(name)), None)
 
 
 def make_request(
@@ -64,81 +84,72 @@ def make_request(
     client: str = "127.0.0.1",
     server_name: str | None = None,
 ) -> Request:
-    """The request that a client would send for a URL.
+    """The request that a client would send for a URL, as it is after proxies have read it: the path is normalised, and
+    X-Forwarded fields are dropped, which they write themselves.
 
     Args:
         headers: name and value, names may repeat; `Host` overrides the URL's.
         server_name: SNI; `None`: the URL's host, as clients do.
 
     Raises:
-        RequestError: the URL is none, or has no host.
+        RequestError: the URL is none, has no host, or proxies answer 400 whatever is declared.
     """
+    scheme, _, rest = url.partition("://")
+    scheme = scheme.lower()
     try:
-        parts = urlsplit(url)
+        parts = urlsplit(f"{scheme}://{rest}")
         port = parts.port
+        hostname = parts.hostname or ""
     except ValueError as error:
         raise RequestError(f'"{url}" is no URL: {error}') from error
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    if scheme not in WELL_KNOWN_PORTS or not hostname:
         raise RequestError(f'"{url}" is no URL of the form http://HOST/PATH')
-    fields: dict[str, str] = {}
-    for name, value in headers:
-        key = name.lower()
-        fields[key] = f"{fields[key]},{value}" if key in fields else value
-    host = host_of(fields.get("host", parts.hostname))
-    name = parts.hostname if server_name is None else server_name
+    number = port or WELL_KNOWN_PORTS[scheme]
+    fields = [(name.lower(), value) for name, value in headers]
+    authority = next((value for name, value in fields if name == "host"), _authority(scheme, hostname, number))
+    path, mark, query = _encoded(rest).partition("?")
+    normal = normalise_path(path or "/")
+    if normal is None:
+        raise RequestError(f'"{url}" has %00 in its path: proxies answer 400')
+    name = hostname if server_name is None else server_name
     return Request(
         method=method.upper(),
-        scheme=parts.scheme,
-        host=host,
-        port=port or (443 if parts.scheme == "https" else 80),
-        path=normalise_path(parts.path or "/"),
-        query=parts.query,
-        headers=fields,
+        scheme=scheme,
+        authority=without_dot(authority),
+        host=host_of(authority),
+        port=number,
+        path=normal,
+        query=query if mark else None,
+        headers=tuple(field for field in fields if field[0] != "host" and field[0] not in _FORWARDED),
         client=client,
-        server_name=name.lower() if parts.scheme == "https" else "",
+        server_name=name.lower() if scheme == "https" else "",
     )
+
+
+def _encoded(rest: str) -> str:
+    """What follows the authority of a URL, the fragment left out, as ASCII: clients encode what is none."""
+    start = min((rest.index(mark) for mark in "/?#" if mark in rest), default=len(rest))
+    return quote(rest[start:].partition("#")[0], safe=_SENT_AS_IS)
+
+
+def _authority(scheme: str, host: str, port: int) -> str:
+    shown = f"[{host}]" if ":" in host else host
+    return shown if port == WELL_KNOWN_PORTS.get(scheme) else f"{shown}:{port}"
+
+
+def _split(authority: str) -> tuple[str, str]:
+    """Name and `:port` of an authority."""
+    name, colon, port = authority.rpartition(":")
+    is_port = bool(name) and port.isdecimal() and not (":" in name and not name.endswith("]"))
+    return (name, colon + port) if is_port else (authority, "")
+
+
+def without_dot(authority: str) -> str:
+    """An authority without the dot at the end of its name."""
+    name, port = _split(authority)
+    return name.removesuffix(".") + port
 
 
 def host_of(authority: str) -> str:
     """The host name of an authority: without port, in lower case, without trailing dot."""
-    if authority.startswith("["):
-        return authority.partition("]")[0].lstrip("[").lower()
-    name, _, port = authority.rpartition(":")
-    return (name if name and port.isdigit() else authority).lower().rstrip(".")
-
-
-def normalise_path(path: str) -> str:
-    """Resolve `.` and `..` as proxies do before they match (RFC 3986 §5.2.4); doubled slashes stay.
-
-    Also as they do: an unreserved character that is percent-encoded is decoded, and no other.
-    """
-    output: list[str] = []
-    segments = _decode_unreserved(path).replace("\\", "/").split("/")
-    for position, segment in enumerate(segments):
-        last = position == len(segments) - 1
-        if segment == "..":
-            if len(output) > 1:
-                output.pop()
-            if last:
-                output.append("")
-        elif segment == ".":
-            if last:
-                output.append("")
-        else:
-            output.append(segment)
-    return "/".join(output) or "/"
-
-
-_UNRESERVED = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
-
-
-def _decode_unreserved(path: str) -> str:
-    pieces = path.split("%")
-    decoded = [pieces[0]]
-    for piece in pieces[1:]:
-        try:
-            character = chr(int(piece[:2], 16)) if len(piece) >= 2 else ""
-        except ValueError:
-            character = ""
-        decoded.append(character + piece[2:] if character in _UNRESERVED and character else "%" + piece)
-    return "".join(decoded)
+    return _split(authority)[0].strip("[]").lower().removesuffix(".")

@@ -47,14 +47,14 @@ def requests_for(match: RouteMatch, base: Request) -> Iterator[Request]:
     Args:
         base: scheme, host, port and connection of the requests.
     """
-    headers = dict(base.headers)
+    headers = list(base.headers)
     cookies: list[str] = []
     query: list[str] = []
     method = match.method or base.method
     for header in match.headers:
         value = value_sample(header)
         if value is not None and not header.name.startswith(":"):
-            headers[header.name] = value
+            headers.append((header.name, value))
     for cookie in match.cookies:
         value = value_sample(cookie)
         if value is not None:
@@ -64,11 +64,11 @@ def requests_for(match: RouteMatch, base: Request) -> Iterator[Request]:
         if value is not None:
             query.append(f"{parameter.name}={value}")
     if cookies:
-        headers["cookie"] = "; ".join(cookies)
+        headers.append(("cookie", "; ".join(cookies)))
     if match.grpc:
-        headers["content-type"] = "application/grpc"
+        headers.append(("content-type", "application/grpc"))
     bare = msgspec.structs.replace(base, method=method)
-    full = msgspec.structs.replace(bare, headers=headers, query="&".join(query))
+    full = msgspec.structs.replace(bare, headers=tuple(headers), query="&".join(query) or None)
     for path in path_samples(match.path):
         yield msgspec.structs.replace(full, path=path)
         if full != bare:

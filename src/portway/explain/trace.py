@@ -1,22 +1,32 @@
 """Why a request goes where it goes: listener, filter chain, virtual host, every route tried and why it lost, the
 action, and what it does to the request; each with the declared object that it comes from.
 
-Reads the same queries that Envoy's resources are built from, on the live engine or on one made from files. Chance
-(weights, shares) is not drawn: an explanation lists every outcome with its share.
+Chance (weights, shares) is not drawn: an explanation lists every outcome with its share. What an upstream or an
+authentication service would answer is not known here either.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 import msgspec
 
-from portway.explain.action import Effect, describe_action, effects_of
-from portway.explain.match import domain_candidates, mismatch
+from portway.explain.action import Described, Surroundings, describe_action, one_name
+from portway.explain.arrival import Refused, arrive
+from portway.explain.effects import Effect, effects_of, upstream_effects
+from portway.explain.filters import cors_fields
+from portway.explain.match import mismatch
+from portway.explain.nearest import nearest
 from portway.explain.request import Request
-from portway.incremental import Engine
-from portway.model.handles import LISTENER, SOCKETS, UPSTREAM_USES, VIRTUAL_HOST, VIRTUAL_HOSTS
-from portway.model.listener import Chain, HttpHandler, Listener, TcpHandler
-from portway.model.names import HostKey, SocketKey, TableKey, Transport, UpstreamKey
-from portway.model.route import Route, Source, VirtualHost
+from portway.explain.rewrites import edited
+from portway.explain.world import World, find_chain
+from portway.model.handles import EDGE
+from portway.model.listener import Chain, HttpHandler, TcpHandler
+from portway.model.names import SocketKey, UpstreamKey
+from portway.model.route import Forward, Route, Source, VirtualHost
+
+__all__ = ["Effect", "Explanation", "Outcome", "Step", "World", "explain", "find_chain", "try_routes", "upstreams_of"]
+
+SHOWN_NAMES = 5
+"""Server names or ports that a refusal lists."""
 
 
 class Step(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,13 +45,19 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     share: float
     """0 to 1; all outcomes together are 1."""
     status: int = 0
-    """Of an answer that the proxy gives itself; 0: the upstream decides."""
+    """Of an answer that the proxy gives itself; 0: the upstream decides, or there is no connection."""
     location: str = ""
     upstream: UpstreamKey | None = None
+    """Set also where it has no endpoints, so that the proxy answers."""
     host: str = ""
     """Sent upstream."""
     target: str = ""
     """Path and query sent upstream."""
+    request_headers: tuple[tuple[str, str], ...] = ()
+    """Fields that the upstream receives: those of the client after all declared edits. Names in lower case. What
+    proxies say by themselves (X-Forwarded-For, X-Request-Id ...) is left out."""
+    response_headers: tuple[tuple[str, str], ...] = ()
+    """Fields that declarations put on an answer that has none of its own."""
     text: str
     """The same for a reader."""
     route: str = ""
@@ -60,127 +76,143 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     outcomes: tuple[Outcome, ...]
     effects: tuple[Effect, ...] = ()
     """Filters and policies of the routes that fit, in order."""
-
-
-class World:
-    """What an engine serves, indexed for look-ups by request. A snapshot: make a new one after a change."""
-
-    def __init__(self, engine: Engine) -> None:
-        """The engine must be settled."""
-        self.engine = engine
-        self.sockets: tuple[SocketKey, ...] = tuple(sorted(engine.groups(SOCKETS)))
-        self._tables: dict[TableKey, list[HostKey]] = {}
-        self._domains: dict[TableKey, dict[str, VirtualHost]] = {}
-        for key in engine.groups(VIRTUAL_HOSTS):
-            self._tables.setdefault(key.table, []).append(key)
-
-    def listener(self, socket: SocketKey) -> Listener | None:
-        return self.engine.get(LISTENER, socket)
-
-    def hosts(self, table: TableKey) -> dict[str, VirtualHost]:
-        """The virtual hosts of a table by domain."""
-        found = self._domains.get(table)
-        if found is None:
-            found = self._domains[table] = {}
-            for key in sorted(self._tables.get(table, ())):
-                host = self.engine.get(VIRTUAL_HOST, key)
-                for domain in host.domains if host is not None else ():
-                    found.setdefault(domain, host) if host is not None else None
-        return found
-
-    def upstreams(self) -> Iterator[tuple[str, UpstreamKey]]:
-        """Fleet and key of every upstream that is used."""
-        return self.engine.groups(UPSTREAM_USES)
-
-    def find_socket(self, request: Request, address: str = "") -> SocketKey | None:
-        """The TCP socket that the request arrives at; among several addresses of the port the given one, else the
-        first."""
-        fitting = [key for key in self.sockets if key.port == request.port and key.transport is Transport.TCP]
-        for key in fitting:
-            if address and key.address == address:
-                return key
-        return fitting[0] if fitting else None
-
-
-def find_chain(chains: Iterable[Chain], request: Request) -> Chain | None:
-    """The filter chain of the request's connection: the most specific server name wins."""
-    by_name = {name: chain for chain in chains for name in chain.server_names or ("*",)}
-    candidates = domain_candidates(request.server_name) if request.server_name else iter(("*",))
-    for name in candidates:
-        chain = by_name.get(name)
-        if chain is not None:
-            return chain
-    return None
+    hints: tuple[str, ...] = ()
+    """What the asker may have meant, or should know."""
 
 
 def explain(world: World, request: Request, address: str = "") -> Explanation:
-    """Follow a request through what the engine serves."""
+    """Follow a request through what the engine serves.
+
+    Args:
+        address: that the request arrives at, where a port is open on several.
+    """
     socket = world.find_socket(request, address)
     listener = world.listener(socket) if socket is not None else None
     if socket is None or listener is None:
-        return _refused(request, f"nothing listens on port {request.port}; the connection is refused")
+        ports = sorted({key.port for key in world.sockets if key.transport == "tcp"})
+        hint = f"open TCP ports: {_listed(map(str, ports))}" if ports else "no port is open: nothing is declared"
+        return _closed(request, f"nothing listens on port {request.port}; the connection is refused", hints=(hint,))
+    where = str(socket)
     chain = find_chain(listener.chains, request)
+    wants_tls = any(one.tls is not None or one.passthrough for one in listener.chains)
+    if not request.is_tls and wants_tls and (chain is None or chain.tls is not None or chain.passthrough):
+        return _closed(request, f"{where} speaks TLS, not plain HTTP; the connection is closed", where)
     if chain is None:
-        name = request.server_name or "none"
-        return _refused(
-            request, f"no listener on {socket} takes the server name {name}; the connection is closed", str(socket)
-        )
+        names = sorted({name for one in listener.chains for name in one.server_names})
+        asked = f"the server name {request.server_name}" if request.server_name else "connections without server name"
+        near = nearest(request.server_name, names)
+        hints = (f"did you mean {' or '.join(near)}?",) if near else (f"server names there: {_listed(names)}",)
+        return _closed(request, f"no listener on {where} takes {asked}; the connection is closed", where, hints=hints)
     if request.is_tls and chain.tls is None and not chain.passthrough:
-        return _refused(request, f"{socket} speaks plain HTTP, not TLS; the connection is closed", str(socket))
-    if not request.is_tls and (chain.tls is not None or chain.passthrough):
-        return _refused(request, f"{socket} speaks TLS, not plain HTTP; the connection is closed", str(socket))
+        return _closed(request, f"{where} speaks plain HTTP, not TLS; the connection is closed", where)
     if isinstance(chain.handler, TcpHandler):
-        return _explain_tcp(request, socket, chain, chain.handler)
+        return _explain_stream(world, request, socket, chain, chain.handler)
     return _explain_http(world, request, socket, chain, chain.handler)
 
 
-def _refused(request: Request, text: str, socket: str = "") -> Explanation:
-    return Explanation(request=request, socket=socket, outcomes=(Outcome(share=1.0, text=text),))
+def _listed(names: Iterable[str]) -> str:
+    every = list(names)
+    more = f" and {len(every) - SHOWN_NAMES} more" if len(every) > SHOWN_NAMES else ""
+    return ", ".join(every[:SHOWN_NAMES]) + more if every else "none"
 
 
-def _explain_tcp(request: Request, socket: SocketKey, chain: Chain, handler: TcpHandler) -> Explanation:
-    total = sum(share.weight for share in handler.upstreams)
-    outcomes = tuple(
-        Outcome(
-            share=share.weight / total,
-            upstream=share.upstream,
-            text=_tcp_text(share.upstream),
-            source=chain.source,
-        )
-        for share in handler.upstreams
-        if share.weight
-    )
-    nobody = (Outcome(share=1.0, text="there is no backend: the connection is closed", source=chain.source),)
-    return Explanation(request=request, socket=str(socket), chain=chain.name, outcomes=outcomes or nobody)
+def _closed(request: Request, text: str, socket: str = "", *, hints: tuple[str, ...] = ()) -> Explanation:
+    return Explanation(request=request, socket=socket, outcomes=(Outcome(share=1.0, text=text),), hints=hints)
 
 
-def _tcp_text(upstream: UpstreamKey | None) -> str:
-    return "the connection is closed" if upstream is None else f"bytes are passed to {upstream.object}"
-
-
-def _explain_http(world: World, request: Request, socket: SocketKey, chain: Chain, handler: HttpHandler) -> Explanation:
-    hosts = world.hosts(handler.table)
-    domain = next((name for name in domain_candidates(request.host) if name in hosts), "")
-    if not domain:
-        answer = Outcome(share=1.0, status=404, text=f"no virtual host for {request.host}: 404")
-        return Explanation(
-            request=request, socket=str(socket), chain=chain.name, table=handler.table.name, outcomes=(answer,)
-        )
-    steps, outcomes, effects = try_routes(hosts[domain], request)
+def _explain_stream(
+    world: World, request: Request, socket: SocketKey, chain: Chain, handler: TcpHandler
+) -> Explanation:
+    """TLS that is passed on or ended, and plain streams: all that is known is the server name."""
+    shares = [share for share in handler.upstreams if share.weight]
+    total = sum(share.weight for share in shares)
+    found: list[Outcome] = []
+    for share in shares:
+        source = share.source or chain.source
+        if share.upstream is None or (problem := world.problem(share.upstream)) is not None:
+            key = share.upstream
+            why = problem.text if key is not None and problem is not None else world.reason(source)
+            text = f"the connection is closed: {why or 'the backend cannot be used'}"
+            found.append(Outcome(share=share.weight / total, text=text, source=source))
+        else:
+            how = "bytes are passed on as they are" if chain.tls is None else "TLS ends here, bytes are passed on"
+            text = f"{how} to {share.upstream.object} port {share.upstream.port}"
+            outcome = Outcome(share=share.weight / total, upstream=share.upstream, text=text, source=source)
+            found.append(outcome)
+    nobody = Outcome(share=1.0, text="there is no backend: the connection is closed", source=chain.source)
+    hint = "nobody here reads HTTP: path, method and fields decide nothing"
     return Explanation(
         request=request,
         socket=str(socket),
         chain=chain.name,
-        table=handler.table.name,
-        virtual_host=domain,
-        steps=steps,
-        outcomes=outcomes,
-        effects=effects,
+        outcomes=tuple(found) or (nobody,),
+        hints=(hint,) if found else (),
     )
 
 
-def try_routes(host: VirtualHost, request: Request) -> tuple[tuple[Step, ...], tuple[Outcome, ...], tuple[Effect, ...]]:
+def _explain_http(world: World, asked: Request, socket: SocketKey, chain: Chain, handler: HttpHandler) -> Explanation:
+    way = Explanation(request=asked, socket=str(socket), chain=chain.name, table=handler.table.name, outcomes=())
+    request = arrive(asked, world.engine.read(EDGE, None))
+    if isinstance(request, Refused):
+        answer = Outcome(share=1.0, status=request.status, location=request.location, text=request.text)
+        return msgspec.structs.replace(way, outcomes=(answer,))
+    found = world.host(handler.table, request.host)
+    if found is None:
+        answer = Outcome(share=1.0, status=404, text=f"404: no virtual host for {request.host}")
+        return msgspec.structs.replace(way, outcomes=(answer,), hints=_hosts_near(world, handler, request.host))
+    domain, host = found
+    if host.require_tls and not request.is_tls:
+        location = f"https://{request.named}{request.target}"
+        answer = Outcome(share=1.0, status=301, location=location, text=f"301 to {location} (the host is TLS only)")
+        return msgspec.structs.replace(way, virtual_host=domain, outcomes=(answer,))
+    table = world.table(handler.table)
+    around = Surroundings(
+        host=one_name(host),
+        outer=(
+            (table.request_headers, table.response_headers),
+            (host.request_headers, host.response_headers),
+        ),
+        problem=world.problem,
+        reason=world.reason,
+    )
+    steps, outcomes, effects = try_routes(host, request, around)
+    effects += _of_upstreams(world, outcomes, host, request)
+    lost = any(outcome.status == 404 and not outcome.route for outcome in outcomes)
+    hints = _hosts_near(world, handler, request.host) if lost and domain != request.host else ()
+    return msgspec.structs.replace(
+        way, virtual_host=domain, steps=steps, outcomes=outcomes, effects=effects, hints=hints
+    )
+
+
+def _hosts_near(world: World, handler: HttpHandler, name: str) -> tuple[str, ...]:
+    near = [one for one in nearest(name, world.hosts(handler.table)) if one != name]
+    return (f"did you mean {' or '.join(near)}?",) if near else ()
+
+
+def _of_upstreams(
+    world: World, outcomes: tuple[Outcome, ...], host: VirtualHost, request: Request
+) -> tuple[Effect, ...]:
+    own = {
+        route.name: isinstance(route.action, Forward) and (route.action.retry or host.retry) is not None
+        for route in host.routes
+    }
+    seen: dict[UpstreamKey, bool] = {}
+    for outcome in outcomes:
+        if outcome.upstream is not None:
+            seen.setdefault(outcome.upstream, own.get(outcome.route, False))
+    found: list[Effect] = []
+    for key, own_retries in seen.items():
+        upstream = world.upstream(key)
+        if upstream is not None:
+            found += upstream_effects(upstream, key, request, own_retries=own_retries)
+    return tuple(found)
+
+
+def try_routes(
+    host: VirtualHost, request: Request, around: Surroundings | None = None
+) -> tuple[tuple[Step, ...], tuple[Outcome, ...], tuple[Effect, ...]]:
     """Go down a virtual host's table until the request has gone somewhere for certain."""
+    where = around or Surroundings(host=one_name(host), outer=((host.request_headers, host.response_headers),))
     steps: list[Step] = []
     outcomes: list[Outcome] = []
     effects: list[Effect] = []
@@ -199,33 +231,39 @@ def try_routes(host: VirtualHost, request: Request) -> tuple[tuple[Step, ...], t
         note = f"for {share:.4g} of such requests" if share < 1 else ""
         steps.append(Step(route=route.name, source=route.source, matched=share > 0, reason=note))
         if share > 0:
-            outcomes += _of_route(route, request, share)
-            effects += effects_of(route, request)
+            outcomes += _of_route(route, request, share, where)
+            effects += effects_of(route, request, host)
             taken = threshold
         if taken >= 1:
             return tuple(steps), tuple(outcomes), tuple(effects)
-    left = 1.0 - taken
-    outcomes.append(Outcome(share=left, status=404, text="no route fits: 404"))
+    why = "none of the routes fits" if host.routes else "the host has no routes"
+    outcomes.append(Outcome(share=1.0 - taken, status=404, text=f"404: {why}"))
     return tuple(steps), tuple(outcomes), tuple(effects)
 
 
-def _of_route(route: Route, request: Request, share: float) -> list[Outcome]:
-    found: list[Outcome] = []
-    for described in describe_action(route, request):
-        found.append(
-            Outcome(
-                share=share * described.share,
-                status=described.status,
-                location=described.location,
-                upstream=described.upstream,
-                host=described.host,
-                target=described.target,
-                text=described.text,
-                route=route.name,
-                source=described.source or route.source,
-            )
+def _of_route(route: Route, request: Request, share: float, around: Surroundings) -> list[Outcome]:
+    return [
+        Outcome(
+            share=share * described.share,
+            status=described.status,
+            location=described.location,
+            upstream=described.upstream,
+            host=described.host,
+            target=described.target,
+            request_headers=described.request_headers,
+            response_headers=_answered(route, described, request),
+            text=described.text,
+            route=route.name,
+            source=described.source or route.source,
         )
-    return found
+        for described in describe_action(route, request, around)
+    ]
+
+
+def _answered(route: Route, described: Described, request: Request) -> tuple[tuple[str, str], ...]:
+    levels = described.response_headers
+    cross_origin = cors_fields(route.cors, request) if route.cors is not None else ()
+    return edited(cross_origin, levels, request)
 
 
 def upstreams_of(explanation: Explanation) -> tuple[UpstreamKey, ...]:
