@@ -1,6 +1,5 @@
 """What leaves the engine: which resources, what each requires, and that a change wakes no more than it must."""
 
-
 import msgspec
 
 from portway.envoy.outputs import (
