@@ -37,12 +37,12 @@ from portway.translate.ingress.annotations.redirects import (
 from portway.translate.ingress.matching import is_wildcard
 from portway.translate.ingress.shares import CATCH_ALL
 
-HTTP_PORT: Final = 80
 HTTPS_PORT: Final = 443
 NEVER_TO_HTTPS: Final = ("/.well-known/acme-challenge",)
 """Beginnings of declared paths that are never redirected to HTTPS (ingress-nginx `no-tls-redirect-locations`): the
 certificate may be what is being asked for."""
 _ROOT: Final = ValueMatch(name=":path", value="/")
+_WITHOUT_PORT: Final = ValueMatch(name=":authority", kind=ValueKind.REGEX, value="[^:]*")
 _ENDS_IN_SLASH: Final = ValueMatch(name=":path", kind=ValueKind.REGEX, value="[^?]*/")
 _DROP_SLASH: Final = PathRewrite(kind=PathRewriteKind.REGEX, pattern="/$", value="")
 
@@ -67,9 +67,8 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     status: int
     root: str = ""
     """Location for `/` alone; empty: it cannot be said without the request's host."""
-    base_format: str = ""
-    """Scheme and authority of Locations with command operators, where the host is known only from the request and its
-    port, if it names one, is right."""
+    root_format: str = ""
+    """The same with command operators, for a request whose authority names no port."""
 
 
 def goes_to_https(settings: Settings, edge: Edge, path: str, *, has_tls: bool) -> bool:
@@ -90,13 +89,11 @@ def https_target(edge: Edge, domains: tuple[str, ...]) -> Target:
     if len(domains) == 1 and host != CATCH_ALL and not is_wildcard(host):
         # Named, so that a port in the request's authority does not come along.
         return Target(scheme="https", host=host, port=port, status=edge.redirect_status, root=f"https://{host}{suffix}")
-    # Proxies that build the Location write :443 for a host that they know only from the request.
-    plain = edge.http_port == HTTP_PORT and not port
     return Target(
         scheme="https",
         port=port,
         status=edge.redirect_status,
-        base_format="https://%REQ(:AUTHORITY)%" if plain else "",
+        root_format=f"https://%REQ(:AUTHORITY)%{suffix}",
     )
 
 
@@ -107,16 +104,13 @@ def answers(target: Target, path: PathMatch) -> Iterator[Answer]:
     if root and target.root:
         location = Respond(status=target.status, headers=(("location", target.root),), reason="redirect")
         yield Answer(matches=(_ROOT,), action=location)
-    elif root and target.base_format:
-        yield _formatted(target, "", _ROOT)
+    elif root and target.root_format:
+        edits = HeaderEdits(formatted=(("location", target.root_format),))
+        action = Respond(status=target.status, reason="redirect")
+        yield Answer(matches=(_ROOT, _WITHOUT_PORT), action=action, response_headers=edits)
     if path.kind is not PathKind.EXACT or (path.value != "/" and path.value.endswith("/")):
         yield Answer(matches=(_ENDS_IN_SLASH,), action=msgspec.structs.replace(redirect, path=_DROP_SLASH))
-    yield _formatted(target, "%REQ(:PATH)%") if target.base_format else Answer(action=redirect)
-
-
-def _formatted(target: Target, path: str, *matches: ValueMatch) -> Answer:
-    edits = HeaderEdits(formatted=(("location", target.base_format + path),))
-    return Answer(matches=matches, action=Respond(status=target.status, reason="redirect"), response_headers=edits)
+    yield Answer(action=redirect)
 
 
 def _fits_root(path: PathMatch) -> bool:
