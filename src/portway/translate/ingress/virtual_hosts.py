@@ -34,10 +34,20 @@ from portway.translate.ingress.names import ALIASES, OPPOSITES, REGEX_NAMES, gra
 from portway.translate.ingress.redirecting import Target, answers, https_target, root_redirect
 from portway.translate.ingress.routes import HostRules, is_redirected_first, routes_of
 from portway.translate.ingress.shares import CATCH_ALL, SHARES
-from portway.translate.sockets import INGRESS_AGES
+from portway.translate.sockets import INGRESS, INGRESS_AGES
 
 TABLE_NAME: Final = "ingress"
 _EVERYTHING: Final = PathMatch(kind=PathKind.PREFIX, value="/")
+
+
+HEALTH: Final = Route(
+    name="healthz",
+    match=RouteMatch(path=PathMatch(kind=PathKind.EXACT, value="/healthz")),
+    action=Respond(status=200, reason="health of the proxy"),
+    source=Source(object=INGRESS),
+)
+"""For load balancers that probe the traffic ports, as ingress-nginx has it; but behind everything that is declared,
+where it shadows nobody's own."""
 
 
 def table_key(edge: Edge) -> TableKey:
@@ -66,8 +76,7 @@ def virtual_host(ctx: Context, key: HostKey) -> VirtualHost | None:
     """One host of the Ingress table; `None` if nobody declares it."""
     plan = ctx.get(host_plan, key.host)
     if key.host == CATCH_ALL:
-        routes = ctx.get(rest_routes, None)
-        return VirtualHost(domains=(CATCH_ALL,), routes=routes) if routes or plan is not None else None
+        return VirtualHost(domains=(CATCH_ALL,), routes=(*ctx.get(rest_routes, None), HEALTH))
     edge = ctx.read(EDGE, None)
     if plan is None:
         target = redirected_to(ctx, key.host)
@@ -184,14 +193,14 @@ def _declared(ctx: Context, host: str) -> Mapping[HostKey, bool]:
     return {HostKey(table_key(ctx.read(EDGE, None)), host): True} if ctx.get(host_plan, host) is not None else {}
 
 
-def _behind(ctx: Context, name: str) -> Mapping[HostKey, bool]:
-    return {HostKey(table_key(ctx.read(EDGE, None)), CATCH_ALL): True} if name == REGEX_NAMES else {}
-
-
 def _redirected(ctx: Context, name: str) -> Mapping[HostKey, bool]:
     if redirected_to(ctx, name) is None:
         return {}
     return {HostKey(table_key(ctx.read(EDGE, None)), name): True}
+
+
+def _catch_all(ctx: Context, fleet: str) -> Mapping[HostKey, bool]:
+    return {HostKey(TableKey(fleet, TABLE_NAME, Dialect.INGRESS), CATCH_ALL): True}
 
 
 def _table(ctx: Context, fleet: str) -> Mapping[TableKey, bool]:
@@ -201,6 +210,6 @@ def _table(ctx: Context, fleet: str) -> Mapping[TableKey, bool]:
 FEEDS: Final = (
     feed(TABLES, INGRESS_AGES, _table),
     feed(VIRTUAL_HOSTS, SHARES, _declared),
-    feed(VIRTUAL_HOSTS, ALIASES, _behind),
+    feed(VIRTUAL_HOSTS, INGRESS_AGES, _catch_all),
     feed(VIRTUAL_HOSTS, OPPOSITES, _redirected),
 )
