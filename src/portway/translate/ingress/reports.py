@@ -16,7 +16,7 @@ from portway.translate.ingress.annotations.paths import DEFAULT_BACKEND
 from portway.translate.ingress.backends import NOT_FOUND, first_port, place_of
 from portway.translate.ingress.canaries import pattern_problem
 from portway.translate.ingress.chains import certificate_choice
-from portway.translate.ingress.classes import default_class, is_ours, standing
+from portway.translate.ingress.classes import DEFAULT_ANNOTATION, default_class, is_ours, standing
 from portway.translate.ingress.hosts import host_plan
 from portway.translate.ingress.names import alias_owner
 from portway.translate.ingress.shares import Share, annotations_of, host_of, shares_of
