@@ -24,7 +24,7 @@ from tests.kit.portway import portway
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
-ROUNDS = int(os.environ.get("ZERO_LOSS_ROUNDS", "200"))
+ROUNDS = int(os.environ.get("ZERO_LOSS_ROUNDS", "25"))
 HTTP = (LoadProtocol.HTTP1, LoadProtocol.HTTP2)
 RATE = 100.0
 """Requests per second and protocol."""
