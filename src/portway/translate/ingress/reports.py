@@ -182,7 +182,7 @@ def report_class(ctx: Context, key: ObjectKey) -> ObjectReport:
     if (
         default is not None
         and default.metadata.name != key.name
-        and found.metadata.annotations.get("ingressclass.kubernetes.io/is-default-class") == "true"
+        and found.metadata.annotations.get(DEFAULT_ANNOTATION) == "true"
     ):
         problem = f"IngressClass {default.metadata.name} is the default: it is newer, or before it by name"
         verdicts.append(_warning(key, "Conflict", "metadata.annotations", problem, "let one class be the default"))

@@ -119,7 +119,7 @@ class _Teller:
         if entry.on_invalid is OnInvalid.DENY:
             problem += "; until it is, the paths of this Ingress answer 503"
         else:
-            problem += f"; until it is, the default applies ({describe_default(entry)})"
+            problem += f"; until it is, the default applies: {describe_default(entry)}"
         return self.say(Severity.ERROR, "InvalidAnnotation", name, problem, f'write for example "{entry.example}"')
 
     def shadowed(self, name: str, entry: Annotation[object]) -> Verdict:
