@@ -9,6 +9,19 @@ from typing import NamedTuple
 
 import msgspec
 
+MAX_TEXT = 1_000
+"""Characters of each text of a verdict. Messages cut the values that they show; this is for what they could not foresee
+(a list of a thousand names). A condition's message may have 32,768 (`metav1.Condition`), for all verdicts together."""
+
+
+def readable(text: str) -> str:
+    """The text as one line that a terminal, a log or a condition can show: escape sequences, line breaks and the like
+    are escaped, what is too long is cut."""
+    cut = text if len(text) <= MAX_TEXT else f"{text[: MAX_TEXT - 3]}..."
+    if cut.isprintable():
+        return cut
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in cut)
+
 
 class ObjectKey(NamedTuple):
     """Identity of an object. `kind` is unique among the kinds that Portway reads, so the API group is left out."""
@@ -19,7 +32,7 @@ class ObjectKey(NamedTuple):
     name: str
 
     def __str__(self) -> str:
-        return f"{self.kind} {self.namespace}/{self.name}" if self.namespace else f"{self.kind} {self.name}"
+        return readable(f"{self.kind} {self.namespace}/{self.name}" if self.namespace else f"{self.kind} {self.name}")
 
 
 class Severity(StrEnum):
@@ -45,6 +58,13 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True, order=True):
     """What is wrong, with the value found, and what happens meanwhile: served, degraded, refused."""
     remedy: str = ""
     """What the owner of the object can do about it."""
+
+    def __post_init__(self) -> None:
+        # Here, where every text passes, and not where each is made: the values in them are anybody's.
+        for name in ("field", "problem", "remedy"):
+            text = getattr(self, name)
+            if not text.isprintable() or len(text) > MAX_TEXT:
+                msgspec.structs.force_setattr(self, name, readable(text))
 
     def __str__(self) -> str:
         place = f"{self.object}: {self.field}: " if self.field else f"{self.object}: "
