@@ -1,5 +1,6 @@
 """Tables of the small parts: host names, conflicts, ranks, timeouts, retries, shares, redirects."""
 
+import random
 from datetime import timedelta
 from itertools import pairwise
 
@@ -10,11 +11,14 @@ from hypothesis import strategies as st
 
 from portway.model.names import UpstreamKey, UpstreamKind
 from portway.model.route import Forward, Fraction, PathRewrite, PathRewriteKind, RetryCause, WeightedUpstream
+from portway.objects.gateway_v1 import Listener
 from portway.objects.httproute_v1 import HTTPRouteMatch, HTTPRouteRetry, HTTPRouteRule
 from portway.objects.scalars import decode_hook
+from portway.objects.verdict import ObjectKey
 from portway.translate.gateway.actions import Share, branches, forward_of, retry_of
 from portway.translate.gateway.filters import NO_FILTERS, share_of
 from portway.translate.gateway.hosts import covers, intersection, specificity, wider
+from portway.translate.gateway.listeners import Family, ListenerPlan, plan_of, without_conflicts
 from portway.translate.gateway.matches import Match, http_match
 
 COVERS = {
@@ -54,6 +58,54 @@ def test_wider_patterns_are_those_that_cover_in_order(host: str, other: str) -> 
     found = list(wider(host))
     assert found == sorted(found, key=specificity)
     assert (other in found) is (other != host and covers(other, host))
+
+
+protocols = st.sampled_from(["HTTP", "HTTPS", "TLS", "TCP", "UDP", "X"])
+offers = st.tuples(st.sampled_from([80, 81]), protocols, st.sampled_from(["", "a.example", "*.example"]))
+
+
+def plans_of(owner: str, found: list[tuple[int, str, str]]) -> tuple[ListenerPlan, ...]:
+    key = ObjectKey("Gateway" if owner == "gateway" else "ListenerSet", "shop", owner)
+    gateway = ObjectKey("Gateway", "shop", "gateway")
+    return tuple(
+        plan_of(
+            gateway, key, index, Listener(name=f"l{index}", port=port, protocol=protocol, hostname=hostname or None)
+        )
+        for index, (port, protocol, hostname) in enumerate(found)
+    )
+
+
+def can_share(one: ListenerPlan, other: ListenerPlan) -> bool:
+    """The specification's rule for two listeners, said the short way."""
+    if one.port != other.port:
+        return True
+    if Family.UNKNOWN in (one.family, other.family):
+        return (one.protocol, one.hostname) != (other.protocol, other.hostname)
+    if one.family is not other.family:
+        return Family.UDP in (one.family, other.family)
+    return one.family not in (Family.TCP, Family.UDP) and one.hostname != other.hostname
+
+
+@given(st.lists(st.lists(offers, min_size=1, max_size=5), min_size=1, max_size=4))
+def test_conflicts_leave_listeners_that_can_live_together(owners: list[list[tuple[int, str, str]]]) -> None:
+    plans = [plans_of("gateway" if not number else f"set{number}", found) for number, found in enumerate(owners)]
+    judged = without_conflicts(plans)
+    assert [[plan.key for plan in each] for each in judged] == [[plan.key for plan in each] for each in plans]
+    taken: list[ListenerPlan] = []
+    for each in judged:
+        left = [plan for plan in each if all(can_share(plan, other) for other in taken)]
+        good = [plan for plan in left if all(can_share(plan, other) for other in left if other is not plan)]
+        assert [plan for plan in each if not plan.conflict] == good
+        taken += good
+
+
+@given(st.lists(offers, min_size=1, max_size=6), st.randoms(use_true_random=False))
+def test_the_order_of_siblings_does_not_matter(found: list[tuple[int, str, str]], shuffler: random.Random) -> None:
+    plans = list(plans_of("gateway", found))
+    shuffled = plans.copy()
+    shuffler.shuffle(shuffled)
+    (one,), (other,) = without_conflicts([plans]), without_conflicts([shuffled])
+    assert {plan.key: plan.conflict for plan in one} == {plan.key: plan.conflict for plan in other}
 
 
 RANKED = [

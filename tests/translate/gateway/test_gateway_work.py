@@ -68,7 +68,7 @@ def ran_for(engine: Engine, text: str = "", removed: ObjectKey | None = None) ->
     return ran
 
 
-@pytest.fixture(scope="module", params=[20, 500])
+@pytest.fixture(scope="module", params=[20, 5000])
 def engine(request: pytest.FixtureRequest) -> Engine:
     return engine_with(request.param)
 

@@ -178,8 +178,9 @@ class _Port:
 
 def _place(plan: ListenerPlan) -> tuple[str, str]:
     """What only one listener of a port can have."""
-    family = plan.protocol if plan.family is Family.UNKNOWN else plan.family
-    return (family, plan.hostname)
+    if plan.family in (Family.TCP, Family.UDP):
+        return (plan.family, "")
+    return (plan.protocol if plan.family is Family.UNKNOWN else plan.family, plan.hostname)
 
 
 def without_conflicts(owners: Iterable[Sequence[ListenerPlan]]) -> list[tuple[ListenerPlan, ...]]:

@@ -194,6 +194,8 @@ def _entries(rule: _Rule) -> tuple[list[Entry], list[Problem]]:
                         response_headers=rule.filters.response_headers,
                         cors=rule.filters.cors,
                         auth=rule.filters.auth,
+                        # Browsers cannot speak gRPC itself; to those that can it makes no difference.
+                        grpc_web=rule.route.kind == "GRPCRoute" and isinstance(action, Forward),
                         source=source,
                     ),
                     redirect=rule.filters.redirect if isinstance(action, Redirect) else None,
