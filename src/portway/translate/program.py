@@ -27,9 +27,14 @@ from portway.objects.verdict import ObjectKey
 from portway.store import Index
 from portway.translate import certificates, gateway, ingress, sockets, upstreams, uses
 from portway.translate.policy import backend_tls
+from portway.translate.policy import reports as policy_reports
 from portway.translate.policy import upstream as upstream_policy
 
-REPORTS: Mapping[str, Callable[[Context, ObjectKey], ObjectReport]] = {**ingress.REPORTS, **gateway.REPORTS}
+REPORTS: Mapping[str, Callable[[Context, ObjectKey], ObjectReport]] = {
+    **ingress.REPORTS,
+    **gateway.REPORTS,
+    **policy_reports.REPORTS,
+}
 """Who has something to say about which kind of object."""
 
 

@@ -17,7 +17,7 @@ from portway.objects.meta import Object
 from portway.objects.verdict import ObjectKey
 from portway.store import Index, read_object
 from portway.translate.certificates import authorities
-from portway.translate.sockets import age_of
+from portway.translate.policy.attachment import rank
 
 
 class AuthorityProblem(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,20 +62,9 @@ BY_SERVICE = Index("BackendTLSPolicy by Service", "BackendTLSPolicy", _targets)
 
 def policies_for(ctx: Context, namespace: str, service: str, port_name: str) -> tuple[BackendTLSPolicy, ...]:
     """The policies about a port: the one that holds first, then those it beats."""
-    ranked: list[tuple[bool, object, BackendTLSPolicy]] = []
-    for key in BY_SERVICE.read(ctx, (namespace, service)):
-        policy = read_object(ctx, BackendTLSPolicy, key.namespace, key.name)
-        if policy is None:
-            continue
-        sections = {
-            target.section_name
-            for target in policy.spec.target_refs
-            if (target.group, target.kind, target.name) == ("", "Service", service)
-        }
-        exact = bool(port_name) and port_name in sections
-        if exact or None in sections:
-            ranked.append((not exact, age_of(policy.metadata), policy))
-    return tuple(policy for _, _, policy in sorted(ranked, key=lambda entry: entry[:2]))
+    keys = BY_SERVICE.read(ctx, (namespace, service))
+    policies = [read_object(ctx, BackendTLSPolicy, key.namespace, key.name) for key in keys]
+    return rank(policies, "", "Service", service, port_name)
 
 
 @query("CA references of BackendTLSPolicy")

@@ -34,9 +34,8 @@ from portway.objects.portway_v1alpha1 import (
 )
 from portway.objects.portway_v1alpha1 import HashOn as HashOnObject
 from portway.objects.portway_v1alpha1 import HealthCheck as HealthCheckObject
-from portway.objects.verdict import ObjectKey
 from portway.store import Index, read_object
-from portway.translate.sockets import age_of
+from portway.translate.policy.attachment import rank
 
 GROUPS = {UpstreamKind.SERVICE: "", UpstreamKind.BACKEND: PORTWAY_GROUP}
 
@@ -54,20 +53,9 @@ def policies_for(
     ctx: Context, kind: UpstreamKind, namespace: str, name: str, port_name: str
 ) -> tuple[UpstreamPolicy, ...]:
     """All policies for a port, the one that holds first."""
-    ranked: list[tuple[bool, object, ObjectKey, UpstreamPolicy]] = []
-    for key in BY_TARGET.read(ctx, (GROUPS[kind], str(kind), namespace, name)):
-        policy = read_object(ctx, UpstreamPolicy, key.namespace, key.name)
-        if policy is None:
-            continue
-        sections = {
-            target.section_name
-            for target in policy.spec.target_refs
-            if (target.group, target.kind, target.name) == (GROUPS[kind], str(kind), name)
-        }
-        exact = bool(port_name) and port_name in sections
-        if exact or None in sections:
-            ranked.append((not exact, age_of(policy.metadata), key, policy))
-    return tuple(policy for _, _, _, policy in sorted(ranked, key=lambda entry: entry[:3]))
+    keys = BY_TARGET.read(ctx, (GROUPS[kind], str(kind), namespace, name))
+    policies = [read_object(ctx, UpstreamPolicy, key.namespace, key.name) for key in keys]
+    return rank(policies, GROUPS[kind], str(kind), name, port_name)
 
 
 def port_name_of(ctx: Context, key: UpstreamKey) -> str:
