@@ -3,6 +3,7 @@
 import asyncio
 from collections import Counter
 from collections.abc import Iterable
+from datetime import timedelta
 
 import grpc
 import msgspec
@@ -393,3 +394,14 @@ def over_quic(cluster: clusterv3.Cluster) -> None:
     options.explicit_http_config.http3_protocol_options.SetInParent()
     name = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
     cluster.typed_extension_protocol_options[name].Pack(options)
+
+
+async def test_a_listener_may_be_less_patient_with_its_streams() -> None:
+    port = free_port()
+    patient = http_listener(port)
+    handler = HttpHandler(table=TABLE, idle_timeout=timedelta(milliseconds=100))
+    chain = msgspec.structs.replace(patient.chains[0], handler=handler)
+    world = World(listeners=(msgspec.structs.replace(patient, chains=(chain,)),))
+    async with hosts(host("p.test", route("/", to("a"))), world=world) as proxy:
+        assert (await fetch("http://p.test/?delay=2s", port=port)).status == 504
+        assert (await proxy.get("p.test", "/?delay=200ms")).status == 200

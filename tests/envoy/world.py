@@ -154,6 +154,7 @@ async def serving(world: World, *, log_level: str = "warning") -> AsyncIterator[
     async with laboratory(ads=ads, change=real_settings, log_level=log_level) as lab:
         await wait_live(lab, world)
         assert not ads.refusals
+        assert (await lab.envoy.statistics("runtime.deprecated_feature_use"))["runtime.deprecated_feature_use"] == 0
         yield lab
 
 

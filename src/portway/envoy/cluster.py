@@ -15,6 +15,8 @@ from envoy.config.cluster.v3 import outlier_detection_pb2 as outlier_detectionv3
 from envoy.config.core.v3 import base_pb2 as basev3
 from envoy.config.core.v3 import health_check_pb2 as health_checkv3
 from envoy.config.core.v3 import proxy_protocol_pb2 as proxy_protocolv3
+from envoy.extensions.clusters.common.dns.v3 import dns_pb2 as dns_familyv3
+from envoy.extensions.clusters.dns.v3 import dns_cluster_pb2 as dnsv3
 from envoy.extensions.transport_sockets.proxy_protocol.v3 import upstream_proxy_protocol_pb2 as upstream_proxyv3
 from envoy.extensions.transport_sockets.raw_buffer.v3 import raw_buffer_pb2 as raw_bufferv3
 from envoy.extensions.upstreams.http.v3 import http_protocol_options_pb2 as http_optionsv3
@@ -60,11 +62,7 @@ POLICIES = {
     BalancerKind.MAGLEV: clusterv3.Cluster.MAGLEV,
 }
 
-DNS_FAMILIES = {
-    "": clusterv3.Cluster.ALL,
-    "v4": clusterv3.Cluster.V4_ONLY,
-    "v6": clusterv3.Cluster.V6_ONLY,
-}
+DNS_FAMILIES = {"": dns_familyv3.ALL, "v4": dns_familyv3.V4_ONLY, "v6": dns_familyv3.V6_ONLY}
 
 
 def build_cluster(upstream: Upstream) -> clusterv3.Cluster:
@@ -126,9 +124,9 @@ def _set_discovery(cluster: clusterv3.Cluster, upstream: Upstream) -> None:
         cluster.type = clusterv3.Cluster.EDS
         cluster.eds_cluster_config.eds_config.CopyFrom(from_ads())
         return
-    cluster.type = clusterv3.Cluster.STRICT_DNS
-    cluster.dns_lookup_family = DNS_FAMILIES[upstream.dns_family]
-    cluster.respect_dns_ttl = True
+    resolved = dnsv3.DnsCluster(respect_dns_ttl=True, dns_lookup_family=DNS_FAMILIES[upstream.dns_family])
+    cluster.cluster_type.name = "envoy.cluster.dns"
+    cluster.cluster_type.typed_config.CopyFrom(typed(resolved))
     # A name that does not resolve must not hold back everything else of the same response (envoy.md: 60 s and more).
     cluster.wait_for_warm_on_init.value = False
     cluster.load_assignment.cluster_name = upstream.name

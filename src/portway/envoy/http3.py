@@ -44,7 +44,14 @@ def _filter_chain(
     built.transport_socket.CopyFrom(
         basev3.TransportSocket(name="envoy.transport_sockets.quic", typed_config=typed(quic))
     )
-    manager = build_http_connection_manager(handler.table.name, edge, Peer.CLIENT, Codec.HTTP3, str(listener.key.port))
+    manager = build_http_connection_manager(
+        handler.table.name,
+        edge,
+        Peer.CLIENT,
+        Codec.HTTP3,
+        str(listener.key.port),
+        idle_timeout=handler.idle_timeout,
+    )
     built.filters.add(name="envoy.filters.network.http_connection_manager").typed_config.CopyFrom(manager)
     return built
 

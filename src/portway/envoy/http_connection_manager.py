@@ -33,6 +33,7 @@ HCM = hcmv3.HttpConnectionManager
 STREAM_IDLE_DEFAULT = timedelta(minutes=5)  # Envoy's
 MAX_HEADERS_DEFAULT = 100  # Envoy's
 MAX_HEADER_KB_DEFAULT = 60  # Envoy's
+MAX_WINDOW_BYTES = 2**31 - 1  # RFC 9113 §6.9.1
 
 ESCAPED_SLASHES = {
     "keep": HCM.KEEP_UNCHANGED,
@@ -70,7 +71,14 @@ class Codec(StrEnum):
 
 @lru_cache(maxsize=1024)
 def build_http_connection_manager(
-    table: str, edge: Edge, peer: Peer, codec: Codec, stat_prefix: str, alt_svc_port: int = 0
+    table: str,
+    edge: Edge,
+    peer: Peer,
+    codec: Codec,
+    stat_prefix: str,
+    *,
+    idle_timeout: timedelta | None = None,
+    alt_svc_port: int = 0,
 ) -> TypedConfig:
     """The connection manager of a filter chain, packed. Not to be changed by the caller.
 
@@ -80,12 +88,16 @@ def build_http_connection_manager(
         peer: who connects.
         codec: what is spoken.
         stat_prefix: of its statistics; one per port, as each costs about a hundred series.
+        idle_timeout: longest silence of a stream; `None`: that of the edge.
         alt_svc_port: UDP port on which HTTP/3 is offered to the client; 0: it is not.
     """
     manager = HCM(stat_prefix=stat_prefix, codec_type=HCM.HTTP3 if codec is Codec.HTTP3 else HCM.AUTO)
     manager.rds.route_config_name = table
     manager.rds.config_source.CopyFrom(from_ads())
     _set_limits(manager, edge, codec)
+    silence = edge.stream_idle_timeout if idle_timeout is None else idle_timeout
+    if silence != STREAM_IDLE_DEFAULT:
+        manager.stream_idle_timeout.CopyFrom(duration(silence))
     _set_identity(manager, edge, peer)
     manager.normalize_path.value = edge.path_normalise
     if edge.escaped_slashes != "keep":
@@ -116,8 +128,6 @@ def _set_limits(manager: HCM, edge: Edge, codec: Codec) -> None:
     if header_kb != MAX_HEADER_KB_DEFAULT:
         manager.max_request_headers_kb.value = header_kb
     manager.request_headers_timeout.CopyFrom(duration(edge.headers_timeout))
-    if edge.stream_idle_timeout != STREAM_IDLE_DEFAULT:
-        manager.stream_idle_timeout.CopyFrom(duration(edge.stream_idle_timeout))
     if codec is Codec.HTTP3:
         manager.http3_protocol_options.quic_protocol_options.max_concurrent_streams.value = edge.http2_max_streams
         return
@@ -125,7 +135,7 @@ def _set_limits(manager: HCM, edge: Edge, codec: Codec) -> None:
     http2.max_concurrent_streams.value = edge.http2_max_streams
     http2.initial_stream_window_size.value = edge.http2_window_bytes
     # The connection's window is that of some streams: one slow stream must not stop the others.
-    http2.initial_connection_window_size.value = 4 * edge.http2_window_bytes
+    http2.initial_connection_window_size.value = min(4 * edge.http2_window_bytes, MAX_WINDOW_BYTES)
     # Malformed requests reset their stream, not the connection with everybody else's.
     manager.stream_error_on_invalid_http_message.value = True
     # Old load balancers and tools still check with HTTP/1.0; they would get 426.

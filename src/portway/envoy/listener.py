@@ -104,7 +104,8 @@ def _filter_chain(
             peer,
             Codec.AUTO,
             str(listener.key.port),
-            port if listener.http3 and chain.tls is not None else 0,
+            idle_timeout=chain.handler.idle_timeout,
+            alt_svc_port=port if listener.http3 and chain.tls is not None else 0,
         )
     )
     return built

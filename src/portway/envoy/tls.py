@@ -53,9 +53,10 @@ def build_downstream_tls(tls: DownstreamTls) -> tlsv3.DownstreamTlsContext:
     if tls.client_authorities is not None:
         combined = common.combined_validation_context
         combined.validation_context_sds_secret_config.CopyFrom(secret_config(tls.client_authorities))
+        # Said aloud also where it is false: Envoy will change its default.
+        context.require_client_certificate.value = tls.client_validation is ClientValidation.REQUIRE
         if tls.client_validation is ClientValidation.REQUIRE:
             combined.default_validation_context.SetInParent()
-            context.require_client_certificate.value = True
         else:
             # Asked for, and whatever comes passes (Gateway API, AllowInsecureFallback).
             combined.default_validation_context.trust_chain_verification = (
