@@ -186,7 +186,9 @@ def _said(value: str, problem: str) -> str:
 
 
 def _mirror(ctx: Context, declared: HTTPRequestMirrorFilter, place: str, use: Use) -> Filtered:
-    mirrored = msgspec.structs.replace(use, consequence="no request is mirrored to it")
+    # Whose answers nobody sees needs no stickiness.
+    settings = msgspec.structs.replace(use.settings, host_override=False)
+    mirrored = msgspec.structs.replace(use, settings=settings, consequence="no request is mirrored to it")
     resolved = backends.resolve(ctx, declared.backend_ref, f"{place}.backendRef", mirrored)
     if resolved.upstream is None:
         return Filtered(problems=() if resolved.problem is None else (resolved.problem,))

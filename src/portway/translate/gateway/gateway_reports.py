@@ -114,8 +114,9 @@ def _sets_serve(ctx: Context, plan: GatewayPlan) -> bool:
 
 
 def _is_accepted(ctx: Context, listener_set: ObjectKey) -> bool:
+    """As `_set_conditions` judges: a ListenerSet is accepted if one of its listeners can serve."""
     return any(
-        (state := ctx.get(listener_state, listener.key)) is not None and not state.accepted
+        (state := ctx.get(listener_state, listener.key)) is not None and state.programmed
         for listener in ctx.get(listeners_of, listener_set)
     )
 
