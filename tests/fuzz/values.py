@@ -9,7 +9,10 @@ _AUTHORITY = Authority()
 _PAIR = _AUTHORITY.issue("shop.example", "*.shop.example", "tls.example")
 _OTHER = _AUTHORITY.issue("other.example")
 _EXPIRED = _AUTHORITY.issue_expired("shop.example")
+_GOOD = _AUTHORITY.issue("secure.good.test", "gateway.test")
 MATERIAL = {
+    "GOOD_CERTIFICATE": _GOOD.certificate,
+    "GOOD_KEY": _GOOD.key,
     "AUTHORITY": _AUTHORITY.certificate,
     "CERTIFICATE": _PAIR.certificate,
     "KEY": _PAIR.key,
