@@ -5,6 +5,7 @@ from typing import assert_never
 
 import msgspec
 
+from portway.envoy.shares import has_particular_shares
 from portway.explain.filters import filtered
 from portway.explain.request import Request
 from portway.explain.rewrites import edited, format_fields, location_of, rewritten
@@ -74,7 +75,7 @@ def describe_action(route: Route, request: Request, around: Surroundings = ALONE
     """Every way the route's action may go, with its share (together 1)."""
     action = route.action
     responses = (*(edits for _, edits in around.outer), route.response_headers)
-    refusal = filtered(route, request, forwards=_forwards(route, around))
+    refusal = filtered(route, request, forwards=can_forward(route, around))
     if refusal is not None:
         return [Described(share=1.0, status=refusal.status, text=refusal.text, response_headers=responses)]
     match action:
@@ -92,8 +93,8 @@ def describe_action(route: Route, request: Request, around: Surroundings = ALONE
             assert_never(action)
 
 
-def _forwards(route: Route, around: Surroundings) -> bool:
-    """Whether some upstream of the route exists; else proxies answer themselves."""
+def can_forward(route: Route, around: Surroundings = ALONE) -> bool:
+    """Whether some upstream of the route exists; else proxies answer themselves, and no CORS filter looks at it."""
     if not isinstance(route.action, Forward):
         return False
     return any(_exists(share, around) for share in route.action.upstreams if share.weight)
@@ -119,6 +120,7 @@ def _respond(action: Respond, route: Route, request: Request, responses: tuple[H
 def _describe_forward(action: Forward, route: Route, request: Request, around: Surroundings) -> Iterator[Described]:
     total = sum(share.weight for share in action.upstreams)
     target = rewritten(action.path, route, request)
+    forwards = can_forward(route, around)
     for share in action.upstreams:
         if not share.weight:
             continue
@@ -128,8 +130,11 @@ def _describe_forward(action: Forward, route: Route, request: Request, around: S
         if not _exists(share, around) or share.upstream is None:
             why = around.reason(share.source or route.source) or "the backend cannot be used"
             text = f"{action.unusable_status}: {why}"
+            edits = [edits for _, edits in around.outer]
+            # Where a share has edits of its own, those of route and host are with the shares that can be used.
+            own = (*edits[:1],) if has_particular_shares(route) and forwards else (*edits, route.response_headers)
             yield Described(
-                share=part, status=action.unusable_status, text=text, source=share.source, response_headers=responses
+                share=part, status=action.unusable_status, text=text, source=share.source, response_headers=own
             )
             continue
         host = share.host or action.host or request.named

@@ -7,7 +7,7 @@ Envoy's `normalize_path` is the path canonicalisation of Chromium's URL library:
 from string import ascii_letters, digits, hexdigits
 
 _UNRESERVED = frozenset(ascii_letters + digits + "-._~")
-_ESCAPED = frozenset([*map(chr, range(33)), *'"<>^`{}', *map(chr, range(127, 256))])
+_ESCAPED = frozenset([*map(chr, range(33)), *'"<>^`{|}', *map(chr, range(127, 256))])
 """Written as they are they do not belong into a path (the library's table)."""
 
 

@@ -54,6 +54,11 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
         return self.authority or _authority(self.scheme, self.host, self.port)
 
     @property
+    def names_port(self) -> bool:
+        """Whether the authority names a port."""
+        return bool(_split(self.named)[1])
+
+    @property
     def url(self) -> str:
         return f"{self.scheme}://{_authority(self.scheme, self.host, self.port)}{self.target}"
 
@@ -142,6 +147,10 @@ def _split(authority: str) -> tuple[str, str]:
     name, colon, port = authority.rpartition(":")
     is_port = bool(name) and port.isdecimal() and not (":" in name and not name.endswith("]"))
     return (name, colon + port) if is_port else (authority, "")
+
+
+def without_port(authority: str) -> str:
+    return _split(authority)[0]
 
 
 def without_dot(authority: str) -> str:

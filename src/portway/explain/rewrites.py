@@ -4,10 +4,11 @@ import re
 from collections.abc import Iterable
 from typing import assert_never
 
+import msgspec
 import re2  # type: ignore[import-untyped]  # ships no stubs
 
 from portway.explain.match import compiled
-from portway.explain.request import WELL_KNOWN_PORTS, Request, host_of
+from portway.explain.request import WELL_KNOWN_PORTS, Request, without_port
 from portway.model.route import (
     HeaderEdits,
     PathKind,
@@ -34,7 +35,8 @@ def rewritten(rewrite: PathRewrite | None, route: Route, request: Request) -> st
             path = str(re2.sub(compiled(rewrite.pattern), rewrite.value, request.path))
         case _:
             assert_never(rewrite.kind)
-    return path if request.query is None else f"{path}?{request.query}"
+    # Never an empty path, whatever an expression leaves over.
+    return (path or "/") if request.query is None else f"{path or '/'}?{request.query}"
 
 
 def replace_prefix(path: str, match: PathMatch, value: str) -> str:
@@ -64,32 +66,19 @@ def location_of(action: Redirect, route: Route, request: Request, host: str = ""
         host: the one name that the virtual host serves; empty: there are several, or a wildcard.
     """
     scheme = action.scheme or request.scheme
-    port = action.port
-    name = action.host
-    if action.scheme and not action.host and not action.port:
-        # So that the port of the request, where the other scheme is not spoken, does not come along.
+    name, port = action.host, action.port
+    if action.scheme and not name and not port:
+        # The port of the request must not come along: the other scheme is not spoken there.
         name = host
-        port = 0 if host else WELL_KNOWN_PORTS[action.scheme]
-    authority = name or _kept_host(request, scheme, port)
+        port = 0 if host or not request.names_port else WELL_KNOWN_PORTS[scheme]
+    authority = name or (without_port(request.named) if port else request.named)
     if port:
         authority = f"{authority}:{port}"
-    target = rewritten(action.path, route, request)
-    if action.path is not None and action.path.kind is PathRewriteKind.FULL and "?" in action.path.value:
-        target = action.path.value
-    if action.strip_query:
-        target = target.partition("?")[0]
+    # A path that is given may bring a query of its own, which takes the place of the request's.
+    own = action.path is not None and action.path.kind is PathRewriteKind.FULL and "?" in action.path.value
+    asked = msgspec.structs.replace(request, query=None) if own or action.strip_query else request
+    target = rewritten(action.path, route, asked)
     return f"{scheme}://{authority}{target}"
-
-
-def _kept_host(request: Request, scheme: str, port: int) -> str:
-    """The request's own host in a Location: without its port if another one is named, or where it is the well-known
-    port of a scheme that is left."""
-    authority = request.named
-    name, colon, own = authority.rpartition(":")
-    if not colon or not own.isdecimal() or host_of(authority) == authority.lower().strip("[]"):
-        return authority
-    leaves = scheme != request.scheme and int(own) == WELL_KNOWN_PORTS[request.scheme]
-    return name if port or leaves else authority
 
 
 def format_fields(text: str, request: Request) -> str:

@@ -9,11 +9,11 @@ from collections.abc import Iterable
 
 import msgspec
 
-from portway.explain.action import Described, Surroundings, describe_action, one_name
+from portway.explain.action import Surroundings, can_forward, describe_action, one_name
 from portway.explain.arrival import Refused, arrive
 from portway.explain.effects import Effect, effects_of, upstream_effects
 from portway.explain.filters import cors_fields
-from portway.explain.match import mismatch
+from portway.explain.match import is_grpc, mismatch
 from portway.explain.nearest import nearest
 from portway.explain.request import Request
 from portway.explain.rewrites import edited
@@ -46,6 +46,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """0 to 1; all outcomes together are 1."""
     status: int = 0
     """Of an answer that the proxy gives itself; 0: the upstream decides, or there is no connection."""
+    grpc_status: int | None = None
+    """Set where a gRPC client gets this with HTTP 200 instead of `status`."""
     location: str = ""
     upstream: UpstreamKey | None = None
     """Set also where it has no endpoints, so that the proxy answers."""
@@ -80,12 +82,34 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     """What the asker may have meant, or should know."""
 
 
+GRPC_STATUSES = {400: 13, 401: 16, 403: 7, 404: 12, 429: 14, 502: 14, 503: 14, 504: 14}
+"""HTTP statuses as gRPC clients get to see them (gRPC, "HTTP to gRPC Status Code Mapping"); all others are 2, UNKNOWN.
+"""
+GRPC_NAMES = {2: "UNKNOWN", 7: "PERMISSION_DENIED", 12: "UNIMPLEMENTED", 13: "INTERNAL", 14: "UNAVAILABLE"}
+
+
 def explain(world: World, request: Request, address: str = "") -> Explanation:
     """Follow a request through what the engine serves.
 
     Args:
         address: that the request arrives at, where a port is open on several.
     """
+    found = _explain(world, request, address)
+    if not is_grpc(request):
+        return found
+    return msgspec.structs.replace(found, outcomes=tuple(map(_as_grpc, found.outcomes)))
+
+
+def _as_grpc(outcome: Outcome) -> Outcome:
+    """Answers of the proxy itself as gRPC clients get them. Not those of filters that do not mind (preflights)."""
+    if outcome.status in (0, 200):
+        return outcome
+    status = GRPC_STATUSES.get(outcome.status, 2)
+    text = f"{outcome.text}; gRPC clients get status {status} ({GRPC_NAMES.get(status, 'UNAUTHENTICATED')})"
+    return msgspec.structs.replace(outcome, grpc_status=status, text=text)
+
+
+def _explain(world: World, request: Request, address: str) -> Explanation:
     socket = world.find_socket(request, address)
     listener = world.listener(socket) if socket is not None else None
     if socket is None or listener is None:
@@ -242,6 +266,8 @@ def try_routes(
 
 
 def _of_route(route: Route, request: Request, share: float, around: Surroundings) -> list[Outcome]:
+    has_cors = route.cors is not None and can_forward(route, around)
+    cross_origin = cors_fields(route.cors, request) if has_cors and route.cors is not None else ()
     return [
         Outcome(
             share=share * described.share,
@@ -251,19 +277,13 @@ def _of_route(route: Route, request: Request, share: float, around: Surroundings
             host=described.host,
             target=described.target,
             request_headers=described.request_headers,
-            response_headers=_answered(route, described, request),
+            response_headers=edited(cross_origin, described.response_headers, request),
             text=described.text,
             route=route.name,
             source=described.source or route.source,
         )
         for described in describe_action(route, request, around)
     ]
-
-
-def _answered(route: Route, described: Described, request: Request) -> tuple[tuple[str, str], ...]:
-    levels = described.response_headers
-    cross_origin = cors_fields(route.cors, request) if route.cors is not None else ()
-    return edited(cross_origin, levels, request)
 
 
 def upstreams_of(explanation: Explanation) -> tuple[UpstreamKey, ...]:
