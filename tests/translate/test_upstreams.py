@@ -324,3 +324,30 @@ spec: {defaultBackend: {service: {name: cart, port: {number: 80}}}}
     engine.apply(ChangeSet(changed=[Stored(piece.key, piece.object)]))
     engine.settle()
     assert ran == {"endpoints", "endpoints out"}
+
+
+def test_bytes_that_are_the_clients_are_not_encrypted_again() -> None:
+    key = CART._replace(variant=settings_key(UpstreamSettings(protocol=Protocol.TCP, passthrough=True)))
+    text = SERVICE + slices("{addresses: [10.0.0.1]}") + TLS_POLICY
+    assert endpoints(text, key=key) == [("10.0.0.1", 8080, READY)]
+    assert upstream(text, key).tls is None
+
+
+def test_a_udp_port_may_have_the_number_of_a_tcp_port() -> None:
+    text = """
+apiVersion: v1
+kind: Service
+metadata: {name: cart, namespace: shop}
+spec: {ports: [{name: dns-tcp, port: 53, protocol: TCP}, {name: dns, port: 53, protocol: UDP}]}
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: cart-1, namespace: shop, labels: {kubernetes.io/service-name: cart}}
+addressType: IPv4
+ports: [{name: dns-tcp, port: 5301, protocol: TCP}, {name: dns, port: 5302, protocol: UDP}]
+endpoints: [{addresses: [10.0.0.1]}]
+"""
+    key = CART._replace(port=53)
+    udp = key._replace(variant=settings_key(UpstreamSettings(protocol=Protocol.UDP)))
+    assert endpoints(text, key=key) == [("10.0.0.1", 5301, READY)]
+    assert endpoints(text, key=udp) == [("10.0.0.1", 5302, READY)]

@@ -68,16 +68,17 @@ def upstream_name(key: UpstreamKey) -> str:
     return name
 
 
-def find_port(service: Service, port: int) -> ServicePort | None:
-    """The Service's port with this number; a UDP and a TCP port may share one, TCP comes first."""
+def find_port(service: Service, port: int, protocol: Protocol | None = None) -> ServicePort | None:
+    """The Service's port with this number; where a UDP and a TCP port share it, the one that is to be spoken to."""
+    wanted = Transport.UDP if protocol is Protocol.UDP else Transport.TCP
     found = [candidate for candidate in service.spec.ports if candidate.port == port]
-    return next((candidate for candidate in found if candidate.protocol is Transport.TCP), found[0] if found else None)
+    return next((candidate for candidate in found if candidate.protocol is wanted), found[0] if found else None)
 
 
 def upstream(ctx: Context, key: UpstreamKey) -> Upstream | None:
     """How the upstream is spoken to; `None` if its object is gone."""
     settings = settings_of(key.variant)
-    declared = _of_service(ctx, key) if key.kind is UpstreamKind.SERVICE else _of_backend(ctx, key)
+    declared = _of_service(ctx, key, settings) if key.kind is UpstreamKind.SERVICE else _of_backend(ctx, key)
     if declared is None:
         return None
     edge = ctx.read(EDGE, None)
@@ -98,8 +99,10 @@ def with_settings(declared: Upstream, settings: UpstreamSettings) -> Upstream:
         for name in ("protocol", "connect_timeout", "idle_timeout", "balancer", "tls")
         if (wanted := getattr(settings, name)) is not None
     }
+    if settings.passthrough:
+        changes["tls"] = None
     # The owner's TLS policy is stronger than a user's wish for unverified TLS.
-    if declared.tls is not None:
+    elif declared.tls is not None:
         changes.pop("tls", None)
         if settings.client_certificate is not None:
             changes["tls"] = msgspec.structs.replace(declared.tls, certificate=settings.client_certificate)
@@ -110,11 +113,11 @@ def with_settings(declared: Upstream, settings: UpstreamSettings) -> Upstream:
     return msgspec.structs.replace(declared, **changes) if changes else declared
 
 
-def _of_service(ctx: Context, key: UpstreamKey) -> Upstream | None:
+def _of_service(ctx: Context, key: UpstreamKey, settings: UpstreamSettings) -> Upstream | None:
     service = read_object(ctx, Service, key.namespace, key.name)
     if service is None:
         return None
-    port = find_port(service, key.port)
+    port = find_port(service, key.port, settings.protocol)
     name = upstream_name(key)
     if service.spec.type is ServiceType.EXTERNAL_NAME:
         declared = Upstream(
@@ -200,11 +203,12 @@ def endpoints(ctx: Context, key: UpstreamKey) -> Endpoints:
     if key.kind is UpstreamKind.BACKEND:
         return _backend_endpoints(ctx, key)
     service = read_object(ctx, Service, key.namespace, key.name)
-    port = find_port(service, key.port) if service is not None else None
+    settings = settings_of(key.variant)
+    port = find_port(service, key.port, settings.protocol) if service is not None else None
     if service is None or port is None or service.spec.type is ServiceType.EXTERNAL_NAME:
         return Endpoints(origins=(key.object,))
     tls = resolve_backend_tls(ctx, key.namespace, key.name, port.name)
-    if tls is not None and tls.tls is None:
+    if tls is not None and tls.tls is None and not settings.passthrough:
         return Endpoints(origins=(key.object, tls.origin))
     found: dict[tuple[str, int], _Found] = {}
     origins = [key.object]
