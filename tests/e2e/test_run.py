@@ -152,3 +152,16 @@ async def test_access_log_lines_reach_standard_output_with_the_object_that_route
             )
 
         await running.until(logged, "logged")
+
+
+async def test_answers_over_tls_say_so_and_failed_connections_are_502(tmp_path: Path, backends: dict[str, int]) -> None:
+    dead = files(backends)
+    dead["dead.yaml"] = f"{service('dead', [1])}---\n{ingress('dead', 'dead.test', [('/', 'dead')])}"
+    dead["none.yaml"] = f"{service('none', [])}---\n{ingress('none', 'none.test', [('/', 'none')])}"
+    async with portway(tmp_path, dead, "--hsts") as running:
+        secure = await running.get("https://shop.test/")
+        assert dict(secure.headers)["strict-transport-security"] == "max-age=31536000; includeSubDomains"
+        assert "strict-transport-security" in dict((await running.get("https://nowhere.test/")).headers)
+        assert "strict-transport-security" not in dict((await running.get("http://shop.test/")).headers)
+        assert (await running.get("http://dead.test/")).status == 502
+        assert (await running.get("http://none.test/")).status == 503

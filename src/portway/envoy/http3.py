@@ -5,7 +5,12 @@ from envoy.config.listener.v3 import listener_components_pb2 as listener_compone
 from envoy.config.listener.v3 import listener_pb2 as listenerv3
 from envoy.extensions.transport_sockets.quic.v3 import quic_transport_pb2 as quicv3
 
-from portway.envoy.http_connection_manager import Codec, Peer, build_http_connection_manager
+from portway.envoy.http_connection_manager import (
+    Codec,
+    Peer,
+    answer_headers_of,
+    build_http_connection_manager,
+)
 from portway.envoy.listener import required_by_chains, socket_address
 from portway.envoy.messages import encode, typed
 from portway.envoy.names import listener_name
@@ -14,7 +19,7 @@ from portway.incremental import Context
 from portway.model.edge import Edge
 from portway.model.handles import EDGE, LISTENER
 from portway.model.listener import Chain, DownstreamTls, HttpHandler, Listener
-from portway.model.names import SocketKey, Transport
+from portway.model.names import Dialect, SocketKey, Transport
 from portway.model.resource import Resource, ResourceKey, ResourceType, make_resource
 
 
@@ -51,6 +56,8 @@ def _filter_chain(
         Codec.HTTP3,
         str(listener.key.port),
         idle_timeout=handler.idle_timeout,
+        answer_headers=answer_headers_of(edge, handler.table.dialect, 0),
+        bad_gateway=handler.table.dialect is Dialect.INGRESS,
     )
     built.filters.add(name="envoy.filters.network.http_connection_manager").typed_config.CopyFrom(manager)
     return built

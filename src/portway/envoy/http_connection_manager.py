@@ -27,6 +27,7 @@ from portway.envoy.filters.body import TOO_LARGE
 from portway.envoy.headers import header_option
 from portway.envoy.messages import duration, extension, from_ads, typed
 from portway.model.edge import Edge
+from portway.model.names import Dialect
 
 HCM = hcmv3.HttpConnectionManager
 
@@ -53,6 +54,8 @@ FORWARDED_FIELDS = ("x-forwarded-for", "x-forwarded-host", "x-forwarded-port", "
 
 TRACE_LIMIT = 256
 
+HSTS = "max-age=31536000; includeSubDomains"  # ingress-nginx's `hsts-max-age` and `hsts-include-subdomains`
+
 
 class Peer(StrEnum):
     """Who is at the other end of a connection."""
@@ -78,7 +81,8 @@ def build_http_connection_manager(
     stat_prefix: str,
     *,
     idle_timeout: timedelta | None = None,
-    alt_svc_port: int = 0,
+    answer_headers: tuple[tuple[str, str], ...] = (),
+    bad_gateway: bool = False,
 ) -> TypedConfig:
     """The connection manager of a filter chain, packed. Not to be changed by the caller.
 
@@ -89,7 +93,8 @@ def build_http_connection_manager(
         codec: what is spoken.
         stat_prefix: of its statistics; one per port, as each costs about a hundred series.
         idle_timeout: longest silence of a stream; `None`: that of the edge.
-        alt_svc_port: UDP port on which HTTP/3 is offered to the client; 0: it is not.
+        answer_headers: set on every answer, also on those of the proxy itself.
+        bad_gateway: a connection that an upstream refused or broke off is 502 and not 503, as with nginx.
     """
     manager = HCM(stat_prefix=stat_prefix, codec_type=HCM.HTTP3 if codec is Codec.HTTP3 else HCM.AUTO)
     manager.rds.route_config_name = table
@@ -108,10 +113,12 @@ def build_http_connection_manager(
         manager.server_name = edge.server_header
     else:
         manager.server_header_transformation = HCM.PASS_THROUGH
-    if alt_svc_port:
-        manager.http_filters.append(_alt_svc(alt_svc_port))
+    if answer_headers:
+        manager.http_filters.append(_answer_headers(answer_headers))
     manager.http_filters.extend(build_http_filters())
     manager.local_reply_config.mappers.append(_too_large())
+    if bad_gateway:
+        manager.local_reply_config.mappers.append(_bad_gateway())
     manager.access_log.extend(build_access_logs(edge))
     if edge.tracing_collector:
         manager.tracing.CopyFrom(_tracing(edge.tracing_collector, edge.tracing_percent))
@@ -163,12 +170,36 @@ def _set_identity(manager: HCM, edge: Edge, peer: Peer) -> None:
     )
 
 
-def _alt_svc(port: int) -> hcmv3.HttpFilter:
-    """Tells clients of HTTP/3 on the same host, for a day."""
-    option = header_option("alt-svc", f'h3=":{port}"; ma=86400')
-    mutations = header_mutationv3.Mutations(response_mutations=[mutation_rulesv3.HeaderMutation(append=option)])
+def answer_headers_of(edge: Edge, dialect: Dialect, alt_svc_port: int) -> tuple[tuple[str, str], ...]:
+    """What every answer on a TLS connection says.
+
+    Args:
+        alt_svc_port: UDP port on which HTTP/3 is offered to the client, for a day; 0: it is not.
+    """
+    headers: list[tuple[str, str]] = []
+    if edge.hsts and dialect is Dialect.INGRESS:
+        headers.append(("strict-transport-security", HSTS))
+    if alt_svc_port:
+        headers.append(("alt-svc", f'h3=":{alt_svc_port}"; ma=86400'))
+    return tuple(headers)
+
+
+def _answer_headers(headers: tuple[tuple[str, str], ...]) -> hcmv3.HttpFilter:
+    mutations = header_mutationv3.Mutations(
+        response_mutations=[
+            mutation_rulesv3.HeaderMutation(append=header_option(name, value)) for name, value in headers
+        ]
+    )
     config = header_mutationv3.HeaderMutation(mutations=mutations)
-    return hcmv3.HttpFilter(name="alt_svc", typed_config=typed(config))
+    return hcmv3.HttpFilter(name="answer_headers", typed_config=typed(config))
+
+
+def _bad_gateway() -> hcmv3.ResponseMapper:
+    """503 for a connection that failed (UF), ended (UC) or was reset (UR) becomes 502; no endpoint (UH) stays 503."""
+    flags = accesslogv3.ResponseFlagFilter(flags=["UF", "UC", "UR"])
+    mapper = hcmv3.ResponseMapper(filter=accesslogv3.AccessLogFilter(response_flag_filter=flags))
+    mapper.status_code.value = 502
+    return mapper
 
 
 def _too_large() -> hcmv3.ResponseMapper:

@@ -11,7 +11,12 @@ from envoy.extensions.filters.network.tcp_proxy.v3 import tcp_proxy_pb2 as tcp_p
 
 from portway.envoy.access_log import CONNECTION_FIELDS, build_access_logs
 from portway.envoy.filters.access import cidr_range
-from portway.envoy.http_connection_manager import Codec, Peer, build_http_connection_manager
+from portway.envoy.http_connection_manager import (
+    Codec,
+    Peer,
+    answer_headers_of,
+    build_http_connection_manager,
+)
 from portway.envoy.messages import duration, encode, typed
 from portway.envoy.names import NO_CLUSTER, cluster_key, cluster_name, listener_name, secret_key
 from portway.envoy.shares import ClusterNames
@@ -21,7 +26,7 @@ from portway.incremental import Context
 from portway.model.edge import Edge
 from portway.model.handles import EDGE, LISTENER
 from portway.model.listener import Chain, HttpHandler, Listener, TcpHandler
-from portway.model.names import SocketKey, UpstreamKey
+from portway.model.names import Dialect, SocketKey, UpstreamKey
 from portway.model.resource import Resource, ResourceKey, ResourceType, make_resource
 
 BUFFER_BYTES = 256 * 1024
@@ -97,6 +102,7 @@ def _filter_chain(
         built.filters.add(name="envoy.filters.network.tcp_proxy").typed_config.CopyFrom(typed(proxy))
         return built
     port = chain.handler.scheme_port or listener.key.port
+    dialect = chain.handler.table.dialect
     built.filters.add(name="envoy.filters.network.http_connection_manager").typed_config.CopyFrom(
         build_http_connection_manager(
             chain.handler.table.name,
@@ -105,7 +111,8 @@ def _filter_chain(
             Codec.AUTO,
             str(listener.key.port),
             idle_timeout=chain.handler.idle_timeout,
-            alt_svc_port=port if listener.http3 and chain.tls is not None else 0,
+            answer_headers=answer_headers_of(edge, dialect, port if listener.http3 else 0) if chain.tls else (),
+            bad_gateway=dialect is Dialect.INGRESS,
         )
     )
     return built
