@@ -1,36 +1,81 @@
 """All that is to be said about declared objects: what sources found and what queries found, with places in files."""
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
+from portway.app.compiler import REPORTS, compile_files
 from portway.explain.report import Locate
 from portway.model.condition import ObjectReport
+from portway.objects.kinds import KINDS
 from portway.objects.verdict import ObjectKey, Severity, Verdict
+from portway.settings import Edge
+from portway.sources.problems import FILE_KIND
 from portway.store import Finding
+
+STDIN = "-"
+"""Standard input, as it is named on the command line and in `Remark.file`."""
 
 
 class Remark(msgspec.Struct, frozen=True, kw_only=True):
     """One finding as a reader gets it."""
 
     file: str
+    """As it was given, or found below a folder that was; `-` for standard input; empty: from no file."""
     line: int
+    """Of the field, or of its nearest parent if it is missing; from 1. 0: the file as a whole, or no file."""
     severity: Severity
     reason: str
+    """For programs: the specification's word where it has one (`BackendNotFound`, `RefNotPermitted`)."""
     object: str
+    """`Kind namespace/name`; empty for what is said about a file."""
     kind: str
+    """`File` for what is said about a file."""
     namespace: str
     name: str
     field: str
+    """As kubectl writes it: `spec.rules[0].backendRefs[1].name`. Empty: the object as a whole."""
     problem: str
+    """What is wrong with which value, and what happens meanwhile."""
     remedy: str
+    """What to do about it; may be empty."""
 
-    def __str__(self) -> str:
-        place = f"{self.file}:{self.line}: " if self.line else (f"{self.file}: " if self.file else "")
+    @property
+    def place(self) -> str:
+        """File and line as compilers write them, empty if there is no file."""
+        file = "<stdin>" if self.file == STDIN else self.file
+        return f"{file}:{self.line}" if file and self.line else file
+
+    @property
+    def text(self) -> str:
+        """All but place and severity, on one line."""
         subject = f"{self.object}: " if self.object else ""
         field = f"{self.field}: " if self.field else ""
         remedy = f"; {self.remedy}" if self.remedy else ""
-        return f"{place}{self.severity}: {subject}{field}{self.problem}{remedy}"
+        return f"{subject}{field}{self.problem}{remedy}"
+
+    def __str__(self) -> str:
+        return f"{self.place}: {self.severity}: {self.text}" if self.place else f"{self.severity}: {self.text}"
+
+
+class CheckResult(msgspec.Struct, frozen=True, kw_only=True):
+    """All that a check found; as JSON, what `portway check -o json` prints."""
+
+    objects: int
+    """Objects that were taken."""
+    refused: int
+    """Objects of kinds that Portway reads and that were not taken, as a cluster would not take them."""
+    errors: int
+    """Verdicts of that severity: something that was asked for is not done."""
+    warnings: int
+    """Served, but probably not as its owner thinks."""
+    verdicts: tuple[Remark, ...]
+    """By file, line, severity and object; what belongs to no file comes last."""
+
+
+class InternalError(Exception):
+    """A query raised: a bug of ours, whatever the objects. The message says which and why."""
 
 
 RANK = {Severity.ERROR: 0, Severity.WARNING: 1, Severity.INFO: 2}
@@ -44,7 +89,7 @@ def make_remark(verdict: Verdict, file: str, line: int) -> Remark:
         severity=verdict.severity,
         reason=verdict.reason,
         # A file that cannot be read is no object: its name stands in front already.
-        object="" if key.kind == "File" else str(key),
+        object="" if key.kind == FILE_KIND else str(key),
         kind=key.kind,
         namespace=key.namespace,
         name=key.name,
@@ -76,3 +121,52 @@ def no_place(key: ObjectKey, field: str) -> tuple[str, int] | None:
     """A `Locate` for objects that come from no file."""
     del key, field
     return None
+
+
+async def check_files(paths: Sequence[str], edge: Edge) -> CheckResult:
+    """Read files once, compile them, and gather what there is to say.
+
+    Args:
+        paths: files, folders, or `-` for standard input.
+        edge: what would be served with which settings.
+
+    Raises:
+        InternalError: see there.
+    """
+    engine, source = await compile_files(paths, edge)
+    reports, _ = engine.settle().of(REPORTS)
+    for failure in engine.failures():
+        raise InternalError(f"{failure.name}({failure.key}): {failure.error}")
+    found = remarks(engine.store.findings(), reports.values(), source.locate)
+    # A Namespace that nobody declared exists all the same, but it is no object of the reader's.
+    implied = sum(not stored.origin.file for key in engine.store.keys("Namespace") if (stored := engine.store.get(key)))
+    objects = sum(engine.store.statistics().objects.values()) - implied
+    refused = {
+        (one.file, one.object)
+        for one in found
+        if one.kind in KINDS
+        and one.severity is Severity.ERROR
+        and engine.store.get(ObjectKey(one.kind, one.namespace, one.name)) is None
+    }
+    if not objects and not found:
+        found = tuple(_nothing(path) for path in paths)
+    count = Counter(remark.severity for remark in found)
+    return CheckResult(
+        objects=objects,
+        refused=len(refused),
+        errors=count[Severity.ERROR],
+        warnings=count[Severity.WARNING],
+        verdicts=found,
+    )
+
+
+def _nothing(path: str) -> Remark:
+    """A check of nothing is no success: most likely the path is not the one that was meant."""
+    verdict = Verdict(
+        object=ObjectKey(FILE_KIND, "", path),
+        severity=Severity.WARNING,
+        reason="NoObjects",
+        problem="there is no object in it",
+        remedy="name a file or folder of .yaml, .yml or .json files",
+    )
+    return make_remark(verdict, path, 0)
