@@ -14,6 +14,7 @@ import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import cast
 
 from envoy.config.core.v3 import address_pb2 as addressv3
 from envoy.config.endpoint.v3 import endpoint_pb2 as endpointv3
@@ -38,8 +39,8 @@ class _NoNames(asyncio.DatagramProtocol):
     """A name server that knows no name."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.DatagramTransport)
-        self._transport = transport
+        # Not by `isinstance`: before Python 3.12 asyncio's own datagram transport is none.
+        self._transport = cast("asyncio.DatagramTransport", transport)
 
     def datagram_received(self, data: bytes, addr: tuple[str | object, int]) -> None:
         # The question again, with the flags of an answer: NXDOMAIN (RFC 1035 §4.1.1).

@@ -258,9 +258,15 @@ def _auth(ctx: Context, declared: HTTPExternalAuthFilter, place: str, use: Use) 
     auth = ExternalAuth(
         upstream=resolved.upstream,
         grpc=grpc,
-        path=(http.path or "") if http is not None else "",
+        path=_auth_path(http.path or "") if http is not None else "",
         request_headers=http.allowed_headers if http is not None else allowed,
         response_headers=http.allowed_response_headers if http is not None else (),
         max_body_bytes=declared.forward_body.max_size if declared.forward_body is not None else 0,
     )
     return Filtered(auth=auth, problems=() if resolved.problem is None else (resolved.problem,))
+
+
+def _auth_path(declared: str) -> str:
+    """The prefix of the check's path. The API takes one without a slash before it, which proxies refuse, and with the
+    filter the whole host."""
+    return declared if not declared or declared.startswith("/") else f"/{declared}"
