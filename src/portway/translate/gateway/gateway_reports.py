@@ -225,7 +225,8 @@ def gateway_class_report(ctx: Context, key: ObjectKey) -> ObjectReport:
                 condition=findings.ACCEPTED,
                 reason="InvalidParameters",
                 field="spec.parametersRef",
-                message=f"{reference.group}/{reference.kind} is no kind of parameters that Portway knows",
+                message=f"{reference.group}/{reference.kind} is no kind of parameters that Portway knows; "
+                "Gateways of the class are served without them",
                 remedy="remove parametersRef",
             ),
         )
