@@ -166,7 +166,7 @@ def disagreement(found: Explanation, answer: Answer) -> str:
 
 
 def _problem(outcome: Outcome, answer: Answer, request: Request) -> str:
-    if outcome.upstream is None and not outcome.status:
+    if outcome.closed:
         return "" if answer.failure is not None else f"foreseen: {outcome.text}; but there was an answer"
     if answer.failure is not None:
         return f"foreseen: {outcome.text}; but the connection failed ({answer.failure})"

@@ -7,7 +7,7 @@ their Service's name. All else is as in production: our builders, our xDS server
 
 import asyncio
 import tempfile
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import final
@@ -39,10 +39,10 @@ from portway.model.handles import (
     VIRTUAL_HOST,
     VIRTUAL_HOSTS,
 )
-from portway.model.listener import Chain, HttpHandler, Listener
+from portway.model.listener import Chain, HttpHandler, Listener, TcpHandler
 from portway.model.names import HostKey, SecretKey, SocketKey, TableKey, Transport, UpstreamKey
 from portway.model.resource import Readiness, Resource, ResourceDelta, ResourceKey, ResourceType, make_resource
-from portway.model.upstream import Discovery, Endpoint, Endpoints, Protocol, Upstream
+from portway.model.upstream import Discovery, Endpoint, Endpoints, Protocol, Upstream, UpstreamTls
 from portway.xds.messages import Outcome, Refusal
 from portway.xds.server import DiscoveryServer
 from tests.envoy.world import real_settings
@@ -56,9 +56,7 @@ LOOPBACK = "127.0.0.1"
 FLEET = "lab"  # `node.cluster` of the kit's bootstrap
 KINDS = {Protocol.HTTP2: Kind.HTTP2, Protocol.TCP: Kind.TCP, Protocol.UDP: Kind.UDP}
 AUTHORITY = Authority()
-
-BackendKind = Callable[[Upstream], tuple[Kind, bool]]
-"""What stands behind an upstream, and whether it speaks TLS."""
+"""Signs the certificates of backends, unless a case has its own."""
 
 
 class Case(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,8 +66,10 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
     """Unique among the cases; letters, digits and `-`."""
     engine: Engine
     edge: Edge = Edge()
-    kind_of: BackendKind | None = None
-    """`None`: by what the upstream speaks."""
+    passed_to: Kind = Kind.TCP
+    """What stands behind TLS that is passed through."""
+    authority: Authority = AUTHORITY
+    """Signs the certificates of backends that speak TLS."""
     always_endpoints: bool = False
     """Give upstreams without endpoints one all the same."""
 
@@ -157,34 +157,71 @@ class _Crew:
     async def endpoints_of(self, case: Case) -> Mapping[UpstreamKey, tuple[Upstream, Endpoints]]:
         """The upstreams of a case, under names of their own, with endpoints that exist."""
         found: dict[UpstreamKey, tuple[Upstream, Endpoints]] = {}
+        passed = _passed_to(case.engine)
         for _, key in sorted(case.engine.groups(UPSTREAM_USES)):
             upstream = case.engine.get(UPSTREAM, key)
             if upstream is None:
                 continue
             dns = upstream.discovery is Discovery.DNS
             empty = not dns and not case.engine.get(ENDPOINTS, key).endpoints and not case.always_endpoints
-            kind, tls = (case.kind_of or kind_of)(upstream)
             endpoints = Endpoints()
             if not empty:
-                backend = await self._backend(key.name, kind, tls=tls)
+                backend = await self._backend(case, key.name, upstream, passed=key in passed)
                 endpoints = Endpoints(endpoints=(Endpoint(address=backend.host, port=backend.port),))
             named = msgspec.structs.replace(
-                upstream, name=f"{case.name}~{upstream.name}", discovery=Discovery.ENDPOINTS, health_check=None
+                upstream,
+                name=f"{case.name}~{upstream.name}",
+                discovery=Discovery.ENDPOINTS,
+                health_check=None,
+                tls=_tls(case.name, upstream.tls),
             )
             found[key] = named, endpoints
         return found
 
-    async def _backend(self, service: str, kind: Kind, *, tls: bool) -> Backend:
-        name = f"{service}/{kind}/tls" if tls else f"{service}/{kind}"
+    async def _backend(self, case: Case, service: str, upstream: Upstream, *, passed: bool) -> Backend:
+        kind = case.passed_to if passed else KINDS.get(upstream.protocol, Kind.HTTP1)
+        name = f"{service}/{kind}"
+        pair = None
+        if passed or upstream.tls is not None:
+            shown = (upstream.tls.sni if upstream.tls is not None else "") or "backend.test"
+            name += f"/{shown}/{id(case.authority)}"
+            pair = case.authority.issue(shown) if name not in self.running else None
         if name not in self.running:
-            pair = AUTHORITY.issue("backend.test") if tls else None
             self.running[name] = await self._backends.start(name, kind, tls=pair)
         return self.running[name]
 
 
-def kind_of(upstream: Upstream) -> tuple[Kind, bool]:
-    """What an upstream speaks, as a backend of the kit."""
-    return KINDS.get(upstream.protocol, Kind.HTTP1), upstream.tls is not None
+def _tls(case: str, tls: UpstreamTls | None) -> UpstreamTls | None:
+    """TLS to a backend of ours, with the case's key material."""
+    if tls is None:
+        return None
+    if tls.system_authorities:
+        # No authority of the system signs for us; all else is verified.
+        tls = msgspec.structs.replace(tls, system_authorities=False, names=())
+    return msgspec.structs.replace(
+        tls,
+        authorities=_secret_key(case, tls.authorities) if tls.authorities is not None else None,
+        certificate=_secret_key(case, tls.certificate) if tls.certificate is not None else None,
+    )
+
+
+def _secret_key(case: str, key: SecretKey) -> SecretKey:
+    # The default certificate has no source to rename; all cases share it.
+    return key._replace(sources=tuple(one._replace(name=f"{case}~{one.name}") for one in key.sources))
+
+
+def _passed_to(engine: Engine) -> frozenset[UpstreamKey]:
+    """The upstreams that TLS is passed through to."""
+    listeners = [engine.get(LISTENER, socket) for socket in engine.groups(SOCKETS)]
+    handlers = [
+        chain.handler
+        for listener in listeners
+        for chain in (listener.chains if listener is not None else ())
+        if chain.passthrough and isinstance(chain.handler, TcpHandler)
+    ]
+    return frozenset(
+        share.upstream for handler in handlers for share in handler.upstreams if share.upstream is not None
+    )
 
 
 @final
@@ -230,8 +267,7 @@ class _Maker:
         return table._replace(name=f"{self.case.name}~{table.name}")
 
     def _secret_key(self, key: SecretKey) -> SecretKey:
-        # The default certificate has no source to rename; all cases share it.
-        return key._replace(sources=tuple(one._replace(name=f"{self.case.name}~{one.name}") for one in key.sources))
+        return _secret_key(self.case.name, key)
 
     def _host(self, key: HostKey) -> list[Resource]:
         host = self.engine.get(VIRTUAL_HOST, key)

@@ -5,7 +5,7 @@ Chance (weights, shares) is not drawn: an explanation lists every outcome with i
 authentication service would answer is not known here either.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import msgspec
 
@@ -19,7 +19,7 @@ from portway.explain.request import Request
 from portway.explain.rewrites import edited
 from portway.explain.world import World, find_chain
 from portway.model.handles import EDGE
-from portway.model.listener import Chain, HttpHandler, TcpHandler
+from portway.model.listener import Chain, ClientValidation, HttpHandler, TcpHandler
 from portway.model.names import SocketKey, UpstreamKey
 from portway.model.route import Forward, Route, Source, VirtualHost
 
@@ -48,6 +48,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """Of an answer that the proxy gives itself; 0: the upstream decides, or there is no connection."""
     grpc_status: int | None = None
     """Set where a gRPC client gets this with HTTP 200 instead of `status`."""
+    closed: bool = False
+    """There is no answer at all: the connection is refused or closed."""
     location: str = ""
     upstream: UpstreamKey | None = None
     """Set also where it has no endpoints, so that the proxy answers."""
@@ -130,8 +132,21 @@ def _explain(world: World, request: Request, address: str) -> Explanation:
     if request.is_tls and chain.tls is None and not chain.passthrough:
         return _closed(request, f"{where} speaks plain HTTP, not TLS; the connection is closed", where)
     if isinstance(chain.handler, TcpHandler):
-        return _explain_stream(world, request, socket, chain, chain.handler)
-    return _explain_http(world, request, socket, chain, chain.handler)
+        found = _explain_stream(world, request, socket, chain, chain.handler)
+    else:
+        found = _explain_http(world, request, socket, chain, chain.handler)
+    return msgspec.structs.replace(found, hints=(*_asked_for(chain), *found.hints))
+
+
+def _asked_for(chain: Chain) -> Iterator[str]:
+    """What the connection asks of the client before any request."""
+    if chain.tls is None or chain.tls.client_authorities is None:
+        return
+    by = ", ".join(map(str, chain.tls.client_authorities.sources))
+    if chain.tls.client_validation is ClientValidation.REQUIRE:
+        yield f"the client needs a certificate that {by} vouches for; without it the connection is closed"
+    else:
+        yield f"the client is asked for a certificate ({by}), and may go without"
 
 
 def _listed(names: Iterable[str]) -> str:
@@ -141,7 +156,9 @@ def _listed(names: Iterable[str]) -> str:
 
 
 def _closed(request: Request, text: str, socket: str = "", *, hints: tuple[str, ...] = ()) -> Explanation:
-    return Explanation(request=request, socket=socket, outcomes=(Outcome(share=1.0, text=text),), hints=hints)
+    return Explanation(
+        request=request, socket=socket, outcomes=(Outcome(share=1.0, closed=True, text=text),), hints=hints
+    )
 
 
 def _explain_stream(
@@ -153,17 +170,19 @@ def _explain_stream(
     found: list[Outcome] = []
     for share in shares:
         source = share.source or chain.source
-        if share.upstream is None or (problem := world.problem(share.upstream)) is not None:
-            key = share.upstream
-            why = problem.text if key is not None and problem is not None else world.reason(source)
+        problem = world.problem(share.upstream) if share.upstream is not None else None
+        if share.upstream is None or problem is not None:
+            why = problem.text if problem is not None else world.reason(source)
             text = f"the connection is closed: {why or 'the backend cannot be used'}"
-            found.append(Outcome(share=share.weight / total, text=text, source=source))
+            # An upstream without endpoints is still the one that was meant.
+            meant = share.upstream if problem is not None and problem.exists else None
+            found.append(Outcome(share=share.weight / total, closed=True, upstream=meant, text=text, source=source))
         else:
             how = "bytes are passed on as they are" if chain.tls is None else "TLS ends here, bytes are passed on"
             text = f"{how} to {share.upstream.object} port {share.upstream.port}"
             outcome = Outcome(share=share.weight / total, upstream=share.upstream, text=text, source=source)
             found.append(outcome)
-    nobody = Outcome(share=1.0, text="there is no backend: the connection is closed", source=chain.source)
+    nobody = Outcome(share=1.0, closed=True, text="there is no backend: the connection is closed", source=chain.source)
     hint = "nobody here reads HTTP: path, method and fields decide nothing"
     return Explanation(
         request=request,
