@@ -32,6 +32,8 @@ async def serve(name: str, reader: asyncio.StreamReader, writer: asyncio.StreamW
             await writer.drain()
     except (asyncio.IncompleteReadError, ConnectionError, ValueError):
         pass  # the client is gone, or did not speak HTTP
+    except asyncio.CancelledError:
+        pass  # we are told to end; asyncio's streams would print this one, connection by connection
     finally:
         writer.close()
 

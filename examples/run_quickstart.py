@@ -1,10 +1,12 @@
 """`make run`: demo backends and Portway on examples/quickstart; prints what to try."""
 
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
-HERE = Path(__file__).parent
+HERE = Path(os.path.relpath(Path(__file__).parent))  # so that messages name files as one would type them
 BACKENDS = ("cart=9101", "pay=9102", "cart-next=9103")
 TRY = """
 Portway serves examples/quickstart. Try, in another terminal:
@@ -28,15 +30,25 @@ def main() -> int:
     # The settings are the command line's, so that this is what a user would type.
     portway = [sys.executable, "-m", "portway", "run", "-f", str(HERE / "quickstart")]
     ports = ["--bind-address", "127.0.0.1", "--http-port", "8080", "--https-port", "8443"]
-    backends = subprocess.Popen([sys.executable, str(HERE / "backends.py"), *BACKENDS])
+    # In a session of their own: they end after Portway, which drains what they answer.
+    backends = subprocess.Popen([sys.executable, str(HERE / "backends.py"), *BACKENDS], start_new_session=True)
     print(TRY, flush=True)
     try:
-        return subprocess.call([*portway, *ports, *sys.argv[1:]])
-    except KeyboardInterrupt:
-        return 0
+        process = subprocess.Popen([*portway, *ports, *sys.argv[1:]])
+        signal.signal(signal.SIGTERM, lambda *_: process.terminate())
+        return wait(process)
     finally:
         backends.terminate()
         backends.wait()
+
+
+def wait(process: "subprocess.Popen[bytes]") -> int:
+    """Until it has ended. Ctrl-C reaches it as well as us, and it drains first."""
+    while True:
+        try:
+            return process.wait()
+        except KeyboardInterrupt:
+            continue
 
 
 if __name__ == "__main__":

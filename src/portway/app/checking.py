@@ -1,7 +1,7 @@
 """All that is to be said about declared objects: what sources found and what queries found, with places in files."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 
@@ -123,17 +123,20 @@ def no_place(key: ObjectKey, field: str) -> tuple[str, int] | None:
     return None
 
 
-async def check_files(paths: Sequence[str], edge: Edge) -> CheckResult:
+async def check_files(
+    paths: Sequence[str], edge: Edge, *, show: Callable[[str], None] = lambda text: None
+) -> CheckResult:
     """Read files once, compile them, and gather what there is to say.
 
     Args:
         paths: files, folders, or `-` for standard input.
         edge: what would be served with which settings.
+        show: as for `compile_files`.
 
     Raises:
         InternalError: see there.
     """
-    engine, source = await compile_files(paths, edge)
+    engine, source = await compile_files(paths, edge, show=show)
     reports, _ = engine.settle().of(REPORTS)
     for failure in engine.failures():
         raise InternalError(f"{failure.name}({failure.key}): {failure.error}")

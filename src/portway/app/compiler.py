@@ -1,6 +1,6 @@
 """Store, engine and program put together: what every command that compiles starts from."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from portway.app.fallback import make_fallback_certificate
 from portway.envoy import outputs
@@ -10,7 +10,7 @@ from portway.model.handles import EDGE, FALLBACK_CERTIFICATE, REPORT
 from portway.model.tls import Secret
 from portway.objects.verdict import ObjectKey
 from portway.settings import Edge
-from portway.sources.files import FileSource
+from portway.sources.files import FileSource, FileStatistics
 from portway.store import Store
 from portway.translate import program
 
@@ -21,6 +21,10 @@ def _report(ctx: Context, key: ObjectKey) -> ObjectReport | None:
 
 REPORTS: Output[ObjectKey, ObjectReport] = Output("reports", sorted(program.REPORTS), _report)
 """What there is to say about each object that somebody reports on."""
+
+
+PROGRESS_STEPS = 2_000
+"""Steps of the engine between two looks at how far it is: some tenths of a second."""
 
 
 def make_engine(edge: Edge, fallback: Secret, more: Iterable[AnyOutput] = (REPORTS,)) -> Engine:
@@ -45,10 +49,39 @@ def make_engine(edge: Edge, fallback: Secret, more: Iterable[AnyOutput] = (REPOR
     return engine
 
 
-async def compile_files(paths: Sequence[str], edge: Edge, fallback: Secret | None = None) -> tuple[Engine, FileSource]:
-    """Read files once and compile them; for `check`, `explain` and `diff`."""
+def compiling_progress(source: FileStatistics, pending: int) -> str:
+    """How far reading or compiling has come, in a few words for a person who waits.
+
+    Args:
+        source: what was read so far.
+        pending: what the engine still has to look at.
+    """
+    if not source.synced:
+        return f"reading: {source.files:,} of {source.files_found:,} files, {source.objects:,} objects"
+    return f"compiling {source.objects:,} objects: {pending:,} left to look at"
+
+
+async def compile_files(
+    paths: Sequence[str],
+    edge: Edge,
+    fallback: Secret | None = None,
+    *,
+    show: Callable[[str], None] = lambda text: None,
+) -> tuple[Engine, FileSource]:
+    """Read files once and compile them; for `check`, `explain` and `diff`.
+
+    Args:
+        show: gets a few words about how far it has come, now and then; empty at the end.
+    """
     source = FileSource(paths, follow=False)
     engine = make_engine(edge, fallback or make_fallback_certificate())
     async for change in source.changes():
         engine.apply(change)
+        show(compiling_progress(source.statistics(), engine.statistics().pending))
+    steps = 0
+    while engine.step():
+        steps += 1
+        if steps % PROGRESS_STEPS == 0:
+            show(compiling_progress(source.statistics(), engine.statistics().pending))
+    show("")
     return engine, source

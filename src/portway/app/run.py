@@ -9,7 +9,6 @@ import asyncio
 import os
 import signal
 import socket
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, contextmanager
 from datetime import timedelta
@@ -20,7 +19,7 @@ import msgspec
 import structlog
 
 from portway.admin.server import AdminServer, BadQuestion
-from portway.app.compiler import make_engine
+from portway.app.compiler import compiling_progress, make_engine
 from portway.app.fallback import load_fallback_certificate
 from portway.app.metrics import make_registry, render
 from portway.app.pipeline import Pipeline
@@ -40,14 +39,17 @@ from portway.infra.machine import default_heap_bytes, default_max_connections
 from portway.infra.proxy import HostSettings, HostStatistics
 from portway.infra.state import ACCESS_LOG, StateFolder
 from portway.model.resource import Resource, ResourceDelta, ResourceType
-from portway.objects.verdict import Severity
 from portway.settings import Edge, Settings
 from portway.sources.files import FileSource
+from portway.sources.problems import FILE_KIND
 from portway.store import Finding
 from portway.xds.fleet import FleetState
 from portway.xds.server import DiscoveryServer
 
 log = structlog.get_logger(__name__)
+
+PROGRESS = timedelta(milliseconds=200)
+"""How often the progress of the start is shown."""
 
 
 class ExplainQuestion(msgspec.Struct, frozen=True):
@@ -81,10 +83,15 @@ def compiled_edge(edge: Edge) -> Edge:
     return msgspec.structs.replace(edge, access_log=ACCESS_LOG) if edge.access_log == "-" else edge
 
 
-def print_lines(lines: bytes) -> None:
-    """Pass access log lines on to standard output."""
-    sys.stdout.buffer.write(lines)
-    sys.stdout.buffer.flush()
+class Console(msgspec.Struct, frozen=True, kw_only=True):
+    """What the person who started it gets to see besides the log. None of them may block for long."""
+
+    say: Callable[[str], None]
+    """Prints a sentence."""
+    show: Callable[[str], None]
+    """Shows how far the start has come, in place of what was shown before; empty: it is over."""
+    access_log: Callable[[bytes], None]
+    """Gets lines of the access log, where it goes to standard output."""
 
 
 @final
@@ -103,6 +110,16 @@ class Machine:
         """Why the last good configuration is served instead of what the sources say; empty: it is not."""
         self._registry = make_registry(self)
         self._was_ready = False
+
+    def progress(self) -> str:
+        """How far the start has come, for a line on a terminal; empty: there is nothing that one waits for."""
+        if self.held or self._was_ready:
+            return ""
+        if not self.pipeline.is_synced:
+            return compiling_progress(self.source.statistics(), self.pipeline.engine.statistics().pending)
+        fleet = self.discovery.fleet(self.settings.edge.fleet).statistics()
+        held = max((one.held_by_proxy for one in fleet.sessions), default=0)
+        return f"sent to Envoy: {held:,} of {fleet.resources:,} resources acknowledged"
 
     def fleets(self) -> Mapping[str, FleetState]:
         name = self.settings.edge.fleet
@@ -153,12 +170,12 @@ class Machine:
         return render(self._registry, proxies)
 
 
-async def run(settings: Settings, *, say: Callable[[str], None]) -> None:
+async def run(settings: Settings, console: Console) -> None:
     """Run until a signal.
 
     Args:
         settings: all of them.
-        say: prints a sentence for the person who started it.
+        console: of the person who started it.
 
     Raises:
         StateFolderError, EnvoyUnusable, OSError: it cannot start; the message says why and what to do.
@@ -186,13 +203,13 @@ async def run(settings: Settings, *, say: Callable[[str], None]) -> None:
                 binary,
                 bootstrap_of(settings, folder.xds_socket),
                 _host_settings(settings),
-                access_log=print_lines if settings.edge.access_log == "-" else None,
+                access_log=console.access_log if settings.edge.access_log == "-" else None,
             ),
             binary,
             kept,
         )
         await _start_admin(stack, settings, machine)
-        await _run_until_signal(machine, recorder, settings, say)
+        await _run_until_signal(machine, recorder, settings, console)
 
 
 def _assemble(
@@ -218,9 +235,8 @@ def _assemble(
 
     def serve_last_good(reason: str) -> None:
         machine.held = reason
-        log.error(
-            "sources cannot be read", problem=reason, serving=f"{len(kept)} resources of the last good configuration"
-        )
+        serving = f"{len(kept)} resources of the last good configuration" if kept else "nothing"
+        log.error("sources cannot be read", problem=reason, serving=serving)
         if kept:
             discovery.apply(fleet, ResourceDelta(changed=kept))
             discovery.mark_synced(fleet)
@@ -239,14 +255,21 @@ def _assemble(
     return machine
 
 
+UNREACHABLE = frozenset({"NotFound", "PermissionDenied", "LinkLoop", "Unreadable"})
+"""Reasons of findings about a path that could not be read at all (`sources/tree.py`)."""
+
+
 def unreadable(paths: Sequence[str], findings: Iterable[Finding]) -> str:
-    """Why not all of the given paths could be read at all; empty if they could. What is wrong inside a file is no doubt
-    about the rest, but a folder that is not there may just not be mounted yet."""
+    """Why not all of the given paths could be read at all, and what to do; empty if they could.
+
+    What is wrong inside a file, given or found, is no doubt about the rest of it; but a folder that is not there may
+    just not be mounted yet.
+    """
     given = {os.path.normpath(path) for path in paths}
     for finding in findings:
-        key = finding.verdict.object
-        if key.kind == "File" and os.path.normpath(key.name) in given and finding.verdict.severity is Severity.ERROR:
-            return f"{key.name}: {finding.verdict.problem}"
+        key, verdict = finding.verdict.object, finding.verdict
+        if key.kind == FILE_KIND and os.path.normpath(key.name) in given and verdict.reason in UNREACHABLE:
+            return f"{key.name}: {verdict.problem}; {verdict.remedy}"
     return ""
 
 
@@ -277,21 +300,21 @@ async def _start_admin(stack: AsyncExitStack, settings: Settings, machine: Machi
     try:
         await server.start(host.strip("[]"), int(port))
     except OSError as error:
-        reason = error.strerror or str(error)
+        # asyncio's own text repeats the address.
+        reason = os.strerror(error.errno) if error.errno else str(error)
         problem = f"--admin-address {address} cannot be opened: {reason}"
         raise OSError(f"{problem}; choose another, or an empty one for none") from error
 
 
-async def _run_until_signal(
-    machine: Machine, recorder: Recorder, settings: Settings, say: Callable[[str], None]
-) -> None:
+async def _run_until_signal(machine: Machine, recorder: Recorder, settings: Settings, console: Console) -> None:
     stop = asyncio.Event()
     with _signals(stop):
         async with asyncio.TaskGroup() as tasks:
             proxy = tasks.create_task(machine.proxy.run())
             pipeline = tasks.create_task(machine.pipeline.run())
             recording = tasks.create_task(recorder.run())
-            announced = tasks.create_task(_announce(machine, say))
+            announced = tasks.create_task(_announce(machine, console))
+            shown = tasks.create_task(_show_progress(machine, console))
             await stop.wait()
             stop.clear()
             log.info("stopping", drain_seconds=settings.host.drain_time.total_seconds())
@@ -299,16 +322,26 @@ async def _run_until_signal(
             # While it drains, endpoints go on changing: the pipeline ends last.
             await machine.proxy.stop(leave_running=settings.host.leave_running)
             await proxy
-            for task in (pipeline, recording, announced, hurry):
+            for task in (pipeline, recording, announced, shown, hurry):
                 task.cancel()
     log.info("stopped")
 
 
-async def _announce(machine: Machine, say: Callable[[str], None]) -> None:
+async def _show_progress(machine: Machine, console: Console) -> None:
+    try:
+        while text := machine.progress():
+            console.show(text)
+            await asyncio.sleep(PROGRESS.total_seconds())
+    finally:
+        console.show("")
+
+
+async def _announce(machine: Machine, console: Console) -> None:
     await machine.wait_ready()
+    console.show("")
     log.info("ready", pid=os.getpid(), objects=sum(machine.pipeline.engine.store.statistics().objects.values()))
     for socket_key in World(machine.pipeline.engine).sockets:
-        say(f"listening on {socket_key}")
+        console.say(f"listening on {socket_key}")
 
 
 async def _hurry(stop: asyncio.Event, machine: Machine) -> None:

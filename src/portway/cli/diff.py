@@ -10,6 +10,7 @@ import msgspec
 from portway.app.compiler import compile_files
 from portway.app.fallback import make_fallback_certificate
 from portway.cli.options import COMPILING, Output, output_option, paint, read_settings, setting_options
+from portway.cli.progress import ProgressLine
 from portway.explain.diff import Difference, compare
 from portway.explain.trace import World
 from portway.settings import Settings
@@ -39,7 +40,7 @@ async def _diff(settings: Settings, before: str, after: str) -> Difference:
     fallback = make_fallback_certificate()
     worlds: list[World] = []
     for path in (before, after):
-        engine, _ = await compile_files([path], settings.edge, fallback)
+        engine, _ = await compile_files([path], settings.edge, fallback, show=ProgressLine().show)
         engine.settle()
         worlds.append(World(engine))
     return compare(*worlds)

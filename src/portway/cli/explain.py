@@ -9,6 +9,7 @@ import msgspec
 from portway.app.compiler import compile_files
 from portway.cli.live import ask
 from portway.cli.options import COMPILING, Output, output_option, paint, read_settings, setting_options
+from portway.cli.progress import ProgressLine
 from portway.explain.report import Report, Result, make_report
 from portway.explain.request import Request, RequestError, make_request
 from portway.explain.trace import World
@@ -75,7 +76,7 @@ def _fields(headers: tuple[str, ...]) -> list[tuple[str, str]]:
 
 
 async def _explain_files(settings: Settings, request: Request, address: str) -> Report:
-    engine, source = await compile_files(settings.sources.filenames, settings.edge)
+    engine, source = await compile_files(settings.sources.filenames, settings.edge, show=ProgressLine().show)
     engine.settle()
     world = World(engine)
     return make_report(world, follow(world, request, address), source.locate)

@@ -120,6 +120,11 @@ def output_option(command: FC) -> FC:
     )(command)
 
 
+def has_colours() -> bool:
+    """Whether standard output is a terminal whose user wants colours (https://no-color.org)."""
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+
+
 def paint(text: str, colour: str) -> str:
     """Coloured where standard output is a terminal."""
-    return click.style(text, fg=colour) if sys.stdout.isatty() and "NO_COLOR" not in os.environ else text
+    return click.style(text, fg=colour) if has_colours() else text

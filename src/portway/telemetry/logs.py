@@ -5,10 +5,14 @@ loggers (aiohttp, asyncio, grpc) go the same way.
 """
 
 import logging
+import os
 import sys
 from typing import TextIO
 
 import structlog
+
+EVENT_WIDTH = 24
+"""Of the fixed phrase in the log for people; longer ones push their keys to the right."""
 
 
 def set_up_logs(level_name: str, log_format: str, stream: TextIO = sys.stderr) -> None:
@@ -23,11 +27,20 @@ def set_up_logs(level_name: str, log_format: str, stream: TextIO = sys.stderr) -
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        # A person at a terminal wants the time of day, a machine all of it.
+        structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False)
+        if human
+        else structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.StackInfoRenderer(),
     ]
     last: list[structlog.typing.Processor] = (
-        [structlog.dev.ConsoleRenderer(colors=stream.isatty())]
+        [
+            structlog.dev.ConsoleRenderer(
+                EVENT_WIDTH,
+                colors=stream.isatty() and not os.environ.get("NO_COLOR"),
+                exception_formatter=structlog.dev.plain_traceback,
+            )
+        ]
         if human
         else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(sort_keys=False)]
     )
