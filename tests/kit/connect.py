@@ -72,12 +72,16 @@ async def _connect_with_preamble(
     endpoint: Endpoint, make: Callable[[], _Protocol]
 ) -> tuple[asyncio.Transport, _Protocol]:
     plain = msgspec.structs.replace(endpoint, tls=None, preamble=b"")
-    transport, protocol = await _connect(plain, make)
-    transport.write(endpoint.preamble)
     if endpoint.tls is None:
+        transport, protocol = await _connect(plain, make)
+        transport.write(endpoint.preamble)
         return transport, protocol
+    # The protocol meets one transport only, the secured one: a stream reader refuses a second.
+    bare, _ = await _connect(plain, asyncio.Protocol)
+    bare.write(endpoint.preamble)
+    protocol = make()
     loop = asyncio.get_running_loop()
-    secured = await loop.start_tls(transport, protocol, endpoint.tls, server_hostname=endpoint.server_name)
+    secured = await loop.start_tls(bare, protocol, endpoint.tls, server_hostname=endpoint.server_name)
     assert secured is not None
     protocol.connection_made(secured)
     return secured, protocol
