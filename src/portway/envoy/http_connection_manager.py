@@ -162,8 +162,14 @@ def _set_identity(manager: HCM, edge: Edge, peer: Peer) -> None:
         manager.use_remote_address.value = False
         return
     manager.use_remote_address.value = True
+    # Envoy's own X-Forwarded-For names the machine's first address for clients on loopback; ours names the client.
+    manager.skip_xff_append = True
+    peer_address = header_option("x-forwarded-for", "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%")
     mutation = early_mutationv3.HeaderMutation(
-        mutations=[mutation_rulesv3.HeaderMutation(remove=name) for name in FORWARDED_FIELDS]
+        mutations=[
+            *(mutation_rulesv3.HeaderMutation(remove=name) for name in FORWARDED_FIELDS),
+            mutation_rulesv3.HeaderMutation(append=peer_address),
+        ]
     )
     manager.early_header_mutation_extensions.append(
         extension("envoy.http.early_header_mutation.header_mutation", mutation)
