@@ -89,7 +89,8 @@ def make_remark(verdict: Verdict, file: str, line: int) -> Remark:
         severity=verdict.severity,
         reason=verdict.reason,
         # A file that cannot be read is no object: its name stands in front already.
-        object="" if key.kind == FILE_KIND else str(key),
+        # ... and what does not say its name is known by its place only.
+        object="" if key.kind == FILE_KIND or not (key.name or key.namespace) else str(key),
         kind=key.kind,
         namespace=key.namespace,
         name=key.name,

@@ -61,7 +61,21 @@ def wrong_host(text: str) -> str:
         return f"{quoted(text)} has its wildcard elsewhere than as the whole first label"
     if len(text) <= 253 and _HOSTNAME.match(text):
         return ""
+    if len(text) > 253:
+        return f"{quoted(text)} has {len(text)} characters, more than the 253 of a host name"
+    if not text.isascii() and (encoded := _punycode(text)):
+        return f"{quoted(text)} is not a host name as it is asked for: write {quoted(encoded)}"
+    if text != text.lower() and not wrong_host(text.lower()):
+        return f"{quoted(text)} is not a lower-case host name: write {quoted(text.lower())}"
     return f"{quoted(text)} is not a lower-case host name"
+
+
+def _punycode(text: str) -> str:
+    """The name as it is asked for in DNS and TLS (RFC 3492); empty: it has no such form."""
+    try:
+        return text.encode("idna").decode()
+    except UnicodeError:
+        return ""
 
 
 @remembered

@@ -7,6 +7,8 @@ Source: Gateway API, `gateway_types.go`, `listenerset_types.go`, `gatewayclass_t
 
 from collections.abc import Mapping
 
+import msgspec
+
 from portway.incremental import Context
 from portway.model.condition import Condition, ObjectReport
 from portway.model.handles import EDGE
@@ -154,7 +156,9 @@ def listener_set_report(ctx: Context, key: ObjectKey) -> ObjectReport:
     gateway = None if found is None else parent_of(found)
     head = None if gateway is None else ctx.get(gateway_head, gateway)
     if found is None or head is None:
-        return ObjectReport(object=key, ours=False)
+        return ObjectReport(
+            object=key, ours=False, verdicts=() if found is None else _without_gateway(ctx, key, gateway)
+        )
     if ctx.get(gateway_of, key) is None:
         problem = Problem(
             condition=findings.ACCEPTED,
@@ -166,12 +170,41 @@ def listener_set_report(ctx: Context, key: ObjectKey) -> ObjectReport:
     listeners = ctx.get(listeners_of, key)
     states = [state for each in listeners if (state := ctx.get(listener_state, each.key)) is not None]
     blocked = findings.joined(head.problems)
-    problems = [problem for state in states for problem in (*state.accepted, *state.references)]
+    problems = [_told_by_set(problem, head.key) for state in states for problem in (*state.accepted, *state.references)]
     return ObjectReport(
         object=key,
         conditions=_set_conditions(head, states, problems),
         listeners=tuple(listener_report(ctx, listener, blocked) for listener in listeners),
         verdicts=(*dict.fromkeys(problem.verdict(key) for problem in problems), *expiries(ctx, listeners)),
+    )
+
+
+def _without_gateway(ctx: Context, key: ObjectKey, gateway: ObjectKey | None) -> tuple[Verdict, ...]:
+    """Why nobody serves the ListenerSet: what it names is no Gateway, is not there, or is not ours."""
+    severity, reason = Severity.ERROR, "NoMatchingParent"
+    if gateway is None:
+        problem, remedy = "names no Gateway; its listeners are not served", "name a Gateway"
+    elif read_object(ctx, Gateway, gateway.namespace, gateway.name) is None:
+        problem, remedy = (
+            f"{gateway} does not exist; its listeners are not served",
+            "declare it, or name another Gateway",
+        )
+    else:
+        severity, reason, remedy = Severity.INFO, "NotOurs", ""
+        problem = f"{gateway} is not served by Portway, nor are these listeners"
+    told = Problem(
+        condition="", reason=reason, field="spec.parentRef", message=problem, remedy=remedy, severity=severity
+    )
+    return (told.verdict(key),)
+
+
+def _told_by_set(problem: Problem, gateway: ObjectKey) -> Problem:
+    """The problem as one of the ListenerSet: what holds for all listeners of the Gateway stands in no field of the
+    set."""
+    if not problem.field.startswith("spec.tls."):
+        return problem
+    return msgspec.structs.replace(
+        problem, field="spec.parentRef", message=f"{gateway}: {problem.field}: {problem.message}"
     )
 
 

@@ -144,7 +144,10 @@ def _sockets(ctx: Context, key: ObjectKey) -> Iterator[Verdict]:
         for address in edge.bind_addresses:
             winner = lost_to(ctx, SocketKey(edge.fleet, address, port), INGRESS)
             if winner is not None:
-                problem = f"port {port} of {address} is held by {winner}, which is older; nothing is served there"
+                problem = (
+                    f"port {port} of {address} belongs to {winner}, which is older or comes first by name; "
+                    "Ingresses are not served there"
+                )
                 yield Verdict(
                     object=key,
                     severity=Severity.ERROR,
