@@ -9,8 +9,10 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 
 
 class KeyPair(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,15 +47,22 @@ class Authority:
         """The authority's own certificate, PEM."""
         return _certificate_pem(self._certificate)
 
-    def issue(self, *names: str, not_before: datetime | None = None, not_after: datetime | None = None) -> KeyPair:
+    def issue(
+        self,
+        *names: str,
+        not_before: datetime | None = None,
+        not_after: datetime | None = None,
+        with_rsa: bool = False,
+    ) -> KeyPair:
         """A certificate for these DNS names and IP addresses, good as a server and as a client.
 
         Args:
             names: the first is also the common name; wildcards are allowed.
             not_before: default: an hour ago.
             not_after: default: in 30 days.
+            with_rsa: with an RSA key (2,048 bits) instead of an elliptic curve's (P-256).
         """
-        key = ec.generate_private_key(ec.SECP256R1())
+        key = rsa.generate_private_key(65537, 2048) if with_rsa else ec.generate_private_key(ec.SECP256R1())
         now = datetime.now(UTC)
         certificate = (
             _builder(
@@ -147,7 +156,7 @@ def _load(context: ssl.SSLContext, pair: KeyPair) -> None:
 
 
 def _builder(
-    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey, not_before: datetime, not_after: datetime
+    subject: x509.Name, issuer: x509.Name, key: PrivateKey, not_before: datetime, not_after: datetime
 ) -> x509.CertificateBuilder:
     return (
         x509.CertificateBuilder()
@@ -171,7 +180,7 @@ def _certificate_pem(certificate: x509.Certificate) -> str:
     return certificate.public_bytes(serialization.Encoding.PEM).decode()
 
 
-def _key_pem(key: ec.EllipticCurvePrivateKey) -> str:
+def _key_pem(key: PrivateKey) -> str:
     return key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     ).decode()
