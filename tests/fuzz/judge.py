@@ -83,10 +83,18 @@ class Judge:
         async def decided() -> bool:
             assert self._is_running(), f"Envoy died:\n{self._envoy.log()[-3000:]}"
             refused = {refusal.key for refusal in fleet.refusals()}
-            return fleet.progress(key for key in wanted if key not in refused).complete
+            if not fleet.progress(key for key in wanted if key not in refused).complete:
+                return False
+            # Endpoints and secrets are asked for by what uses them, later; and whoever lacks them is warming.
+            return bool(refused) or not await self._is_warming()
 
         await eventually(decided, seconds=PATIENCE_S)
         return fleet.refusals()
+
+    async def _is_warming(self) -> bool:
+        gauges = await self._envoy.statistics("(listener_manager.total_listeners_|cluster_manager.)warming")
+        assert gauges
+        return any(gauges.values())
 
     def _is_running(self) -> bool:
         return Path(f"/proc/{self._envoy.pid}").exists()
