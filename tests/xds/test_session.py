@@ -419,3 +419,16 @@ def test_progress_counts_the_proxies_that_hold_it() -> None:
     assert shop in set(talk.fleet.good_resources())
     talk.fleet.disconnect(talk.session)
     assert not talk.fleet.progress([BASE[0].key]).complete, "nobody is there to hold it"
+
+
+def test_what_nobody_takes_does_not_pile_up() -> None:
+    talk = Conversation()
+    talk.apply(*BASE)
+    talk.settle()
+    for number in range(20):
+        passing = host(f"gw/r/h{number}", "a")
+        talk.apply(passing)
+        talk.settle()
+        talk.apply(removed=[passing])
+        talk.settle()
+    assert talk.fleet.take_stirred() <= {resource.key for resource in BASE}

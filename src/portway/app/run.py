@@ -48,6 +48,9 @@ from portway.xds.server import DiscoveryServer
 
 log = structlog.get_logger(__name__)
 
+ASK_READY = timedelta(milliseconds=100)
+"""Pause between looks whether the first configuration is live."""
+
 PROGRESS = timedelta(milliseconds=200)
 """How often the progress of the start is shown."""
 
@@ -130,20 +133,19 @@ class Machine:
 
     def not_ready_because(self) -> str:
         """Once ready, a change that is under way makes nobody unready; only a dead proxy does."""
+        if self._was_ready and self.proxy.is_live:
+            return ""
         reason = not_ready_because(self.pipeline.is_synced or bool(self.held), self.fleets(), self.proxy.is_live)
         if not reason:
             self._was_ready = True
-        if self._was_ready and self.proxy.is_live:
-            return ""
         return reason
 
     async def wait_ready(self) -> None:
         """Until the first configuration is live."""
         await self.proxy.wait_ready()
-        if self.not_ready_because():
-            async for _ in self.discovery.stirred(self.settings.edge.fleet):
-                if not self.not_ready_because():
-                    return
+        # Asked again and again: an adopted proxy that has all already says nothing that one could wait for.
+        while self.not_ready_because():  # noqa: ASYNC110 - it depends on several parts
+            await asyncio.sleep(ASK_READY.total_seconds())
 
     async def status(self) -> bytes:
         reason = self.not_ready_because()
@@ -188,7 +190,7 @@ async def run(settings: Settings, console: Console) -> None:
         stack.callback(folder.close)
         file = SnapshotFile(state.path)
         stack.callback(file.close)
-        recorder = Recorder(file)
+        recorder = Recorder(file, lambda fleet: discovery.fleet(fleet).good_resources())
         stack.callback(recorder.flush)
         discovery = DiscoveryServer(on_outcome=recorder.note)
         await discovery.start(f"unix:{state.xds_socket}")
@@ -207,6 +209,7 @@ async def run(settings: Settings, console: Console) -> None:
             ),
             binary,
             kept,
+            recorder,
         )
         await _start_admin(stack, settings, machine)
         await _run_until_signal(machine, recorder, settings, console)
@@ -219,6 +222,7 @@ def _assemble(
     proxy: HostProxy,
     binary: EnvoyBinary,
     kept: tuple[Resource, ...],
+    recorder: Recorder,
 ) -> Machine:
     engine = make_engine(compiled_edge(settings.edge), load_fallback_certificate(state.path))
     source = FileSource(
@@ -231,7 +235,10 @@ def _assemble(
     discovery.fleet(fleet).snapshot.remember_good(kept)
 
     def publish(name: str, delta: ResourceDelta) -> None:
-        discovery.apply(name, _without_stale(discovery.fleet(name), delta) if not pipeline.is_synced else delta)
+        if not pipeline.is_synced:
+            delta = _first(discovery.fleet(name), delta, kept)
+        recorder.follow(name, delta)
+        discovery.apply(name, delta)
 
     def serve_last_good(reason: str) -> None:
         machine.held = reason
@@ -273,11 +280,13 @@ def unreadable(paths: Sequence[str], findings: Iterable[Finding]) -> str:
     return ""
 
 
-def _without_stale(fleet: FleetState, delta: ResourceDelta) -> ResourceDelta:
-    """The first complete configuration: what the fleet was given from the last good one and is not in it goes."""
+def _first(fleet: FleetState, delta: ResourceDelta, kept: tuple[Resource, ...]) -> ResourceDelta:
+    """The first complete configuration: what the fleet was given from the last good one, or proxies may hold of it,
+    and is not in it goes."""
     wanted = {resource.key for resource in delta.changed}
     held = [resource.key for kind in ResourceType for resource in fleet.snapshot.of_type(kind).values()]
-    return msgspec.structs.replace(delta, removed=tuple(key for key in held if key not in wanted))
+    former = dict.fromkeys((*held, *(resource.key for resource in kept)))
+    return msgspec.structs.replace(delta, removed=tuple(key for key in former if key not in wanted))
 
 
 def _host_settings(settings: Settings) -> HostSettings:

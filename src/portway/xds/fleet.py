@@ -54,6 +54,8 @@ class FleetState:
         self._sessions: dict[Session, None] = {}
         self._refusals: dict[ResourceKey, Refusal] = {}
         self._stirred: dict[ResourceKey, None] = {}
+        self.is_watched = False
+        """Whether somebody takes what is stirred. While nobody does, nothing is kept that is not wanted any more."""
 
     @property
     def synced(self) -> bool:
@@ -70,6 +72,9 @@ class FleetState:
         keys = self.snapshot.apply(delta)
         for key in keys:
             self._refusals.pop(key, None)
+        if not self.is_watched:
+            for key in delta.removed:
+                self._stirred.pop(key, None)
         for session in self._sessions:
             session.changed(keys, now)
 
@@ -102,12 +107,15 @@ class FleetState:
 
     def _note_acceptance(self, acceptance: Acceptance) -> None:
         for resource in acceptance.resources:
-            self._stirred[resource.key] = None
+            if self.is_watched or self.snapshot.get(*resource.key) is not None:
+                self._stirred[resource.key] = None
             refusal = self._refusals.get(resource.key)
             if refusal is not None and refusal.version == resource.version:
                 del self._refusals[resource.key]
         for name in acceptance.removed:
-            self._stirred[ResourceKey(acceptance.type, name)] = None
+            key = ResourceKey(acceptance.type, name)
+            if self.is_watched or self.snapshot.get(*key) is not None:
+                self._stirred[key] = None
 
     def _note_refusal(self, refusal: Refusal) -> None:
         self._stirred[refusal.key] = None
@@ -119,7 +127,7 @@ class FleetState:
         """The resources about which some proxy has said something since the last call: whose `progress` may be another.
 
         Coalescing: each key at most once, however often it was acknowledged, so a slow reader costs no more than the
-        keys that exist.
+        keys that exist. Removals are kept only while `is_watched`.
         """
         stirred = frozenset(self._stirred)
         self._stirred = {}

@@ -141,14 +141,18 @@ class DiscoveryServer:
         """Yield, for ever, the resources whose `progress` may have changed since the last time. For one reader per
         fleet.
 
-        Coalescing: a slow reader sees fewer and larger sets.
+        Coalescing: a slow reader sees fewer and larger sets. What went before there was a reader is left out.
         """
         state = self.fleet(fleet)
         event = self._stirred[fleet]
-        while True:
-            await event.wait()
-            event.clear()
-            yield state.take_stirred()
+        state.is_watched = True
+        try:
+            while True:
+                await event.wait()
+                event.clear()
+                yield state.take_stirred()
+        finally:
+            state.is_watched = False
 
     def statistics(self) -> ServerStatistics:
         """A frozen view of all fleets and streams."""

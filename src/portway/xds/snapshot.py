@@ -85,10 +85,10 @@ class Snapshot:
 
     def _drop(self, key: ResourceKey) -> bool:
         old = self._resources[key.type].pop(key.name, None)
+        self._good.pop(key, None)  # also one that a former control plane had and this one never wanted
         if old is None:
             return False
         self._remember(old)
-        self._good.pop(key, None)
         self._unproven.discard(key)
         if key.type is ResourceType.ENDPOINTS:
             self._retired[key.name] = old
