@@ -66,7 +66,12 @@ async def test_an_inner_level_has_the_last_word() -> None:
 async def test_upstreams_and_clients_see_nothing_of_envoy() -> None:
     forward = msgspec.structs.replace(to("a"), timeout=timedelta(seconds=3))
     async with hosts(host("plain.test", route("/nothing", Respond(status=204)), route("/", forward))) as proxy:
-        forged = (("x-forwarded-for", "1.2.3.4"), ("x-forwarded-proto", "https"), ("x-forwarded-host", "evil.test"))
+        forged = (
+            ("x-forwarded-for", "1.2.3.4"),
+            ("X-Forwarded-Proto", "https"),
+            ("X-Forwarded-Host", "evil.test"),
+            ("x-forwarded-scheme", "https"),
+        )
         answer = await proxy.get("plain.test", "/", *forged, ("x-envoy-retry-on", "5xx"), ("x-request-id", "mine"))
         seen = answer.echoed()
         assert set(seen.headers) == {"X-Forwarded-For", "X-Forwarded-Proto", "X-Request-Id"}

@@ -48,9 +48,9 @@ UNDERSCORES = {
     "reject": protocolv3.HttpProtocolOptions.REJECT_REQUEST,
 }
 
-FORWARDED_FIELDS = ("x-forwarded-for", "x-forwarded-host", "x-forwarded-port", "x-forwarded-prefix")
-"""What only a proxy may say. From others these fields are dropped: an upstream would believe them.
-`x-forwarded-proto` is not among them, as Envoy writes it anew."""
+FORWARDED_PREFIX = "x-forwarded-"
+"""What only a proxy may say. From others fields that begin so are dropped: an upstream would believe them.
+`x-forwarded-for` and `x-forwarded-proto` are written anew."""
 
 TRACE_LIMIT = 256
 
@@ -115,7 +115,8 @@ def build_http_connection_manager(
         manager.server_header_transformation = HCM.PASS_THROUGH
     if answer_headers:
         manager.http_filters.append(_answer_headers(answer_headers))
-    manager.http_filters.extend(build_http_filters())
+    # The first service that is to be counted changes this, and so drains connections once: only a setting names one.
+    manager.http_filters.extend(build_http_filters(counted=bool(edge.statistics_for)))
     manager.local_reply_config.mappers.append(_too_large())
     if bad_gateway:
         manager.local_reply_config.mappers.append(_bad_gateway())
@@ -165,11 +166,11 @@ def _set_identity(manager: HCM, edge: Edge, peer: Peer) -> None:
     # Envoy's own X-Forwarded-For names the machine's first address for clients on loopback; ours names the client.
     manager.skip_xff_append = True
     peer_address = header_option("x-forwarded-for", "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%")
+    # By prefix, since each name to be removed costs a request 1,300 instructions (of 166,000), the prefix 250.
+    forwarded = mutation_rulesv3.HeaderMutation()
+    forwarded.remove_on_match.key_matcher.prefix = FORWARDED_PREFIX
     mutation = early_mutationv3.HeaderMutation(
-        mutations=[
-            *(mutation_rulesv3.HeaderMutation(remove=name) for name in FORWARDED_FIELDS),
-            mutation_rulesv3.HeaderMutation(append=peer_address),
-        ]
+        mutations=[forwarded, mutation_rulesv3.HeaderMutation(append=peer_address)]
     )
     manager.early_header_mutation_extensions.append(
         extension("envoy.http.early_header_mutation.header_mutation", mutation)

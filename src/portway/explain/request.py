@@ -6,11 +6,10 @@ from urllib.parse import quote, urlsplit
 import msgspec
 
 from portway.explain.paths import normalise_path
-from portway.model.route import SCHEME_HEADER
 
 WELL_KNOWN_PORTS = {"http": 80, "https": 443}
 _SENT_AS_IS = "".join(map(chr, range(33, 127)))
-_FORWARDED = frozenset({"x-forwarded-for", "x-forwarded-host", "x-forwarded-port", "x-forwarded-prefix", SCHEME_HEADER})
+_FORWARDED = "x-forwarded-"
 
 
 class RequestError(ValueError):
@@ -125,7 +124,7 @@ def make_request(
         port=number,
         path=normal,
         query=query if mark else None,
-        headers=tuple(field for field in fields if field[0] != "host" and field[0] not in _FORWARDED),
+        headers=tuple(field for field in fields if field[0] != "host" and not field[0].startswith(_FORWARDED)),
         client=client,
         server_name=name.lower() if scheme == "https" else "",
     )

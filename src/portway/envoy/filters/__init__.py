@@ -24,9 +24,13 @@ HTTP_FILTERS: tuple[tuple[str, Callable[[], Message]], ...] = (
 )
 
 
-def build_http_filters() -> list[hcmv3.HttpFilter]:
-    """The whole list, the router at its end."""
+def build_http_filters(*, counted: bool) -> list[hcmv3.HttpFilter]:
+    """The whole list, the router at its end.
+
+    Args:
+        counted: whether there are upstreams with statistics of their own.
+    """
     return [
         *(hcmv3.HttpFilter(name=name, typed_config=typed(base()), disabled=True) for name, base in HTTP_FILTERS),
-        hcmv3.HttpFilter(name=router.NAME, typed_config=typed(router.base())),
+        hcmv3.HttpFilter(name=router.NAME, typed_config=typed(router.base(counted=counted))),
     ]
