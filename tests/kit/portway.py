@@ -120,7 +120,9 @@ class Portway:
         await self._process.wait()
 
     def log_end(self, lines: int = 40) -> str:
-        return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
+        """The last lines of its log, without those of the access log."""
+        every = self.log.read_text(errors="replace").splitlines()
+        return "\n".join([line for line in every if '"event"' in line or not line.startswith("{")][-lines:])
 
     async def close(self) -> None:
         """End it and, where it was killed, the Envoy that it left."""
