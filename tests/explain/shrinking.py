@@ -39,11 +39,12 @@ def _without_one(documents: Sequence[Document]) -> Iterator[list[Document]]:
             yield [*documents[:number], *documents[number + 1 :]]
     for number, document in enumerate(documents):
         if document["kind"] in ("Ingress", "Gateway", "HTTPRoute", "GRPCRoute"):
-            for changed in _thinned(document):
+            for changed in thinned(document):
                 yield [*documents[:number], changed, *documents[number + 1 :]]
 
 
-def _thinned(document: Document) -> Iterator[Document]:
+def thinned(document: Document) -> Iterator[Document]:
+    """The object without one of its annotations, list entries or optional fields."""
     paths = list(_places(document["spec"], ("spec",)))
     metadata = document["metadata"]
     assert isinstance(metadata, dict)

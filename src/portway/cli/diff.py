@@ -52,7 +52,15 @@ def show(difference: Difference) -> None:
         click.echo(change.subject)
         click.echo(f"  {paint('-', 'red')} {change.before}")
         click.echo(f"  {paint('+', 'green')} {change.after}")
+        if change.also:
+            click.echo(f"  likewise on {', '.join(change.also)}")
     if not difference.changes:
         click.echo("no request changes")
-    compared = f"{difference.hosts_compared} hosts differ in text, {difference.requests_compared} requests compared"
-    click.echo(f"{len(difference.changes)} changes; {compared}", err=True)
+    hosts = _counted(difference.hosts_compared, "host")
+    changes = _counted(len(difference.changes), "change")
+    requests = _counted(difference.requests_compared, "request")
+    click.echo(f"{changes}; {hosts} with other routes, {requests} compared", err=True)
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"

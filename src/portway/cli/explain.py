@@ -104,9 +104,14 @@ def show(report: Report) -> None:
         _show_result(result)
     if report.applied:
         click.echo("  on the way")
+    place = ""
     for applied in report.applied:
-        click.echo(f"    {applied.what}: {applied.text}")
-        click.echo(f"        {applied.place}")
+        if str(applied.place) != place:
+            place = str(applied.place)
+            click.echo(f"    by {place}")
+        click.echo(f"      {applied.what}: {applied.text}")
+    for hint in report.hints:
+        click.echo(f"  {paint('hint:', 'yellow')} {hint}")
 
 
 def _show_result(result: Result) -> None:

@@ -77,7 +77,9 @@ def describe_action(route: Route, request: Request, around: Surroundings = ALONE
     responses = (*(edits for _, edits in around.outer), route.response_headers)
     refusal = filtered(route, request, forwards=can_forward(route, around))
     if refusal is not None:
-        return [Described(share=1.0, status=refusal.status, text=refusal.text, response_headers=responses)]
+        # Proxies edit answers of filters on routes that forward only.
+        edits = responses if refusal.edited and can_forward(route, around) else ()
+        return [Described(share=1.0, status=refusal.status, text=refusal.text, response_headers=edits)]
     match action:
         case Respond():
             return [_respond(action, route, request, responses)]

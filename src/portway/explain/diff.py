@@ -1,23 +1,32 @@
 """What a change does to requests: not which text differs, but who gets another answer.
 
-Two worlds are compared host by host. Hosts whose tables are equal are done at once; for the others requests are made
-from both tables (`samples.py`) and each is followed through both worlds.
+Two worlds are compared socket by socket and host by host. Hosts whose tables are equal are done at once; for the others
+requests are made from both tables (`samples.py`, which says what it may miss) and each is followed through both worlds.
+Requests that change in the same way are told once, with an example.
 """
 
 from collections.abc import Iterator
 from enum import StrEnum
+from typing import NamedTuple, final
 
 import msgspec
 
+from portway.explain.behaviour import behaviour_of, differing_texts, sort_of
+from portway.explain.compared import chain_texts, handler_texts, upstream_texts
 from portway.explain.match import domain_candidates
 from portway.explain.request import Request
 from portway.explain.samples import path_samples, samples
-from portway.explain.trace import Explanation, World, explain
-from portway.model.handles import UPSTREAM
-from portway.model.listener import Chain, HttpHandler
-from portway.model.names import SocketKey, Transport, UpstreamKey
-from portway.model.route import VirtualHost
-from portway.model.upstream import Upstream
+from portway.explain.trace import World, explain
+from portway.model.listener import HttpHandler
+from portway.model.names import SocketKey, Transport
+from portway.model.route import Route, RouteTable, Source, VirtualHost
+from portway.objects.verdict import ObjectKey
+
+SHOWN_HOSTS = 3
+"""Further hosts that are named."""
+
+
+_NOWHERE = Source(object=ObjectKey("", "", ""))
 
 
 class Kind(StrEnum):
@@ -26,7 +35,7 @@ class Kind(StrEnum):
     REQUEST = "request"
     """A request is answered differently."""
     UPSTREAM = "upstream"
-    """An upstream that is used before and after is spoken to differently."""
+    """An upstream that is used before and after is spoken to differently, or has other endpoints."""
     ROUTE = "route"
     """A route differs, and no request could be made to show how."""
 
@@ -40,6 +49,10 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
     before: str
     after: str
     request: Request | None = None
+    requests: int = 1
+    """How many of the requests that were compared change like this."""
+    also: tuple[str, ...] = ()
+    """Other hosts of which requests change like this."""
 
 
 class Difference(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,86 +66,55 @@ class Difference(msgspec.Struct, frozen=True, kw_only=True):
 
 def compare(before: World, after: World) -> Difference:
     """What differs for requests; both engines must be settled."""
-    changes: list[Change] = []
-    hosts = requests = 0
-    for socket in sorted({*before.sockets, *after.sockets}):
-        changes += _compare_socket(before, after, socket)
-    for socket in sorted({*before.sockets, *after.sockets}):
-        for base, one, other in _differing_hosts(before, after, socket):
-            hosts += 1
-            found, compared = _compare_host(before, after, socket, base, one, other)
-            requests += compared
-            changes += found
-    changes += _compare_upstreams(before, after)
-    return Difference(changes=tuple(changes), hosts_compared=hosts, requests_compared=requests)
+    comparison = _Comparison(before, after)
+    sockets = sorted({*before.sockets, *after.sockets})
+    changes = [change for socket in sockets for change in _compare_socket(before, after, socket)]
+    for socket in sockets:
+        comparison.add(socket)
+    return Difference(
+        changes=(*changes, *comparison.changes(), *_compare_upstreams(before, after)),
+        hosts_compared=comparison.hosts,
+        requests_compared=comparison.requests,
+    )
 
 
 def _compare_socket(before: World, after: World, socket: SocketKey) -> Iterator[Change]:
     one, other = (world.listener(socket) if socket in world.sockets else None for world in (before, after))
     if one is None or other is None:
-        states = ("closed", "open")
-        yield Change(
-            kind=Kind.SOCKET, subject=str(socket), before=states[one is not None], after=states[other is not None]
-        )
+        if one is not other:
+            states = ("closed", "open")
+            yield Change(
+                kind=Kind.SOCKET, subject=str(socket), before=states[one is not None], after=states[other is not None]
+            )
         return
-    chains_before = {name: chain for chain in one.chains for name in chain.server_names or ("*",)}
-    chains_after = {name: chain for chain in other.chains for name in chain.server_names or ("*",)}
-    for name in sorted({*chains_before, *chains_after}):
-        texts = [_chain_text(chains.get(name)) for chains in (chains_before, chains_after)]
-        if texts[0] != texts[1]:
+    texts = chain_texts(before, one), chain_texts(after, other)
+    for name in sorted({*texts[0], *texts[1]}):
+        old, new = (side.get(name, "connections are closed") for side in texts)
+        if old != new:
             subject = f"{socket} server name {name}" if name != "*" else str(socket)
-            yield Change(kind=Kind.SOCKET, subject=subject, before=texts[0], after=texts[1])
-    if one.udp != other.udp or one.proxy_protocol != other.proxy_protocol:
-        yield Change(kind=Kind.SOCKET, subject=str(socket), before=repr(one.udp), after=repr(other.udp))
+            yield Change(kind=Kind.SOCKET, subject=subject, before=old, after=new)
+    old, new = handler_texts(one), handler_texts(other)
+    if old != new:
+        yield Change(kind=Kind.SOCKET, subject=str(socket), before=old, after=new)
 
 
-def _chain_text(chain: Chain | None) -> str:
-    if chain is None:
-        return "connections are closed"
-    if chain.tls is not None:
-        sources = [str(key.sources[0]) if key.sources else "the default certificate" for key in chain.tls.certificates]
-        checked = f", clients verified ({chain.tls.client_validation})" if chain.tls.client_authorities else ""
-        what = f"TLS with {', '.join(sources)}{checked}, from version {chain.tls.min_version}"
-    else:
-        what = "TLS passed through" if chain.passthrough else "no TLS"
-    if isinstance(chain.handler, HttpHandler):
-        return f"HTTP, {what}"
-    shares = ", ".join(f"{share.upstream} x{share.weight}" for share in chain.handler.upstreams)
-    return f"TCP to {shares or 'nobody'}, {what}"
+class _Table(NamedTuple):
+    """What the connections of one server name look requests up in."""
+
+    table: RouteTable
+    hosts: dict[str, VirtualHost]
 
 
-def _tables(world: World, socket: SocketKey) -> dict[str, dict[str, VirtualHost]]:
-    """Virtual hosts by server name of the connection and domain; only for HTTP."""
+def _tables(world: World, socket: SocketKey) -> dict[str, _Table]:
+    """Tables by scheme and server name of the connection; only for HTTP."""
     listener = world.listener(socket) if socket in world.sockets and socket.transport is Transport.TCP else None
-    found: dict[str, dict[str, VirtualHost]] = {}
+    found: dict[str, _Table] = {}
     for chain in listener.chains if listener is not None else ():
         if isinstance(chain.handler, HttpHandler):
+            table = _Table(world.table(chain.handler.table), world.hosts(chain.handler.table))
             for name in chain.server_names or ("*",):
-                found[f"{'https' if chain.tls else 'http'} {name}"] = world.hosts(chain.handler.table)
+                found[f"{'https' if chain.tls else 'http'} {name}"] = table
     return found
-
-
-def _differing_hosts(
-    before: World, after: World, socket: SocketKey
-) -> Iterator[tuple[Request, VirtualHost | None, VirtualHost | None]]:
-    """Hosts whose tables are not equal, with the connection that reaches them."""
-    tables = _tables(before, socket), _tables(after, socket)
-    seen: set[tuple[str, str]] = set()
-    for entry in sorted({*tables[0], *tables[1]}):
-        scheme, _, server_name = entry.partition(" ")
-        hosts = tuple(side.get(entry, {}) for side in tables)
-        for domain in sorted({*hosts[0], *hosts[1]}):
-            if not _reaches(server_name, domain) or (scheme, domain) in seen:
-                continue
-            one, other = (side.get(domain) for side in hosts)
-            if one == other and hosts[0] is not None:
-                continue
-            seen.add((scheme, domain))
-            example = example_host(domain)
-            base = Request(
-                scheme=scheme, host=example, port=socket.port, server_name=example if scheme == "https" else ""
-            )
-            yield base, one, other
 
 
 def _reaches(server_name: str, domain: str) -> bool:
@@ -147,67 +129,117 @@ def example_host(domain: str) -> str:
     return domain.replace("*", "any", 1)
 
 
-def _compare_host(
-    before: World,
-    after: World,
-    socket: SocketKey,
-    base: Request,
-    one: VirtualHost | None,
-    other: VirtualHost | None,
-) -> tuple[list[Change], int]:
-    requests = dict.fromkeys(request for host in (one, other) if host is not None for request in samples(host, base))
-    changes: list[Change] = []
-    told: set[tuple[str, str]] = set()
-    for request in requests:
-        texts = [_behaviour(explain(world, request, socket.address)) for world in (before, after)]
-        if texts[0] != texts[1] and (texts[0], texts[1]) not in told:
-            told.add((texts[0], texts[1]))
-            changes.append(
-                Change(
-                    kind=Kind.REQUEST,
-                    subject=request_text(request),
-                    before=texts[0],
-                    after=texts[1],
-                    request=request,
-                )
+class _Found(msgspec.Struct):
+    """Requests that change in one way."""
+
+    example: Request
+    texts: tuple[str, str]
+    requests: int = 0
+    hosts: dict[str, None] = {}
+
+
+@final
+class _Comparison:
+    """Follows requests through both worlds, and sorts them by how they change."""
+
+    def __init__(self, before: World, after: World) -> None:
+        self.before = before
+        self.after = after
+        self.hosts = 0
+        self.requests = 0
+        self._found: dict[tuple[object, ...], _Found] = {}
+        self._unsampled: list[Change] = []
+
+    def add(self, socket: SocketKey) -> None:
+        """Compare the hosts of a socket."""
+        tables = _tables(self.before, socket), _tables(self.after, socket)
+        if not tables[0] or not tables[1]:
+            return  # opened or closed as a whole, which is said already
+        nothing = _Table(RouteTable(), {})
+        done: set[tuple[str, str]] = set()
+        for entry in sorted({*tables[0], *tables[1]}):
+            scheme, _, server_name = entry.partition(" ")
+            # A server name without a chain of its own is served by a wider one.
+            old, new = (side.get(entry) or _wider(side, scheme, server_name) or nothing for side in tables)
+            for domain in sorted({*old.hosts, *new.hosts}):
+                sides = old.hosts.get(domain), new.hosts.get(domain)
+                if (scheme, domain) in done or not _reaches(server_name, domain):
+                    continue
+                if sides[0] != sides[1] or old.table != new.table:
+                    # Once, whichever server names lead there: a request has just one.
+                    done.add((scheme, domain))
+                    self._host(socket, scheme, domain, sides)
+
+    def _host(
+        self, socket: SocketKey, scheme: str, domain: str, sides: tuple[VirtualHost | None, VirtualHost | None]
+    ) -> None:
+        name = example_host(domain)
+        base = Request(scheme=scheme, host=name, port=socket.port, server_name=name if scheme == "https" else "")
+        present = [host for host in sides if host is not None]
+        requests = samples(present[0], base, *present[1:])
+        self.hosts += 1
+        self.requests += len(requests)
+        for request in requests:
+            self._request(request, socket)
+        self._unsampled += _unsampled(base, *sides)
+
+    def _request(self, request: Request, socket: SocketKey) -> None:
+        one, other = (explain(world, request, socket.address) for world in (self.before, self.after))
+        if behaviour_of(one) == behaviour_of(other):
+            return
+        key = sort_of(one, other)
+        found = self._found.get(key)
+        if found is None:
+            found = self._found[key] = _Found(example=request, texts=differing_texts(one, other))
+        found.requests += 1
+        found.hosts[request.host] = None
+
+    def changes(self) -> Iterator[Change]:
+        """What was found, in the order in which it was."""
+        for found in self._found.values():
+            others = [host for host in found.hosts if host != found.example.host]
+            more = [f"{len(others) - SHOWN_HOSTS} more"] if len(others) > SHOWN_HOSTS else []
+            yield Change(
+                kind=Kind.REQUEST,
+                subject=request_text(found.example),
+                before=found.texts[0],
+                after=found.texts[1],
+                request=found.example,
+                requests=found.requests,
+                also=(*others[:SHOWN_HOSTS], *more),
             )
-    return changes + _unsampled(base, one, other), len(requests)
+        yield from self._unsampled
 
 
-def _unsampled(base: Request, one: VirtualHost | None, other: VirtualHost | None) -> list[Change]:
+def _wider(tables: dict[str, _Table], scheme: str, server_name: str) -> _Table | None:
+    candidates = (f"{scheme} {name}" for name in domain_candidates(server_name.replace("*", "any", 1)))
+    return next((tables[name] for name in candidates if name in tables), None)
+
+
+def _unsampled(base: Request, one: VirtualHost | None, other: VirtualHost | None) -> Iterator[Change]:
     """Routes that no request could be made for and that are not the same on both sides."""
-    sides = []
-    for host in (one, other):
-        routes = host.routes if host is not None else ()
-        sides.append(
-            {
-                route.match.path.value: repr((route.match, route.action))
-                for route in routes
-                if not any(path_samples(route.match.path))
-            }
-        )
-    return [
-        Change(
-            kind=Kind.ROUTE,
-            subject=f"{base.host} {pattern}",
-            before=sides[0].get(pattern, "no such route"),
-            after=sides[1].get(pattern, "no such route"),
-        )
-        for pattern in sorted({*sides[0], *sides[1]})
-        if sides[0].get(pattern) != sides[1].get(pattern)
-    ]
+    old, new = (
+        {
+            route.match.path.value: _bare(route)
+            for route in (host.routes if host is not None else ())
+            if not any(path_samples(route.match.path))
+        }
+        for host in (one, other)
+    )
+    for pattern in sorted({*old, *new}):
+        if old.get(pattern) != new.get(pattern):
+            states = [
+                "no such route" if routes.get(pattern) is None else "a route that no example was found for"
+                for routes in (old, new)
+            ]
+            if states[0] == states[1]:
+                states[1] = "one that is not the same"
+            yield Change(kind=Kind.ROUTE, subject=f"{base.host} {pattern}", before=states[0], after=states[1])
 
 
-def _behaviour(found: Explanation) -> str:
-    """What a client or a backend would notice, as text; equal text is equal behaviour."""
-    lines = [
-        f"{outcome.share:.4g} {outcome.text} {outcome.upstream.variant if outcome.upstream else ''}".rstrip()
-        if len(found.outcomes) > 1
-        else f"{outcome.text} {outcome.upstream.variant if outcome.upstream else ''}".rstrip()
-        for outcome in found.outcomes
-    ]
-    lines += sorted(f"{effect.what}: {effect.text}" for effect in found.effects)
-    return "; ".join(lines)
+def _bare(route: Route) -> Route:
+    """A route without what it is called and where it comes from."""
+    return msgspec.structs.replace(route, name="", source=_NOWHERE)
 
 
 def request_text(request: Request) -> str:
@@ -216,24 +248,15 @@ def request_text(request: Request) -> str:
     return f"{request.method} {request.url}{fields}"
 
 
-def _upstreams(world: World) -> dict[UpstreamKey, Upstream]:
-    found: dict[UpstreamKey, Upstream] = {}
-    for _, key in world.upstreams():
-        upstream = world.engine.get(UPSTREAM, key)
-        if upstream is not None:
-            found[key] = msgspec.structs.replace(upstream, origins=())
-    return found
-
-
 def _compare_upstreams(before: World, after: World) -> Iterator[Change]:
-    one, other = _upstreams(before), _upstreams(after)
+    one, other = upstream_texts(before), upstream_texts(after)
     for key in sorted(one.keys() & other.keys()):
-        if one[key] != other[key]:
-            old, new = msgspec.structs.asdict(one[key]), msgspec.structs.asdict(other[key])
-            names = [name for name in old if old[name] != new[name]]
+        old, new = one[key], other[key]
+        if old != new:
+            kept = set(old) & set(new)
             yield Change(
                 kind=Kind.UPSTREAM,
-                subject=one[key].name,
-                before=", ".join(f"{name} {old[name]}" for name in names),
-                after=", ".join(f"{name} {new[name]}" for name in names),
+                subject=f"{key.object}{f' port {key.port}' if key.port else ''}",
+                before="; ".join(line for line in old if line not in kept) or "the default",
+                after="; ".join(line for line in new if line not in kept) or "the default",
             )

@@ -17,6 +17,8 @@ class Refusal(msgspec.Struct, frozen=True, kw_only=True):
 
     status: int
     text: str
+    edited: bool = True
+    """Whether the route's edits of answers hold for it."""
 
 
 def filtered(route: Route, request: Request, *, forwards: bool = True) -> Refusal | None:
@@ -28,7 +30,8 @@ def filtered(route: Route, request: Request, *, forwards: bool = True) -> Refusa
     if route.cors is not None and forwards and isinstance(route.action, Forward) and is_preflight(request):
         origin = request.field("origin") or ""
         verdict = "is allowed" if is_allowed(route.cors, origin) else "is not among the allowed ones"
-        return Refusal(status=200, text=f"200: a CORS preflight is answered by the proxy; origin {origin} {verdict}")
+        text = f"200: a CORS preflight is answered by the proxy; origin {origin} {verdict}"
+        return Refusal(status=200, text=text, edited=False)
     if route.access is not None and (problem := access_problem(route.access, request.client)):
         return Refusal(status=403, text=f"403: {problem}")
     length = request.field("content-length")
@@ -62,12 +65,13 @@ def _fits_origin(allowed: str, origin: str) -> bool:
 
 
 def cors_fields(cors: CorsPolicy, request: Request) -> tuple[tuple[str, str], ...]:
-    """The fields that cross-origin rules put on an answer, in lower case; on those of a refused origin there are
-    none."""
+    """The fields that cross-origin rules put on an answer, in lower case. A refused origin gets none, but for its
+    preflight, which is answered without `access-control-allow-origin`: browsers stop there."""
     origin = request.field("origin")
-    if not origin or not is_allowed(cors, origin):
+    preflight = is_preflight(request)
+    if not origin or not (preflight or is_allowed(cors, origin)):
         return ()
-    found = [("access-control-allow-origin", origin)]
+    found = [("access-control-allow-origin", origin)] if is_allowed(cors, origin) else []
     if cors.allow_credentials:
         found.append(("access-control-allow-credentials", "true"))
     if cors.expose_headers:

@@ -24,7 +24,7 @@ def normalise_path(path: str) -> str | None:
 def _canonical(path: str) -> str | None:
     found: list[str] = []
     position = 0
-    broken = -3
+    broken = -1
     while position < len(path):
         character = path[position]
         code = path[position + 1 : position + 3]
@@ -38,11 +38,10 @@ def _canonical(path: str) -> str | None:
                 continue
             found.append(meant)
             text = "".join(found)
-            if broken >= len(text) - 3 and _is_code(text[broken + 1 : broken + 3]):
+            if broken >= max(0, len(text) - 3) and _is_code((text[broken + 1 :] + path[position : position + 1])[:2]):
                 # What was decoded makes an escape of a `%` that was none.
                 found = [f"{text[:broken]}%25{text[broken + 1 :]}"]
-            if broken >= len(text) - 3:
-                broken = -3
+                broken = -1
             continue
         position += 1
         if character == "%":

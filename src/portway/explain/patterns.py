@@ -22,27 +22,55 @@ class _NoSampleError(Exception):
     """The expression uses something that is not known here."""
 
 
+BRANCHES = 3
+"""So many branches of alternations are tried."""
+
+
 @lru_cache(maxsize=4096)
+def samples_of(pattern: str) -> tuple[str, ...]:
+    """Some texts that the RE2 pattern fits as a whole; empty if none was found.
+
+    What may be repeated stands there once, then not at all; each time with the first branches of alternations, then
+    with the second ones ...
+    """
+    if check_regex(pattern):
+        return ()
+    found: dict[str, None] = {}
+    for branch in range(BRANCHES):
+        for repeats in (1, 0):
+            text = _read(pattern, repeats, branch)
+            if text is not None and fits_whole(pattern, text):
+                found[text] = None
+    return tuple(found)
+
+
 def sample_of(pattern: str) -> str | None:
     """A text that the RE2 pattern fits as a whole; `None` if none was found."""
-    if check_regex(pattern):
-        return None
+    return next(iter(samples_of(pattern)), None)
+
+
+def _read(pattern: str, repeats: int, branch: int) -> str | None:
+    reader = _Reader(pattern, repeats, branch)
     try:
-        reader = _Reader(pattern)
         text = reader.alternation()
-        if reader.position != len(pattern):
-            return None
     except (_NoSampleError, RecursionError):
         return None
-    return text if fits_whole(pattern, text) else None
+    return text if reader.position == len(pattern) else None
 
 
 @final
 class _Reader:
     """Recursive descent; each method reads one thing and returns a text for it."""
 
-    def __init__(self, pattern: str) -> None:
+    def __init__(self, pattern: str, repeats: int, branch: int) -> None:
+        """
+        Args:
+            repeats: how often that stands there which may stand there any number of times: 0 or 1.
+            branch: which branch of an alternation is taken; the last one if there are fewer.
+        """
         self.pattern = pattern
+        self.repeats = repeats
+        self.branch = branch
         self.position = 0
 
     def peek(self) -> str:
@@ -62,11 +90,11 @@ class _Reader:
         return False
 
     def alternation(self) -> str:
-        """The first branch; the others are read and dropped."""
-        text = self.sequence()
+        """One branch; the others are read and dropped."""
+        texts = [self.sequence()]
         while self.skip("|"):
-            self.sequence()
-        return text
+            texts.append(self.sequence())
+        return texts[min(self.branch, len(texts) - 1)]
 
     def sequence(self) -> str:
         parts: list[str] = []
@@ -76,9 +104,8 @@ class _Reader:
 
     def repeated(self, text: str) -> str:
         if self.skip("*") or self.skip("?"):
-            # Once, not never: a sample shall show what may stand there.
             self.skip("?")
-            return text
+            return text * self.repeats
         if self.skip("+"):
             self.skip("?")
             return text

@@ -5,7 +5,6 @@ from collections.abc import Callable
 import msgspec
 
 from portway.explain.trace import Explanation, World
-from portway.model.handles import ENDPOINTS, UPSTREAM
 from portway.model.names import UpstreamKey
 from portway.model.route import Source
 from portway.model.upstream import Discovery
@@ -45,10 +44,18 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     text: str
     route: str
     place: Place | None
+    grpc_status: int | None = None
+    """Set where a gRPC client gets this with HTTP 200 instead of `status`."""
+    closed: bool = False
+    """There is no answer at all."""
     location: str = ""
     upstream: str = ""
     host: str = ""
     target: str = ""
+    request_headers: tuple[tuple[str, str], ...] = ()
+    """What the upstream receives: the client's fields after all declared edits."""
+    response_headers: tuple[tuple[str, str], ...] = ()
+    """What declarations put on the answer."""
     endpoints: tuple[str, ...] = ()
     note: str = ""
     """What is special about the endpoints: there are none, or DNS gives them."""
@@ -73,6 +80,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     routes: tuple[TriedRoute, ...]
     results: tuple[Result, ...]
     applied: tuple[Applied, ...]
+    hints: tuple[str, ...] = ()
+    """What the asker may have meant, or should know."""
 
 
 def make_report(world: World, found: Explanation, locate: Locate) -> Report:
@@ -85,7 +94,7 @@ def make_report(world: World, found: Explanation, locate: Locate) -> Report:
     results: list[Result] = []
     for outcome in found.outcomes:
         endpoints, note = _endpoints(world, outcome.upstream)
-        upstream = world.engine.get(UPSTREAM, outcome.upstream) if outcome.upstream is not None else None
+        upstream = world.upstream(outcome.upstream) if outcome.upstream is not None else None
         results.append(
             Result(
                 share=round(outcome.share, 6),
@@ -93,6 +102,10 @@ def make_report(world: World, found: Explanation, locate: Locate) -> Report:
                 text=outcome.text,
                 route=outcome.route,
                 place=place(outcome.source) if outcome.source is not None else None,
+                grpc_status=outcome.grpc_status,
+                closed=outcome.closed,
+                request_headers=outcome.request_headers,
+                response_headers=outcome.response_headers,
                 location=outcome.location,
                 upstream=upstream.name if upstream is not None else "",
                 host=outcome.host,
@@ -115,18 +128,19 @@ def make_report(world: World, found: Explanation, locate: Locate) -> Report:
         applied=tuple(
             Applied(what=effect.what, text=effect.text, place=place(effect.source)) for effect in found.effects
         ),
+        hints=found.hints,
     )
 
 
 def _endpoints(world: World, key: UpstreamKey | None) -> tuple[tuple[str, ...], str]:
     if key is None:
         return (), ""
-    upstream = world.engine.get(UPSTREAM, key)
+    upstream = world.upstream(key)
     if upstream is not None and upstream.discovery is Discovery.DNS:
         return (), f"addresses of {upstream.dns_name}:{upstream.dns_port}, resolved by the proxy"
-    every = world.engine.get(ENDPOINTS, key).endpoints
+    every = world.endpoints(key).endpoints
     if not every:
-        return (), "no endpoints: 503"
+        return (), "no endpoints"
     texts = tuple(
         (f"[{one.address}]" if ":" in one.address else one.address) + (f":{one.port}" if one.port else "")
         for one in every

@@ -1,16 +1,32 @@
-"""Requests made from match tables: for each route one that fits it, and its neighbours that just do not.
+"""Requests made from match tables: for each route one that fits it, its neighbours that just do not, and one that looks
+like it but for the path of another route.
 
-Two tables that treat all of these alike may still differ on others only where expressions are so involved that no
-sample could be made; those routes are compared as text.
+What these find: a change of what a route matches or does, of its order among routes that overlap it in path, method,
+fields or query. What they may miss: a difference that shows only for requests that combine the fields of three routes,
+for values inside an expression other than the one sample that is made of it, or on a host with so many routes that not
+all pairs are tried (`MOST`). Routes with an expression that no sample could be made of are compared as text.
 """
 
 from collections.abc import Iterator
 
 import msgspec
 
-from portway.explain.patterns import sample_of
+from portway.explain.patterns import sample_of, samples_of
 from portway.explain.request import Request
-from portway.model.route import PathKind, PathMatch, RouteMatch, ValueKind, ValueMatch, VirtualHost
+from portway.model.route import (
+    SCHEME_HEADER,
+    CorsPolicy,
+    PathKind,
+    PathMatch,
+    Route,
+    RouteMatch,
+    ValueKind,
+    ValueMatch,
+    VirtualHost,
+)
+
+MOST = 600
+"""Requests for one virtual host, at most."""
 
 
 def path_samples(match: PathMatch) -> Iterator[str]:
@@ -25,9 +41,9 @@ def path_samples(match: PathMatch) -> Iterator[str]:
         case PathKind.TEXT_PREFIX:
             yield from (value, value + "sample", value[:-1] or "/")
         case PathKind.REGEX:
-            sample = sample_of(value)
-            if sample is not None and sample.startswith("/"):
-                yield from (sample, sample + "/", sample + "x")
+            fitting = [sample for sample in samples_of(value) if sample.startswith("/")]
+            yield from fitting
+            yield from (edge for sample in fitting[:1] for edge in (sample + "/", sample + "x"))
     if match.ignore_case:
         yield value.upper() if match.kind is not PathKind.REGEX else "/"
 
@@ -41,19 +57,14 @@ def value_sample(match: ValueMatch) -> str | None:
     return match.value if match.kind is ValueKind.EXACT else sample_of(match.value)
 
 
-def requests_for(match: RouteMatch, base: Request) -> Iterator[Request]:
-    """Requests around the edges of a route's match.
-
-    Args:
-        base: scheme, host, port and connection of the requests.
-    """
+def dressed(match: RouteMatch, base: Request) -> Request:
+    """The base request with the method, fields and query that the match wants, on the base's path."""
     headers = list(base.headers)
     cookies: list[str] = []
     query: list[str] = []
-    method = match.method or base.method
     for header in match.headers:
         value = value_sample(header)
-        if value is not None and not header.name.startswith(":"):
+        if value is not None and not header.name.startswith(":") and header.name != SCHEME_HEADER:
             headers.append((header.name, value))
     for cookie in match.cookies:
         value = value_sample(cookie)
@@ -67,8 +78,19 @@ def requests_for(match: RouteMatch, base: Request) -> Iterator[Request]:
         headers.append(("cookie", "; ".join(cookies)))
     if match.grpc:
         headers.append(("content-type", "application/grpc"))
-    bare = msgspec.structs.replace(base, method=method)
-    full = msgspec.structs.replace(bare, headers=tuple(headers), query="&".join(query) or None)
+    return msgspec.structs.replace(
+        base, method=match.method or base.method, headers=tuple(headers), query="&".join(query) or base.query
+    )
+
+
+def requests_for(match: RouteMatch, base: Request) -> Iterator[Request]:
+    """Requests around the edges of a route's match.
+
+    Args:
+        base: scheme, host, port and connection of the requests.
+    """
+    full = dressed(match, base)
+    bare = msgspec.structs.replace(base, method=full.method)
     for path in path_samples(match.path):
         yield msgspec.structs.replace(full, path=path)
         if full != bare:
@@ -78,7 +100,51 @@ def requests_for(match: RouteMatch, base: Request) -> Iterator[Request]:
             yield msgspec.structs.replace(full, path=path, method=other)
 
 
-def samples(host: VirtualHost, base: Request) -> Iterator[Request]:
-    """Requests around the edges of every route of a virtual host."""
-    for route in host.routes:
-        yield from requests_for(route.match, base)
+def _of_policies(route: Route, base: Request) -> Iterator[Request]:
+    """Requests that filters of the route look at: from an origin, and as a preflight."""
+    path = next(path_samples(route.match.path), None)
+    if route.cors is None or path is None:
+        return
+    full = msgspec.structs.replace(dressed(route.match, base), path=path)
+    for origin in (*_origins(route.cors), "http://other.invalid"):
+        named = msgspec.structs.replace(full, headers=(*full.headers, ("origin", origin)))
+        yield named
+        asking = (*named.headers, ("access-control-request-method", "PUT"))
+        yield msgspec.structs.replace(named, method="OPTIONS", headers=asking)
+
+
+def _origins(cors: CorsPolicy) -> Iterator[str]:
+    for origin in cors.allow_origins:
+        yield "http://any.invalid" if origin == "*" else origin.replace("*", "any").lower()
+
+
+def samples(host: VirtualHost, base: Request, *others: VirtualHost) -> tuple[Request, ...]:
+    """Requests around the edges of every route of a virtual host, and of others whose routes may meet them; unique, at
+    most `MOST`."""
+    routes = [route for each in (host, *others) for route in each.routes]
+    found: dict[Request, None] = {}
+    for route in routes:
+        found.update(dict.fromkeys(requests_for(route.match, base)))
+        found.update(dict.fromkeys(_of_policies(route, base)))
+    for request in _pairs(routes, base):
+        if len(found) >= MOST:
+            break
+        found[request] = None
+    return tuple(found)
+
+
+def _pairs(routes: list[Route], base: Request) -> Iterator[Request]:
+    """What one route wants but for the path, on the paths of the others; and what two want together."""
+    matches = list(dict.fromkeys(route.match for route in routes))
+    paths = list(dict.fromkeys(path for match in matches if (path := next(path_samples(match.path), None)) is not None))
+    for match in matches:
+        full = dressed(match, base)
+        if full == base:
+            continue
+        for path in paths:
+            yield msgspec.structs.replace(full, path=path)
+        for other in matches:
+            both = dressed(other, full)
+            path = next(path_samples(other.path), None)
+            if path is not None and both not in (full, base):
+                yield msgspec.structs.replace(both, path=path)
