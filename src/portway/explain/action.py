@@ -15,6 +15,10 @@ from portway.model.route import Forward, HeaderEdits, Redirect, Respond, Route, 
 __all__ = ["Answering", "Described", "Surroundings", "describe_action", "format_fields"]
 
 
+UNUSABLE = 500
+"""Status of Gateway API for rules and backends that cannot be used."""
+
+
 class Answering(msgspec.Struct, frozen=True, kw_only=True):
     """What a proxy answers because an upstream cannot."""
 
@@ -82,7 +86,7 @@ def describe_action(route: Route, request: Request, around: Surroundings = ALONE
         return [Described(share=1.0, status=refusal.status, text=refusal.text, response_headers=edits)]
     match action:
         case Respond():
-            return [_respond(action, route, request, responses)]
+            return [_respond(action, route, request, responses, around)]
         case Redirect():
             location = location_of(action, route, request, around.host)
             text = f"{action.status} to {location}"
@@ -109,12 +113,16 @@ def _exists(share: WeightedUpstream, around: Surroundings) -> bool:
     return found is None or found.exists
 
 
-def _respond(action: Respond, route: Route, request: Request, responses: tuple[HeaderEdits, ...]) -> Described:
+def _respond(
+    action: Respond, route: Route, request: Request, responses: tuple[HeaderEdits, ...], around: Surroundings
+) -> Described:
     own = HeaderEdits(set=action.headers)
     fields = edited((), (own, *responses), request)
     location = next((value for name, value in fields if name == "location"), "")
-    because = f" ({action.reason})" if action.reason else ""
     to = f" to {location}" if location else ""
+    # What a translator says of all backends together is less than what is said of each.
+    why = around.reason(route.source) if action.status == UNUSABLE else ""
+    because = f": {why}" if why else f" ({action.reason})" if action.reason else ""
     text = f"{action.status}{to}{because}"
     return Described(share=1.0, status=action.status, location=location, text=text, response_headers=(own, *responses))
 

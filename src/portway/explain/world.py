@@ -91,10 +91,15 @@ class World:
         return Answering(status=503, text=f"{key.object} port {key.port} has no endpoints")
 
     def reason(self, source: Source) -> str:
-        """What there is to say about something that was declared; empty: nothing."""
+        """What there is to say about something that was declared; empty: nothing. Of a match: about its rule."""
         report: ObjectReport = self.engine.get(REPORT, source.object)
-        said = [verdict for verdict in report.verdicts if _is_about(verdict.field, source.field)]
-        return said[0].problem if said else ""
+        rule, _, last = source.field.rpartition(".")
+        for field in (source.field, rule) if last.startswith("matches[") else (source.field,):
+            said = [verdict.problem for verdict in report.verdicts if _is_about(verdict.field, field)]
+            if said:
+                more = f" (and {len(said) - 1} more)" if len(said) > 1 else ""
+                return said[0] + more
+        return ""
 
     def find_socket(self, request: Request, address: str = "") -> SocketKey | None:
         """The TCP socket that the request arrives at; among several addresses of the port the given one, else the

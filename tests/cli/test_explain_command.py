@@ -1,0 +1,124 @@
+"""`portway explain`, `diff` and `check` as a user runs them."""
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from portway.cli import main
+from tests.explain.manifests import CLASS, SERVICES, gateway, ingress, route, service
+
+SHOP = "\n---\n".join((CLASS, SERVICES, ingress("shop", "shop.test", {"/": "a", "/cart": "b"})))
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(main, arguments)
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Path:
+    file = tmp_path / "shop.yaml"
+    file.write_text(SHOP)
+    return file
+
+
+def test_explain_tells_the_whole_way(shop: Path) -> None:
+    result = run("explain", "GET", "http://shop.test/cart/1?q=2", "-f", str(shop))
+    assert result.exit_code == 0, result.output
+    line = 1 + SHOP.splitlines().index("      - backend:", 1 + SHOP.splitlines().index("      - backend:"))
+    assert f"Ingress default/shop spec.rules[0].http.paths[1] ({shop}:{line})" in result.output
+    for part in (
+        "GET http://shop.test/cart/1?q=2",
+        "  listener  0.0.0.0:80/tcp",
+        "  host      shop.test",
+        "    ✓ Ingress/default/shop",
+        "  → forwarded to Service default/b port 80 as shop.test/cart/1?q=2",
+        "      endpoints (1): 10.0.0.1:80",
+        "      retries: up to 2 more tries on failed connections (the default)",
+    ):
+        assert part in result.output.splitlines(), (part, result.output)
+
+
+def test_explain_says_why_others_lost(shop: Path) -> None:
+    result = run("explain", "GET", "http://shop.test/cartoon", "-f", str(shop))
+    assert "    ✗ Ingress/default/shop  path /cartoon is not below /cart" in result.output.splitlines()
+    assert "→ forwarded to Service default/a port 80 as shop.test/cartoon" in result.output
+
+
+def test_explain_hints_at_what_may_be_meant(shop: Path) -> None:
+    result = run("explain", "GET", "http://shp.test/", "-f", str(shop))
+    assert "  hint: did you mean shop.test?" in result.output.splitlines()
+
+
+def test_explain_as_json(shop: Path) -> None:
+    result = run("explain", "GET", "http://shop.test/cart", "-H", "X-A: 1", "-f", str(shop), "-o", "json")
+    report = json.loads(result.output)
+    assert list(report) == [
+        "request",
+        "listener",
+        "chain",
+        "table",
+        "virtual_host",
+        "routes",
+        "results",
+        "applied",
+        "hints",
+    ]
+    found = report["results"][0]
+    assert (found["share"], found["status"], found["upstream"]) == (1.0, 0, "default/b:80")
+    assert (found["host"], found["target"]) == ("shop.test", "/cart")
+    assert ["x-a", "1"] in found["request_headers"]
+    assert found["place"]["object"] == "Ingress default/shop"
+    assert found["place"]["file"] == str(shop)
+    assert found["place"]["line"] > 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("GET", "shop.test/x"), '"shop.test/x" is no URL of the form http://HOST/PATH'),
+        (("GET", "http://shop.test/", "-H", "nonsense"), '-H "nonsense" is not of the form NAME: VALUE'),
+    ],
+)
+def test_wrong_usage_is_said(arguments: tuple[str, ...], said: str, shop: Path) -> None:
+    result = run("explain", *arguments, "-f", str(shop))
+    assert result.exit_code == 2
+    assert said in result.output
+
+
+def test_diff_tells_an_example_and_exits_with_1(shop: Path, tmp_path: Path) -> None:
+    after = tmp_path / "after.yaml"
+    after.write_text("\n---\n".join((CLASS, SERVICES, ingress("shop", "shop.test", {"/": "a", "/cart": "c"}))))
+    result = run("diff", str(shop), str(after))
+    assert result.exit_code == 1, result.output
+    lines = result.output.splitlines()
+    assert lines[:3] == [
+        "GET http://shop.test/cart",
+        "  - forwarded to Service default/b port 80 as shop.test/cart",
+        "  + forwarded to Service default/c port 80 as shop.test/cart",
+    ]
+    assert json.loads(run("diff", str(shop), str(after), "-o", "json").stdout)["changes"][0]["kind"] == "request"
+
+
+def test_diff_of_the_same_is_silent(shop: Path) -> None:
+    result = run("diff", str(shop), str(shop))
+    assert (result.exit_code, result.stdout) == (0, "no request changes\n")
+    assert result.stderr == "0 changes; 0 hosts with other routes, 0 requests compared\n"
+
+
+def test_check_finds_what_would_not_work(tmp_path: Path) -> None:
+    file = tmp_path / "route.yaml"
+    rules = "[{backendRefs: [{name: gone, port: 80}]}]"
+    file.write_text("\n---\n".join((CLASS, service("a"), gateway(), route("r", rules))))
+    result = run("check", "-f", str(file))
+    assert result.exit_code == 1, result.output
+    assert f"{file}:" in result.stdout
+    assert "HTTPRoute default/r: spec.rules[0].backendRefs[0]: Service default/gone does not exist" in result.stdout
+    assert "1 error, 0 warnings" in result.stderr
+
+
+def test_check_is_content_with_what_works(shop: Path) -> None:
+    result = run("check", "-f", str(shop))
+    assert result.exit_code == 0, result.output
+    assert "0 errors, 0 warnings" in result.stderr
