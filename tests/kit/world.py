@@ -18,7 +18,7 @@ import pytest
 import pytest_asyncio
 
 from tests.kit.answer import Answer
-from tests.kit.backends import Backends
+from tests.kit.backends import Backend, Backends, BackendSpec
 from tests.kit.manifests import CLASS, GATEWAY_CLASS
 from tests.kit.ports import Ports
 from tests.kit.portway import Portway, portway
@@ -30,10 +30,17 @@ class World(msgspec.Struct, frozen=True, kw_only=True):
     running: Portway
     backends: Backends
     ports: Ports
+    _shared: dict[str, Backend] = msgspec.field(default_factory=dict)
 
     def declare(self, name: str, *documents: str) -> None:
         """Write these objects as the file `<name>.yaml`; they replace what it held."""
         self.running.write(f"{name}.yaml", "---\n".join(documents))
+
+    async def backend(self, spec: BackendSpec) -> Backend:
+        """A backend that tests share: started by the first that asks for its name."""
+        if spec.name not in self._shared:
+            self._shared[spec.name] = await self.backends.start_spec(spec)
+        return self._shared[spec.name]
 
     async def served(self, url: str, *, by: str) -> None:
         """Wait until an Ingress host is answered by this backend."""

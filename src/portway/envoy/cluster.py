@@ -46,6 +46,7 @@ from portway.model.upstream import (
 )
 
 UNLIMITED = 2**32 - 1
+SLOW_START_PERCENT_DEFAULT = 10  # Envoy's
 
 PANIC_PERCENT = 1
 """Endpoints that are not healthy get requests only when no other is left. With Envoy's 50 % a rolling update that
@@ -140,10 +141,13 @@ def _set_balancer(cluster: clusterv3.Cluster, balancer: Balancer) -> None:
     cluster.lb_policy = POLICIES[balancer.kind]
     if balancer.slow_start is None:
         return
+    config = clusterv3.Cluster.SlowStartConfig(slow_start_window=duration(balancer.slow_start))
+    if balancer.slow_start_min_percent != SLOW_START_PERCENT_DEFAULT:
+        config.min_weight_percent.value = balancer.slow_start_min_percent
     if balancer.kind is BalancerKind.ROUND_ROBIN:
-        cluster.round_robin_lb_config.slow_start_config.slow_start_window.CopyFrom(duration(balancer.slow_start))
+        cluster.round_robin_lb_config.slow_start_config.CopyFrom(config)
     elif balancer.kind is BalancerKind.LEAST_REQUEST:
-        cluster.least_request_lb_config.slow_start_config.slow_start_window.CopyFrom(duration(balancer.slow_start))
+        cluster.least_request_lb_config.slow_start_config.CopyFrom(config)
 
 
 @lru_cache(maxsize=256)
@@ -151,9 +155,12 @@ def circuit_breakers(circuit: Circuit, budget: RetryBudget) -> circuit_breakerv3
     """Limits that do not bite unless asked for, and the retry budget. Not to be changed by the caller."""
     breakers = circuit_breakerv3.CircuitBreakers()
     thresholds = breakers.thresholds.add()
-    thresholds.max_connections.value = circuit.max_connections or UNLIMITED
-    thresholds.max_pending_requests.value = circuit.max_pending_requests or UNLIMITED
-    thresholds.max_requests.value = circuit.max_requests or UNLIMITED
+    limits = (circuit.max_connections, circuit.max_pending_requests, circuit.max_requests)
+    # No requests may wait at all: 0 is a limit too.
+    connections, pending, requests = (UNLIMITED if limit is None else limit for limit in limits)
+    thresholds.max_connections.value = connections
+    thresholds.max_pending_requests.value = pending
+    thresholds.max_requests.value = requests
     thresholds.retry_budget.budget_percent.value = budget.percent
     thresholds.retry_budget.min_retry_concurrency.value = budget.min_concurrent
     return breakers

@@ -75,6 +75,7 @@ def endpoints_resource(context: Context, member: tuple[str, UpstreamKey]) -> Res
     if upstream is None or upstream.discovery is not Discovery.ENDPOINTS:
         return None
     endpoints = context.get(ENDPOINTS, key)
-    own_zone = context.read(EDGE, None).zone if upstream.balancer.zone_aware else ""
+    zones_count = upstream.balancer.zone_aware and len(endpoints.endpoints) >= upstream.balancer.zone_min_endpoints
+    own_zone = context.read(EDGE, None).zone if zones_count else ""
     body = encode(build_endpoints(upstream.name, endpoints, own_zone))
     return make_resource(ResourceKey(ResourceType.ENDPOINTS, upstream.name), body, origins=endpoints.origins)

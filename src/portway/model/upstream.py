@@ -32,8 +32,12 @@ class Balancer(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     kind: BalancerKind = BalancerKind.ROUND_ROBIN
     slow_start: timedelta | None = None
     """A new endpoint's share grows over this time; round robin and least request only."""
+    slow_start_min_percent: int = 10
+    """Its share at the beginning, in percent of the full one; 1 to 100."""
     zone_aware: bool = False
     """Prefer endpoints of the proxy's own zone while they suffice."""
+    zone_min_endpoints: int = 1
+    """With fewer endpoints in total, zones do not count."""
 
 
 class UpstreamTls(msgspec.Struct, frozen=True, kw_only=True, gc=False):

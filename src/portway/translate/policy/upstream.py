@@ -98,7 +98,9 @@ def apply_policy(upstream: Upstream, spec: UpstreamPolicySpec) -> Upstream:
         changes["balancer"] = Balancer(
             kind=BALANCERS[balancer.type] if balancer is not None else upstream.balancer.kind,
             slow_start=slow_start.window if slow_start is not None else None,
+            slow_start_min_percent=slow_start.min_percent if slow_start is not None else 10,
             zone_aware=zone_aware,
+            zone_min_endpoints=spec.zone_aware.min_endpoints if spec.zone_aware is not None and zone_aware else 1,
         )
     if spec.session_affinity is not None:
         changes["host_override"] = True
