@@ -19,7 +19,7 @@ What holds where nobody has said anything: for clients (the edge) by the setting
 [configuration](configuration.md), for upstreams by what stands below. An `UpstreamPolicy` ([Portway's own
 objects](design/portway-api.md)), a BackendTLSPolicy, a route or an annotation changes it for its own Services.
 """
-UPSTREAMS = {
+UPSTREAMS: dict[type[msgspec.Struct], str] = {
     Upstream: "An upstream",
     RetryBudget: "Retries: how many at one time",
     Outliers: "Passive ejection",
