@@ -169,6 +169,7 @@ class Pipeline:
                         self._first()
                 await asyncio.sleep(0)
             self._took = self._clock() - self._since
+            log.debug("change compiled", took_ms=round(self._took * 1000, 3))
             for failure in self.engine.failures():
                 log.error("query failed", query=failure.name, key=str(failure.key), error=failure.error)
 

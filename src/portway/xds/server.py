@@ -295,6 +295,7 @@ class DiscoveryServer:
             if not message.response_nonce:
                 log.warning("discovery type is not served", proxy=peer.node_id, type_url=message.type_url)
             return
+        log.debug("request received", proxy=peer.node_id, type=request.type.name, nonce=request.nonce)
         self._report(peer, stream.fleet.receive(stream.session, request, self._clock()))
         stream.awake.set()
 
@@ -308,6 +309,7 @@ class DiscoveryServer:
             self._report(peer, outcomes)
             if response is not None:
                 await send(build_response(response))
+                log.debug("response sent", proxy=peer.node_id, type=response.type.name, nonce=response.nonce)
                 continue
             deadline = stream.session.deadline(now)
             try:
