@@ -97,6 +97,17 @@ class Floor:
 
             return await self._timed(number, lambda: group.create_task(send()), changed)
 
+    async def change_endpoints(self, backend_port: int, pod: str) -> float:
+        """Point the cluster of some host at another backend; seconds until that one answers."""
+        self._changes += 1
+        number, ads = self._changes * 7 % self.hosts, self.lab.ads
+        ads.put(endpoints(f"c{number}", backend_port))
+
+        def send() -> None:
+            ads.push(ResourceType.ENDPOINTS, [f"c{number}"])
+
+        return await self._timed(number, send, lambda answer: answer.pod == pod)
+
     async def _timed(self, number: int, send: Callable[[], object], changed: Callable[[Answer], bool]) -> float:
         loop = asyncio.get_running_loop()
         async with await Http1Connection.open(Endpoint(port=self.port)) as connection:
