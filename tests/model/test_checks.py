@@ -13,6 +13,9 @@ REGEXES = {
     "a(": "is no RE2 expression: missing ): a(",
     "(?=a)": "is no RE2 expression: invalid perl operator: (?=",
     r"(a)\1": "is no RE2 expression: invalid escape sequence: \\1",
+    r"\Qa.b\E": "",
+    r"\Qa": r"has a \Q without \E: it would quote what proxies put behind it",
+    r"\Qa)": r"has a \Q without \E: it would quote what proxies put behind it",
     "a{1000}b{1000}c{1000}d{1000}": "is too large: its program has 4,004 steps, at most 4,000 are allowed",
 }
 
@@ -126,3 +129,32 @@ def test_no_text_makes_a_check_raise(text: str) -> None:
     ):
         assert isinstance(check(text), str)
     assert isinstance(checks.check_substitution(r"(a)", text), str)
+
+
+NAMES = {
+    "localhost": True,
+    "LOCALHOST.": True,
+    "a.localhost": True,
+    "": True,
+    "127.0.0.1": True,
+    "0.0.0.0": True,
+    "0": True,
+    "127.1": True,
+    "0x7f.1": True,
+    "0177.0.0.1": True,
+    "2130706433": True,
+    "169.254.169.254": True,
+    "::1": True,
+    "[::]": True,
+    "::ffff:127.0.0.1": True,
+    "10.0.0.1": False,
+    "2001:db8::1": False,
+    "db.internal": False,
+    "localhost.example": False,
+    "1.example": False,
+}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_names_of_this_machine(name: str) -> None:
+    assert checks.is_this_machine(name) is NAMES[name]

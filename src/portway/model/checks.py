@@ -9,6 +9,7 @@ Not here: what Kubernetes or Gateway API demand beyond that; `objects/` does it.
 
 import re
 from functools import lru_cache
+from ipaddress import ip_address
 
 import re2  # type: ignore[import-untyped]  # ships no stubs
 
@@ -37,9 +38,19 @@ def _options() -> re2.Options:
 _OPTIONS = _options()
 
 
+def _is_closed(pattern: str) -> bool:
+    """Whether the pattern stays one expression within a larger one. In RE2 an open `\\Q` reaches to the end: it would
+    quote the rest of a larger pattern, that of other tenants too."""
+    try:
+        re2.compile(f"(?:{pattern})", options=_OPTIONS)
+    except re2.error:
+        return False
+    return True
+
+
 @lru_cache(maxsize=4096)
 def check_regex(pattern: str) -> str:
-    """Whether proxies take this RE2 pattern: syntax and size of its program."""
+    """Whether proxies take this RE2 pattern, alone and as a part of a larger one: syntax and size of its program."""
     if not pattern:
         return "is empty"
     try:
@@ -47,6 +58,8 @@ def check_regex(pattern: str) -> str:
     except re2.error as error:
         reason = error.args[0]
         return f"is no RE2 expression: {reason.decode(errors='replace') if isinstance(reason, bytes) else reason}"
+    if not _is_closed(pattern):
+        return r"has a \Q without \E: it would quote what proxies put behind it"
     if compiled.programsize > MAX_REGEX_PROGRAM:
         return (
             f"is too large: its program has {compiled.programsize:,} steps, at most {MAX_REGEX_PROGRAM:,} are allowed"
@@ -116,6 +129,25 @@ def check_domain(domain: str) -> str:
         if not _LABEL.fullmatch(label):
             return f"has {label!r} between its dots, which is no label of a host name (RFC 1123)"
     return ""
+
+
+_NUMBER = re.compile(r"(0x[0-9a-f]*|[0-9]+)")
+
+
+def is_this_machine(name: str) -> bool:
+    """Whether a DNS name can mean the proxy's own machine without any look-up, where its and Portway's own ports are:
+    `localhost` and names below it (RFC 6761 §6.3), and addresses in place of a name, which the resolver takes as such:
+    loopback, unspecified, link-local, and whatever else ends in a number but is no plain address (`0`, `127.1`,
+    `0x7f.1`; resolvers differ in what these mean)."""
+    host = name.rstrip(".").lower()
+    if not host or host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        address = ip_address(host.strip("[]"))
+    except ValueError:
+        return ":" in host or _NUMBER.fullmatch(host.rpartition(".")[2]) is not None
+    mapped = getattr(address, "ipv4_mapped", None) or address
+    return bool(mapped.is_loopback or mapped.is_unspecified or mapped.is_link_local)
 
 
 def check_path(path: str) -> str:

@@ -7,9 +7,12 @@ import re2  # type: ignore[import-untyped]  # ships no stubs
 from hypothesis import given
 from hypothesis import strategies as st
 
+from portway.model.checks import check_regex
 from portway.model.route import PathKind, PathMatch
 from portway.objects.networking_v1 import IngressBackend
+from portway.translate.ingress.cors import origin_patterns
 from portway.translate.ingress.matching import (
+    alternatives,
     in_match_order,
     outside,
     path_key,
@@ -78,9 +81,23 @@ HOSTS = {
 
 @pytest.mark.parametrize(("host", "authority"), HOSTS)
 def test_a_wildcard_is_one_label(host: str, authority: str) -> None:
-    match = outside(host, ("*.alias.example", "alias.example"))
+    (match,) = outside(host, ("*.alias.example", "alias.example"))
     assert match.invert
     assert (not re2.fullmatch(match.value, authority)) is HOSTS[host, authority]
+
+
+def test_many_aliases_are_several_patterns() -> None:
+    aliases = tuple(f"alias-{number}.example" for number in range(1_000))
+    matches = outside("*.foo.com", aliases)
+    assert len(matches) > 1
+    assert not [problem for match in matches if (problem := check_regex(match.value))]
+    for authority, is_outside in (("alias-0.example", False), ("alias-999.example:80", False), ("other", True)):
+        assert all(not re2.fullmatch(match.value, authority) for match in matches) is is_outside
+
+
+@given(st.lists(st.text("ab.", min_size=1), max_size=30))
+def test_alternatives_are_all_there(patterns: list[str]) -> None:
+    assert "|".join(alternatives(patterns)) == "|".join(patterns)
 
 
 def test_a_prefix_loses_its_last_slash() -> None:
@@ -102,3 +119,12 @@ def test_order_does_not_depend_on_arrival(paths: list[tuple[str, bool]], random:
         return sorted(set(given_keys), key=lambda key: in_match_order(key, regex_mode=regex_mode))
 
     assert ordered(shuffled) == ordered(keys)
+
+
+def test_a_long_list_of_origins_is_several_patterns() -> None:
+    origins = tuple(f"https://tenant-{number}.customers.example.com:8443" for number in range(500))
+    patterns = list(origin_patterns((*origins, "https://*.own.example")))
+    assert not [problem for pattern in patterns if (problem := check_regex(pattern))]
+    for origin in (*origins, "HTTPS://tenant-7.customers.example.com:8443", "https://a.own.example"):
+        assert sum(bool(re2.fullmatch(pattern, origin)) for pattern in patterns) == 1
+    assert not any(re2.fullmatch(pattern, "https://tenant-7xcustomers.example.com:8443") for pattern in patterns)

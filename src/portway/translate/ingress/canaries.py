@@ -68,10 +68,10 @@ def _by_header(header: str, settings: Settings) -> Iterator[Choice]:
     if value:
         yield Choice(headers=(ValueMatch(name=header, value=value),), weight=1, total=1)
     elif pattern:
-        if check_regex(pattern):
+        if check_regex(searched_for(pattern)):
             yield Choice(headers=(ValueMatch(name=header, kind=ValueKind.PRESENT),), weight=0, total=1)
             return
-        found = ValueMatch(name=header, kind=ValueKind.REGEX, value=f"(?s).*(?:{pattern}).*")
+        found = ValueMatch(name=header, kind=ValueKind.REGEX, value=searched_for(pattern))
         yield Choice(headers=(found,), weight=1, total=1)
     else:
         yield Choice(headers=(ValueMatch(name=header, value="always"),), weight=1, total=1)
@@ -83,4 +83,9 @@ def pattern_problem(settings: Settings) -> str:
     pattern = settings.get(CANARY_BY_HEADER_PATTERN)
     if not pattern or settings.get(CANARY_BY_HEADER_VALUE) or not settings.get(CANARY_BY_HEADER):
         return ""
-    return check_regex(pattern)
+    return check_regex(pattern) or check_regex(searched_for(pattern))
+
+
+def searched_for(pattern: str) -> str:
+    """The pattern that fits a whole value in which the other one is found."""
+    return f"(?s).*(?:{pattern}).*"

@@ -23,6 +23,7 @@ from portway.translate.ingress.annotations.access import (
     ENABLE_CORS,
 )
 from portway.translate.ingress.annotations.entry import Settings
+from portway.translate.ingress.matching import alternatives
 
 ANY_ORIGIN: Final = ("*",)
 PREFLIGHT: Final = Respond(status=204, reason="CORS preflight")
@@ -52,15 +53,17 @@ def audiences(settings: Settings) -> Iterator[Audience]:
         yield Audience(allowed=True, response_headers=edits)
         return
     edits = HeaderEdits(set=_fields(settings), formatted=(("access-control-allow-origin", "%REQ(ORIGIN)%"),))
-    origin = ValueMatch(name="origin", kind=ValueKind.REGEX, value=origin_pattern(origins))
-    yield Audience(matches=(origin,), allowed=True, response_headers=edits)
+    for pattern in origin_patterns(origins):
+        origin = ValueMatch(name="origin", kind=ValueKind.REGEX, value=pattern)
+        yield Audience(matches=(origin,), allowed=True, response_headers=edits)
     yield EVERYBODY
 
 
-def origin_pattern(origins: tuple[str, ...]) -> str:
-    """A pattern that fits the allowed origins as a whole: a wildcard is one label of letters, digits and dashes."""
-    patterns = (re.escape(origin).replace(r"://\*", "://[a-z0-9-]+") for origin in origins)
-    return f"(?i)(?:{'|'.join(patterns)})"
+def origin_patterns(origins: tuple[str, ...]) -> Iterator[str]:
+    """Patterns that fit the allowed origins as a whole: a wildcard is one label of letters, digits and dashes. One for
+    a list of usual length."""
+    for patterns in alternatives(re.escape(origin).replace(r"://\*", "://[a-z0-9-]+") for origin in origins):
+        yield f"(?i)(?:{patterns})"
 
 
 def _fields(settings: Settings) -> tuple[tuple[str, str], ...]:

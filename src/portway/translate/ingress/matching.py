@@ -8,6 +8,7 @@ one.
 """
 
 import re
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 import msgspec
@@ -47,7 +48,8 @@ def in_match_order(key: tuple[str, bool], *, regex_mode: bool) -> tuple[object, 
 def path_match(location: Location, *, regex_mode: bool) -> PathMatch | Unusable:
     """How a location's path is matched."""
     if regex_mode:
-        problem = check_regex(location.path)
+        # The path alone first: its message shows what the user wrote. What is sent is a bit larger.
+        problem = check_regex(location.path) or check_regex(rewrite_pattern(location.path))
         if problem:
             return Unusable(f"{problem} (a path of this host is a regular expression or is rewritten, so all are)")
         return PathMatch(kind=PathKind.REGEX, value=search_pattern(location.path))
@@ -100,16 +102,36 @@ def covered_labels(host: str) -> str:
     return rf"(?i)[a-z0-9_-]+{re.escape(host[1:])}{PORT}"
 
 
-def outside(host: str, aliases: tuple[str, ...]) -> ValueMatch:
-    """Fits requests that a proxy finds by `*.suffix` but that the wildcard host does not stand for.
+def outside(host: str, aliases: tuple[str, ...]) -> tuple[ValueMatch, ...]:
+    """All of these fit requests that a proxy finds by `*.suffix` but that the wildcard host does not stand for.
 
     Aliases keep nginx's own meaning of `*.`: any number of labels.
     """
     patterns = [rf"[a-z0-9_-]+{re.escape(host[1:])}"]
     patterns += [f".*{re.escape(alias[1:])}" if is_wildcard(alias) else re.escape(alias) for alias in aliases]
-    return ValueMatch(
-        name=":authority", kind=ValueKind.REGEX, value=rf"(?i)(?:{'|'.join(patterns)}){PORT}", invert=True
+    return tuple(
+        ValueMatch(name=":authority", kind=ValueKind.REGEX, value=rf"(?i)(?:{one}){PORT}", invert=True)
+        for one in alternatives(patterns)
     )
+
+
+ALTERNATIVES_CHARACTERS: Final = 2_000
+"""So long is a pattern of alternatives at most. A step of an RE2 program stands for one character or so, hence it stays
+below `MAX_REGEX_PROGRAM` with what is put around it; a single alternative must be checked by itself."""
+
+
+def alternatives(patterns: Iterable[str]) -> Iterator[str]:
+    """Patterns with `|` between them, as few as proxies take: a long list is several patterns."""
+    together: list[str] = []
+    size = 0
+    for pattern in patterns:
+        if together and size + len(pattern) > ALTERNATIVES_CHARACTERS:
+            yield "|".join(together)
+            together, size = [], 0
+        together.append(pattern)
+        size += len(pattern) + 1
+    if together:
+        yield "|".join(together)
 
 
 def by_scheme(scheme: str) -> ValueMatch:

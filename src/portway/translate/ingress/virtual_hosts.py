@@ -11,7 +11,6 @@ from typing import Final
 import msgspec
 
 from portway.incremental import Context, feed, query
-from portway.model.checks import check_regex
 from portway.model.edge import Edge
 from portway.model.handles import EDGE, TABLES, VIRTUAL_HOSTS
 from portway.model.names import Dialect, HostKey, TableKey
@@ -28,6 +27,7 @@ from portway.model.route import (
     ValueMatch,
     VirtualHost,
 )
+from portway.translate.ingress.annotations.parsers import named_like
 from portway.translate.ingress.hosts import HostPlan, host_plan
 from portway.translate.ingress.matching import by_scheme, is_wildcard, outside
 from portway.translate.ingress.names import ALIASES, OPPOSITES, REGEX_NAMES, granted_aliases, redirected_to
@@ -142,11 +142,11 @@ def _misfits(ctx: Context, plan: HostPlan, aliases: tuple[str, ...]) -> Iterator
     first = plan.locations[-1]
     for route in ctx.get(rest_routes, None):
         yield msgspec.structs.replace(
-            route, match=msgspec.structs.replace(route.match, headers=(beyond, *route.match.headers))
+            route, match=msgspec.structs.replace(route.match, headers=(*beyond, *route.match.headers))
         )
     yield Route(
         name=f"Ingress/{first.ingress.namespace}/{first.ingress.name}",
-        match=RouteMatch(path=_EVERYTHING, headers=(beyond,)),
+        match=RouteMatch(path=_EVERYTHING, headers=beyond),
         action=Respond(status=404, reason=f"{plan.host} stands for one label"),
         source=Source(object=first.ingress, field="spec.rules"),
     )
@@ -160,10 +160,9 @@ def rest_routes(ctx: Context, _key: None) -> tuple[Route, ...]:
     found: list[Route] = []
     for row in sorted(ctx.rows(ALIASES, REGEX_NAMES)):
         plan = ctx.get(host_plan, row.host)
-        patterns = [pattern for pattern in row.patterns if not check_regex(pattern)]
-        if plan is None or not patterns:
+        if plan is None:
             continue
-        named = ValueMatch(name=":authority", kind=ValueKind.REGEX, value=f"(?is).*(?:{'|'.join(patterns)}).*")
+        named = ValueMatch(name=":authority", kind=ValueKind.REGEX, value=named_like(row.patterns))
         # Two names, so that no redirect says the host's own.
         for route in _host_routes(ctx, plan, (row.host, CATCH_ALL), edge):
             match = msgspec.structs.replace(route.match, headers=(named, *route.match.headers))

@@ -10,14 +10,13 @@ from portway.translate.ingress.annotations.entry import Annotation, Group, OnInv
 _ORIGIN: Final = re.compile(
     r"[A-Za-z][A-Za-z0-9+.\-]*://(?:\*\.)?[A-Za-z0-9](?:[A-Za-z0-9.\-]*[A-Za-z0-9])?(?::[0-9]{1,5})?\Z"
 )
-
-
+_MAX_ORIGIN: Final = 300  # A host name has at most 253 characters (RFC 1123); the rest is scheme and port.
 ANY: Final = ("*",)
 
 
 def _odd_origins(text: str) -> str:
     entries = parsers.items(text)
-    odd = [entry for entry in entries if entry not in ("*", "null") and not _ORIGIN.match(entry)]
+    odd = [entry for entry in entries if entry != "*" and not _is_origin(entry)]
     if not odd or "*" in entries:
         return ""
     rest = "the others are allowed" if len(odd) < len(entries) else "no origin is left, so no field is sent"
@@ -40,7 +39,11 @@ def _origins(text: str) -> tuple[str, ...]:
     entries = parsers.items(text)
     if not entries or "*" in entries:
         return ANY
-    return tuple(dict.fromkeys(entry.lower() for entry in entries if entry == "null" or _ORIGIN.match(entry)))
+    return tuple(dict.fromkeys(entry.lower() for entry in entries if _is_origin(entry)))
+
+
+def _is_origin(entry: str) -> bool:
+    return entry == "null" or (len(entry) <= _MAX_ORIGIN and _ORIGIN.match(entry) is not None)
 
 
 def _methods(text: str) -> str:

@@ -151,18 +151,29 @@ def host(value: str) -> str:
 def hosts(value: str) -> tuple[str, ...]:
     """Host names and `~` regular expressions of host names: sorted, unique."""
     found: set[str] = set()
+    patterns: set[str] = set()
     for item in items(value):
         if item.startswith("~"):
-            problem = check_regex(item.lstrip("~*"))
+            pattern = item.lstrip("~*")
+            problem = check_regex(pattern)
             if problem:
                 raise ValueError(f"{item!r} {problem}")
+            patterns.add(pattern)
             found.add(item)
             continue
         try:
             found.add(host(item))
         except ValueError:
             raise ValueError(f"{item!r} is not a host name") from None
+    problem = check_regex(named_like(patterns)) if patterns else ""
+    if problem:
+        raise ValueError(f"what its regular expressions make together {problem}")
     return tuple(sorted(found))
+
+
+def named_like(patterns: Collection[str]) -> str:
+    """A pattern that fits authorities in which one of the patterns is found, as nginx finds `~` server names."""
+    return f"(?is).*(?:{'|'.join(sorted(patterns))}).*"
 
 
 def cidrs(value: str) -> tuple[str, ...]:
