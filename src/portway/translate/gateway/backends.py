@@ -8,6 +8,7 @@ from typing import Protocol as Shape
 import msgspec
 
 from portway.incremental import Context
+from portway.model.checks import is_this_machine
 from portway.model.names import SecretKey, UpstreamKey, UpstreamKind
 from portway.model.upstream import Protocol, UpstreamSettings, settings_key
 from portway.objects.core_v1 import Protocol as Transport
@@ -90,6 +91,11 @@ def _service(ctx: Context, target: ObjectKey, number: int | None, field: str, us
         return _problem("BackendNotFound", field, f"{target} does not exist", use)
     if number is None:
         return _problem("BackendNotFound", field, f"no port of {target} is named", use, "write a port")
+    if service.spec.type is ServiceType.EXTERNAL_NAME and is_this_machine(service.spec.external_name):
+        name = service.spec.external_name
+        message = f"{target} stands for {name or 'nothing'}, which would be the proxy itself"
+        remedy = "set spec.externalName to the name of another machine"
+        return _problem("BackendNotFound", field, message, use, remedy)
     ports = [port for port in service.spec.ports if port.port == number]
     port = next((port for port in ports if port.protocol is use.transport), None)
     if port is None and service.spec.type is ServiceType.EXTERNAL_NAME and not ports:

@@ -9,6 +9,7 @@ from typing import Final
 import msgspec
 
 from portway.incremental import Context, query
+from portway.model.checks import is_this_machine
 from portway.model.handles import ENDPOINTS, UPSTREAM
 from portway.model.names import UpstreamKey, UpstreamKind
 from portway.model.upstream import Discovery, EndpointHealth, UpstreamSettings, settings_key
@@ -57,7 +58,7 @@ def _service(ctx: Context, namespace: str, backend: IngressServiceBackend) -> Pl
     service = read_object(ctx, Service, namespace, backend.name)
     if service is None:
         return Place(field="service.name", problem=f"Service {namespace}/{backend.name} does not exist")
-    if service.spec.type is ServiceType.EXTERNAL_NAME and _is_local(service.spec.external_name):
+    if service.spec.type is ServiceType.EXTERNAL_NAME and is_this_machine(service.spec.external_name):
         return Place(
             field="service.name",
             problem=f"Service {namespace}/{backend.name} stands for"
@@ -74,12 +75,6 @@ def _service(ctx: Context, namespace: str, backend: IngressServiceBackend) -> Pl
             remedy=f"it has {there}" if there else "it has no ports at all",
         )
     return Place(upstream=UpstreamKey(UpstreamKind.SERVICE, namespace, backend.name, number))
-
-
-def _is_local(name: str) -> bool:
-    host = name.rstrip(".").lower()
-    # An address in place of a name is not what ExternalName is for; the API server refuses it too.
-    return host in {"", "localhost"} or host.endswith(".localhost") or host.startswith("127.") or ":" in host
 
 
 def _port_number(service: Service, wanted: ServiceBackendPort) -> int | None:
