@@ -5,6 +5,10 @@ root) is the oldest one's that says something about it. A path belongs to its In
 regular expressions and rewrites reach further, see `matching.py`. Canaries own nothing: they are laid over the path of
 another Ingress.
 
+Several namespaces may have paths on one host. Beyond its own paths an Ingress speaks only for hosts that its namespace
+declared first: it cannot take the root, the names or the TLS of another's host, and its canary gets no share of
+another's path. ingress-nginx allows all of that, so that one tenant can take another's requests.
+
 Sources: ingress-nginx, "Ingress path matching", "Annotations: canary, server-alias, app-root"; its rules of merging.
 """
 
@@ -70,6 +74,9 @@ _NOT_FOR_DEFAULT_BACKENDS: Final = frozenset(
     entry.name for entry in (REWRITE_TARGET, USE_REGEX, APP_ROOT, PERMANENT_REDIRECT, TEMPORAL_REDIRECT)
 )
 
+_HOST_WIDE: Final = tuple(entry.name for entry in (APP_ROOT, SERVER_ALIAS, FROM_TO_WWW_REDIRECT, SSL_PASSTHROUGH))
+"""What is about a host as a whole."""
+
 
 @query("plan of an ingress host")
 def host_plan(ctx: Context, host: str) -> HostPlan | None:
@@ -90,8 +97,10 @@ def host_plan(ctx: Context, host: str) -> HostPlan | None:
         if share.canary:
             for location in share.locations:
                 merge.add_canary(share, location)
-    rooted = next((share for share in primary if share.settings.has(APP_ROOT)), None)
-    aliased = next((share for share in primary if share.settings.has(SERVER_ALIAS)), None)
+    at_home = [share for share in primary if share.ingress.namespace == primary[0].ingress.namespace]
+    merge.warn_of_guests(primary)
+    rooted = next((share for share in at_home if share.settings.has(APP_ROOT)), None)
+    aliased = next((share for share in at_home if share.settings.has(SERVER_ALIAS)), None)
     return HostPlan(
         host=host,
         age=primary[0].age,
@@ -101,8 +110,8 @@ def host_plan(ctx: Context, host: str) -> HostPlan | None:
         app_root=rooted.settings.get(APP_ROOT) if rooted is not None else "",
         app_root_of=rooted.ingress if rooted is not None else None,
         aliases=aliased.settings.get(SERVER_ALIAS) if aliased is not None else (),
-        www=any(share.settings.get(FROM_TO_WWW_REDIRECT) for share in primary),
-        passthrough=any(share.settings.get(SSL_PASSTHROUGH) for share in primary),
+        www=any(share.settings.get(FROM_TO_WWW_REDIRECT) for share in at_home),
+        passthrough=any(share.settings.get(SSL_PASSTHROUGH) for share in at_home),
         verdicts={ingress: tuple(said) for ingress, said in merge.verdicts.items()},
     )
 
@@ -164,6 +173,21 @@ class _Merge:
                 remedy = "give one of them another host, if that is not wanted"
                 self._say(share.ingress, Severity.WARNING, "RegexMode", "spec.rules", problem, remedy)
 
+    def warn_of_guests(self, shares: Sequence[Share]) -> None:
+        """Tell those who say something about the whole host, but whose namespace did not declare it first."""
+        first = shares[0].ingress
+        for share in shares:
+            if share.ingress.namespace == first.namespace:
+                continue
+            for name in _HOST_WIDE:
+                if share.settings.values.get(name):
+                    problem = (
+                        f"{name} has no effect on {_named(self.host)}: it is about the whole host, which namespace"
+                        f" {first.namespace} declared first ({first})"
+                    )
+                    remedy = f"set it on an Ingress of namespace {first.namespace}"
+                    self._say(share.ingress, Severity.WARNING, "HostOfOthers", "metadata.annotations", problem, remedy)
+
     def complete(self, oldest: Share) -> None:
         """Add what no path fits: the default backend of the Ingress that first declared the host, else 404, under all
         the annotations of that Ingress."""
@@ -182,6 +206,14 @@ class _Merge:
             )
             remedy = "declare the path, with the same path type, in an Ingress that is no canary"
             self._say(share.ingress, Severity.WARNING, "CanaryWithoutPrimary", field, problem, remedy)
+            return
+        if primary.ingress.namespace != share.ingress.namespace:
+            problem = (
+                f'the path "{location.path}" of {_named(self.host)} belongs to {primary.ingress}: a canary of another'
+                " namespace gets no requests"
+            )
+            remedy = f"declare the canary in namespace {primary.ingress.namespace}"
+            self._say(share.ingress, Severity.WARNING, "CanaryOfOthers", field, problem, remedy)
             return
         if primary.canary is not None:
             problem = (

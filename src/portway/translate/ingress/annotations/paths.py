@@ -38,7 +38,8 @@ APP_ROOT: Final = Annotation(
     default_text="no redirect",
     form="a path from the root",
     example="/app",
-    text="Answers requests for exactly `/` with 302 to this path, before anything else; the query is dropped.",
+    text="Answers requests for exactly `/` with 302 to this path, before anything else; the query is dropped. Only"
+    " from the namespace that declared the host first.",
 )
 SERVER_ALIAS: Final = Annotation[tuple[str, ...]](
     name="server-alias",
@@ -52,7 +53,7 @@ SERVER_ALIAS: Final = Annotation[tuple[str, ...]](
     example="www.example.com, example.org",
     text="Further names for the Ingress's hosts; all paths of the host answer there. `*.` stands for any labels, `~`"
     " begins a regular expression. A name that an Ingress has as host is left to it; the oldest Ingress of the"
-    " host decides.",
+    " namespace that declared the host first decides.",
 )
 UPSTREAM_VHOST: Final = Annotation(
     name="upstream-vhost",

@@ -98,7 +98,8 @@ FROM_TO_WWW_REDIRECT: Final = Annotation(
     form="true or false",
     example="true",
     text="Redirects `www.x` to the Ingress's host `x`, or `x` to its host `www.x`, with 308 and an explicit port; one"
-    " `/` at the end of the URI is dropped. Not where an Ingress has the other name as host.",
+    " `/` at the end of the URI is dropped. Not where an Ingress has the other name as host. Only from"
+    " the namespace that declared the host first.",
 )
 
 TABLE: Final = (

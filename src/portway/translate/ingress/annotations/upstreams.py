@@ -202,7 +202,8 @@ SSL_PASSTHROUGH: Final = Annotation(
     form="true or false",
     example="true",
     text="TLS connections for the Ingress's hosts (by SNI, exact names only) go to the Service of path `/` as they"
-    " are; no other annotation has an effect on them. Plain HTTP is routed as usual.",
+    " are; no other annotation has an effect on them. Plain HTTP is routed as usual. Only from the"
+    " namespace that declared the host first.",
 )
 
 TABLE: Final = (
