@@ -21,8 +21,9 @@ CANARY: Final = Annotation(
     form="true or false",
     example="true",
     text="Makes the Ingress a canary: it takes a share of the requests of the Ingress that has the same host, path and"
-    " path type, in the same namespace, and nothing else. Decided in this order: header, cookie, weight. One canary per path; the oldest"
-    " counts. Of its other annotations only `load-balance`, `upstream-hash-by` and affinity have an effect.",
+    " path type in the same namespace, and nothing else. Decided in this order: header, cookie, weight. One canary per"
+    " path; the oldest counts. Of its other annotations only `load-balance`, `upstream-hash-by` and affinity have an"
+    " effect.",
 )
 CANARY_BY_HEADER: Final = Annotation(
     name="canary-by-header",
