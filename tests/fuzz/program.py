@@ -17,6 +17,28 @@ FALLBACK = make_fallback_certificate()
 EDGE = Edge(http3=True, zone="z1", bind_addresses=("127.0.0.1",))
 """With everything that makes more resources."""
 
+EDGES = (
+    EDGE,
+    Edge(bind_addresses=("127.0.0.1",), all_classes=True, watch_ingress_without_class=True),
+    Edge(
+        bind_addresses=("127.0.0.1",),
+        trusted_proxies=("10.0.0.0/8", "2001:db8::/32"),
+        proxy_protocol=True,
+        hsts=True,
+        server_header="edge",
+        force_ssl_redirect=True,
+        escaped_slashes="redirect",
+        underscores_in_headers="drop",
+        tls_min_version="1.3",
+        default_certificate="shop/certificate",
+        allow_unsupported=frozenset({"auth-url", "configuration-snippet"}),
+        tracing_collector="127.0.0.1:4317",
+        statistics_for=frozenset({"shop", "pay/cart"}),
+        access_log="",
+    ),
+)
+"""Operators decide differently."""
+
 
 class Compiled:
     """An engine and all that came out of it so far."""

@@ -14,9 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from portway.model.resource import ResourceType, make_resource
+from portway.settings import Edge
 from tests.fuzz.judge import Judge, judging
 from tests.fuzz.profiles import LONG, cases
-from tests.fuzz.program import Compiled
+from tests.fuzz.program import EDGES, Compiled
 from tests.fuzz.worlds import Draft, base, drafts
 
 pytestmark = [pytest.mark.e2e, LONG]
@@ -63,7 +64,7 @@ def test_the_judge_notices(judge: Judge, kind: ResourceType) -> None:
 
 
 @cases(100)
-@given(st.lists(drafts(), max_size=12))
-def test_envoy_takes_what_a_world_compiles_to(judge: Judge, added: list[Draft]) -> None:
+@given(st.lists(drafts(), max_size=12), st.sampled_from(EDGES))
+def test_envoy_takes_what_a_world_compiles_to(judge: Judge, added: list[Draft], edge: Edge) -> None:
     world = {each.key: each for each in (*BASE, *(draft.stored for draft in added))}
-    assert judge.refused(Compiled(world.values()).resources()) == ()
+    assert judge.refused(Compiled(world.values(), edge).resources()) == ()

@@ -5,8 +5,9 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
+from portway.settings import Edge
 from tests.fuzz.profiles import LONG, cases
-from tests.fuzz.program import Compiled, differences
+from tests.fuzz.program import EDGES, Compiled, differences
 from tests.fuzz.worlds import Draft, Edit, base, drafts, edits
 
 pytestmark = LONG
@@ -21,12 +22,12 @@ def test_the_base_world_is_good() -> None:
 
 
 @cases(150)
-@given(st.lists(edits(), min_size=1, max_size=12), st.booleans())
-def test_incremental_equals_from_scratch(changes: list[Edit], on_base: bool) -> None:
-    compiled = Compiled(BASE if on_base else ())
+@given(st.lists(edits(), min_size=1, max_size=12), st.booleans(), st.sampled_from(EDGES))
+def test_incremental_equals_from_scratch(changes: list[Edit], on_base: bool, edge: Edge) -> None:
+    compiled = Compiled(BASE if on_base else (), edge)
     for change in changes:
         compiled.edit(change)
-    assert differences(compiled, Compiled(compiled.present.values())) == {}
+    assert differences(compiled, Compiled(compiled.present.values(), edge)) == {}
 
 
 @cases(100)
