@@ -119,7 +119,7 @@ def build_http_connection_manager(
     manager.http_filters.extend(build_http_filters(counted=bool(edge.statistics_for)))
     manager.local_reply_config.mappers.append(_too_large())
     if bad_gateway:
-        manager.local_reply_config.mappers.append(_bad_gateway())
+        manager.local_reply_config.mappers.extend((_connect_timeout(), _bad_gateway()))
     manager.access_log.extend(build_access_logs(edge))
     if edge.tracing_collector:
         manager.tracing.CopyFrom(_tracing(edge.tracing_collector, edge.tracing_percent))
@@ -209,20 +209,31 @@ def _bad_gateway() -> hcmv3.ResponseMapper:
     return mapper
 
 
+def _connect_timeout() -> hcmv3.ResponseMapper:
+    """503 for an endpoint that did not accept a connection in time becomes 504, as with nginx."""
+    mapper = hcmv3.ResponseMapper(filter=_by_details("connection_timeout"))
+    mapper.status_code.value = 504
+    return mapper
+
+
 def _too_large() -> hcmv3.ResponseMapper:
     """403 of the body limit's rule becomes 413."""
+    mapper = hcmv3.ResponseMapper(filter=_by_details(TOO_LARGE))
+    mapper.status_code.value = 413
+    mapper.body.inline_string = "Payload Too Large"
+    return mapper
+
+
+def _by_details(text: str) -> accesslogv3.AccessLogFilter:
+    """Answers whose details, in Envoy's words, hold a text."""
     expression = celv3.ExpressionFilter(
-        expression=f"has(response.code_details) && response.code_details.contains('{TOO_LARGE}')"
+        expression=f"has(response.code_details) && response.code_details.contains('{text}')"
     )
-    log_filter = accesslogv3.AccessLogFilter(
+    return accesslogv3.AccessLogFilter(
         extension_filter=accesslogv3.ExtensionFilter(
             name="envoy.access_loggers.extension_filters.cel", typed_config=typed(expression)
         )
     )
-    mapper = hcmv3.ResponseMapper(filter=log_filter)
-    mapper.status_code.value = 413
-    mapper.body.inline_string = "Payload Too Large"
-    return mapper
 
 
 def _tracing(collector: str, percent: float) -> HCM.Tracing:
