@@ -3,6 +3,8 @@
 import asyncio
 
 import pytest
+from envoy.config.bootstrap.v3 import bootstrap_pb2 as bootstrapv3
+from envoy.extensions.upstreams.http.v3 import http_protocol_options_pb2 as http_optionsv3
 
 from portway.model.resource import Readiness, Resource
 from portway.xds.ordering import Timing
@@ -170,3 +172,24 @@ async def test_a_static_cluster_is_no_obstacle() -> None:
         it.apply(static, shop)
         await it.delivered(shop, seconds=2)
         assert (await fetch(f"http://shop.example:{port}/")).pod == "a"
+
+
+def ask_often(bootstrap: bootstrapv3.Bootstrap) -> None:
+    """Let Envoy ask every second whether its control plane is there; a real one does it every 30 s."""
+    name = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+    options = http_optionsv3.HttpProtocolOptions()
+    packed = bootstrap.static_resources.clusters[0].typed_extension_protocol_options[name]
+    packed.Unpack(options)
+    keepalive = options.explicit_http_config.http2_protocol_options.connection_keepalive
+    keepalive.interval.FromMilliseconds(1_050)
+    keepalive.timeout.FromSeconds(5)
+    packed.Pack(options)
+
+
+async def test_a_proxy_that_asks_whether_we_are_there_keeps_its_stream() -> None:
+    async with world(change=ask_often) as it:
+        await serve(it, "shop.example")
+        # gRPC ends a connection at the third ping that it takes for abuse; that nothing happens has no event.
+        await asyncio.sleep(5)
+        statistics = it.server.statistics()
+        assert (statistics.streams, statistics.streams_opened) == (1, 1)

@@ -2,11 +2,12 @@
 
 import asyncio
 import tempfile
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import msgspec
+from envoy.config.bootstrap.v3 import bootstrap_pb2 as bootstrapv3
 from envoy.config.cluster.v3 import cluster_pb2 as clusterv3
 from google.protobuf.message import Message
 
@@ -146,8 +147,12 @@ def new_server(timing: Timing, outcomes: list[Outcome]) -> DiscoveryServer:
 
 
 @asynccontextmanager
-async def world(*resources: Resource, timing: Timing | None = None) -> AsyncIterator[World]:
-    """Start everything; the fleet wants `resources` from the beginning."""
+async def world(
+    *resources: Resource,
+    timing: Timing | None = None,
+    change: Callable[[bootstrapv3.Bootstrap], None] | None = None,
+) -> AsyncIterator[World]:
+    """Start everything; the fleet wants `resources` from the beginning. `change`: a last one to Envoy's bootstrap."""
     outcomes: list[Outcome] = []
     patience = timing or Timing()
     server = new_server(patience, outcomes)
@@ -159,7 +164,7 @@ async def world(*resources: Resource, timing: Timing | None = None) -> AsyncIter
         await server.start(address)
         async with (
             Backends() as backends,
-            running_envoy(folder, minimal_bootstrap(folder / "ads.sock")) as envoy,
+            running_envoy(folder, minimal_bootstrap(folder / "ads.sock"), change=change) as envoy,
         ):
             it = World(
                 server=server,

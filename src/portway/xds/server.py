@@ -189,6 +189,8 @@ class DiscoveryServer:
                 ("grpc.keepalive_timeout_ms", KEEPALIVE_TIMEOUT_S * 1000),
                 ("grpc.keepalive_permit_without_calls", 1),
                 ("grpc.http2.max_pings_without_data", 0),
+                # Envoy asks every 30 s whether we are there; by default gRPC takes two pings in 5 min for abuse.
+                ("grpc.http2.min_ping_interval_without_data_ms", 1_000),
                 ("grpc.so_reuseport", 0),  # a second control plane on the same port shall fail, not share it
             ]
         )
