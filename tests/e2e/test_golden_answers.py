@@ -18,7 +18,7 @@ from portway.explain.trace import World
 from portway.model.names import Transport
 from tests.explain.asking import disagreement
 from tests.explain.live import Case, Live, live
-from tests.golden.answering import METHODS, expected_of, explained
+from tests.golden.answering import METHODS, expected_of, explained, same_location
 from tests.golden.compiled import CASES, Entry, authority, compile_case, edge_of, entries_of, name_of
 from tests.kit.answer import Answer, ConnectionFailed, Failure
 from tests.kit.backends import Kind
@@ -124,7 +124,7 @@ def _judged(entry: Entry, answer: Answer) -> list[str]:
         names = cast("Mapping[object, object]", wanted) if isinstance(wanted, dict) else {wanted: 1}
         if (backend if backend is not None else answer.status) not in names:
             return [f"{backend} answered with {answer.status}: {answer.text[:100]}"]
-    if "location" in expected and answer.header("location") != expected["location"]:
+    if "location" in expected and same_location(answer.header("location")) != expected["location"]:
         problems.append(f"location is {answer.header('location')!r}")
     for name, value in _branch(expected, "response_headers", backend):
         if answer.header_values(name) != (() if value is None else (str(value),)):

@@ -174,6 +174,8 @@ class Asker:
             )
         if random.random() < 0.15:
             yield "origin", random.choice(("http://shop.test", "https://a.shop.test", "http://x.test", "null"))
+            if random.random() < 0.1:
+                yield "origin", "http://shop.test"
             if random.random() < 0.6:
                 yield "access-control-request-method", "POST"
         if random.random() < 0.05:

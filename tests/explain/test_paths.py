@@ -57,6 +57,8 @@ def test_fields_keep_their_order_and_may_repeat() -> None:
     headers = [("X-A", "1"), ("x-b", "2"), ("x-a", "3"), ("X-Forwarded-For", "1.2.3.4"), ("x-forwarded-proto", "https")]
     request = make_request("get", "http://shop.test/x?#part", headers)
     assert request.fields("x-a") == ("1", "3")
+    origins = [("origin", "http://a.test"), ("Origin", "http://b.test")]
+    assert make_request("get", "http://shop.test/", origins).fields("origin") == ("http://a.test,http://b.test",)
     assert request.headers == (("x-a", "1"), ("x-b", "2"), ("x-a", "3"))
     assert request.field("x-forwarded-proto") == "http"
     assert (request.method, request.target, request.query) == ("GET", "/x?", "")

@@ -25,7 +25,20 @@ ANSWERED = (
 
 def expected_of(entry: Entry) -> dict[str, object]:
     """What an entry expects, as far as it is compared here."""
-    return {word: entry[word] for word in ANSWERED if word in entry}
+    expected = {word: entry[word] for word in ANSWERED if word in entry}
+    if "location" in expected:
+        expected["location"] = same_location(expected["location"])
+    return expected
+
+
+def same_location(url: object) -> object:
+    """A Location without the port that its scheme has anyway (RFC 3986 §6.2.3): a proxy may write it."""
+    if not isinstance(url, str):
+        return url
+    scheme, _, rest = url.partition("://")
+    authority, slash, path = rest.partition("/")
+    port = {"http": ":80", "https": ":443"}.get(scheme, "")
+    return f"{scheme}://{authority.removesuffix(port)}{slash}{path}" if port else url
 
 
 def explained(world: World, entry: Entry) -> Explanation:
@@ -70,7 +83,7 @@ def _said(outcomes: Sequence[Outcome]) -> dict[str, object]:
     else:
         said["status" if isinstance(only, int) else "from"] = only
     for word, values in (
-        ("location", [outcome.location or None for outcome in outcomes]),
+        ("location", [same_location(outcome.location or None) for outcome in outcomes]),
         ("upstream_path", [outcome.target or None for outcome in outcomes]),
         ("upstream_host", [outcome.host or None for outcome in outcomes]),
         ("upstream_headers", [joined(outcome.request_headers) for outcome in outcomes]),

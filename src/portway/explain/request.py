@@ -10,6 +10,17 @@ from portway.explain.paths import normalise_path
 WELL_KNOWN_PORTS = {"http": 80, "https": 443}
 _SENT_AS_IS = "".join(map(chr, range(33, 127)))
 _FORWARDED = "x-forwarded-"
+"""Fields that begin so are taken away from clients, before a route is looked up."""
+JOINED = frozenset(
+    {
+        *("accept", "accept-encoding", "access-control-request-headers", "access-control-request-method"),
+        *("authorization", "cache-control", "content-type", "expect", "grpc-timeout", "if-match", "if-modified-since"),
+        *("if-none-match", "if-range", "if-unmodified-since", "origin", "pragma", "referer", "user-agent", "via"),
+        *("x-client-trace-id", "x-request-id"),
+    }
+)
+"""Fields that Envoy 1.40 keeps as one, with commas, when they are repeated; of others routes see each. Found out by
+asking it."""
 
 
 class RequestError(ValueError):
@@ -73,7 +84,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
             case ":scheme" | "x-forwarded-proto":
                 return (self.scheme,)
             case _:
-                return tuple(value for key, value in self.headers if key == name)
+                found = tuple(value for key, value in self.headers if key == name)
+                return (",".join(found),) if len(found) > 1 and name in JOINED else found
 
     def field(self, name: str) -> str | None:
         """The first value of a field or pseudo-field; `None` if there is none."""

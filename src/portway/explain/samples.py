@@ -64,7 +64,9 @@ def dressed(match: RouteMatch, base: Request) -> Request:
     query: list[str] = []
     for header in match.headers:
         value = value_sample(header)
-        if value is not None and not header.name.startswith(":") and header.name != SCHEME_HEADER:
+        is_field = not header.name.startswith(":") and header.name != SCHEME_HEADER
+        # One field is enough where two routes want the same of it.
+        if value is not None and is_field and (header.name, value) not in headers:
             headers.append((header.name, value))
     for cookie in match.cookies:
         value = value_sample(cookie)
