@@ -23,7 +23,7 @@ from portway.model.listener import Chain, ClientValidation, HttpHandler, TcpHand
 from portway.model.names import SocketKey, UpstreamKey
 from portway.model.route import Forward, Route, Source, VirtualHost
 
-__all__ = ["Effect", "Explanation", "Outcome", "Step", "World", "explain", "find_chain", "try_routes", "upstreams_of"]
+__all__ = ["Effect", "Explanation", "Outcome", "Step", "World", "explain", "find_chain", "try_routes"]
 
 SHOWN_NAMES = 5
 """Server names or ports that a refusal lists."""
@@ -303,8 +303,3 @@ def _of_route(route: Route, request: Request, share: float, around: Surroundings
         )
         for described in describe_action(route, request, around)
     ]
-
-
-def upstreams_of(explanation: Explanation) -> tuple[UpstreamKey, ...]:
-    """The upstreams that the request may reach, each once."""
-    return tuple(dict.fromkeys(outcome.upstream for outcome in explanation.outcomes if outcome.upstream is not None))
