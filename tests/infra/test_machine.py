@@ -52,5 +52,6 @@ def test_limits(case: str, tmp_path: Path) -> None:
 def test_connections_need_descriptors_on_both_sides(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resource, "getrlimit", lambda _: (1024, 4096))
     assert default_max_connections(50_000) == 1548
+    assert default_max_connections(60) == 60
     monkeypatch.setattr(resource, "getrlimit", lambda _: (1024, resource.RLIM_INFINITY))
     assert default_max_connections(50_000) == 50_000

@@ -41,7 +41,7 @@ def default_heap_bytes(proxies: int = 1, cgroup: Path = CGROUP) -> int:
 def default_max_connections(wished: int) -> int:
     """`BootstrapSettings.max_connections`: `wished`, or fewer where descriptors do not last for both sides of each."""
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    return wished if hard == resource.RLIM_INFINITY else max(100, min(wished, (hard - 1_000) // 2))
+    return wished if hard == resource.RLIM_INFINITY else min(wished, max(100, (hard - 1_000) // 2))
 
 
 def _cpu_quota(cgroup: Path) -> float | None:
