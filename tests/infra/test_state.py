@@ -71,3 +71,16 @@ def test_long_fleets_have_different_folders() -> None:
     names = {folder_name("x" * 300 + end) for end in ("a", "b")}
     assert len(names) == 2
     assert max(map(len, names)) < 255
+
+
+def test_a_folder_that_others_use_is_not_taken_from_them(tmp_path: Path) -> None:
+    shared = tmp_path / "tmp"
+    shared.mkdir()
+    shared.chmod(0o1777)
+    (shared / "somebody's").touch()
+    with pytest.raises(StateFolderError, match="somebody's"):
+        StateFolder(shared)
+    assert shared.stat().st_mode & 0o7777 == 0o1777
+    (shared / "somebody's").unlink()
+    (shared / "lost+found").mkdir()
+    StateFolder(shared).close()

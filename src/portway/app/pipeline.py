@@ -17,7 +17,7 @@ import structlog
 
 from portway.app.compiler import REPORTS
 from portway.envoy.outputs import OUTPUTS
-from portway.incremental import AnyOutput, Delta, Engine
+from portway.incremental import AnyOutput, Delta, Engine, Failure
 from portway.model.condition import ObjectReport
 from portway.model.names import HostKey, SocketKey, TableKey
 from portway.model.resource import Resource, ResourceDelta, ResourceKey
@@ -52,7 +52,15 @@ class Ports(Protocol):
     """Who knows which sockets can be had."""
 
     def look(self) -> bool:
-        """Ask about what is wanted now; True if an input of the engine changed."""
+        """Ask about what is newly wanted; True if an input of the engine changed."""
+        ...
+
+    async def look_again(self) -> bool:
+        """Ask about what could not be had; True if an input of the engine changed."""
+        ...
+
+    def doubt(self) -> None:
+        """What could be had cannot: ask about everything at the next look."""
         ...
 
     @property
@@ -114,6 +122,7 @@ class Pipeline:
         self._change_sets = self._published = 0
         self._since = 0.0
         self._took = 0.0
+        self._failed: frozenset[Failure] = frozenset()
 
     def statistics(self) -> PipelineStatistics:
         return PipelineStatistics(
@@ -132,9 +141,17 @@ class Pipeline:
         """Until the first complete configuration was published."""
         await self._synced.wait()
 
-    def wake(self) -> None:
-        """There is work: an input of the engine was set."""
-        self._work.set()
+    async def settle(self) -> None:
+        """Until nothing waits to be compiled; what comes of it is handed out as always. When this returns the engine
+        is settled, and stays so until its caller waits for something."""
+        while not self._slice():  # noqa: ASYNC110 - nothing is waited for
+            await asyncio.sleep(0)
+
+    def doubt_ports(self) -> None:
+        """A proxy refused a listener: look again whether its port can be had."""
+        if self._ports is not None:
+            self._ports.doubt()
+            self._work.set()
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -170,8 +187,15 @@ class Pipeline:
                 await asyncio.sleep(0)
             self._took = self._clock() - self._since
             log.debug("change compiled", took_ms=round(self._took * 1000, 3))
-            for failure in self.engine.failures():
+            self._report_failures()
+
+    def _report_failures(self) -> None:
+        """Each once, not again with every change that has nothing to do with it."""
+        failures = self.engine.failures()
+        for failure in failures:
+            if failure not in self._failed:
                 log.error("query failed", query=failure.name, key=str(failure.key), error=failure.error)
+        self._failed = frozenset(failures)
 
     def _is_believed(self) -> bool:
         reason = self._doubt()
@@ -187,7 +211,7 @@ class Pipeline:
         """A port that could not be had may be free by now."""
         while True:
             await asyncio.sleep(ASK_AGAIN.total_seconds())
-            if self._ports is not None and self._ports.has_problems:
+            if self._ports is not None and self._ports.has_problems and await self._ports.look_again():
                 self._work.set()
 
     def _slice(self) -> bool:

@@ -26,7 +26,7 @@ from portway.app.pipeline import Pipeline
 from portway.app.ports import PortWatch
 from portway.app.recorder import Recorder
 from portway.app.snapshot import SnapshotFile
-from portway.app.status import make_status, not_ready_because
+from portway.app.status import look, make_status, not_ready_because
 from portway.envoy.bootstrap import BootstrapSettings, build_bootstrap, encode_bootstrap
 from portway.explain.report import make_report
 from portway.explain.request import Request
@@ -44,6 +44,7 @@ from portway.sources.files import FileSource
 from portway.sources.problems import FILE_KIND
 from portway.store import Finding
 from portway.xds.fleet import FleetState
+from portway.xds.messages import Outcome, Refusal
 from portway.xds.server import DiscoveryServer
 
 log = structlog.get_logger(__name__)
@@ -113,6 +114,8 @@ class Machine:
         """Why the last good configuration is served instead of what the sources say; empty: it is not."""
         self._registry = make_registry(self)
         self._was_ready = False
+        # Threads are few, and sources and the disk need them too.
+        self._one_at_a_time = asyncio.Lock()
 
     def progress(self) -> str:
         """How far the start has come, for a line on a terminal; empty: there is nothing that one waits for."""
@@ -140,6 +143,12 @@ class Machine:
             self._was_ready = True
         return reason
 
+    def note(self, fleet: str, proxy: str, outcome: Outcome) -> None:
+        """For `DiscoveryServer(on_outcome=...)`: a refused listener may be one whose port is somebody else's by now."""
+        del fleet, proxy  # all proxies here are on this machine
+        if isinstance(outcome, Refusal) and outcome.key.type is ResourceType.LISTENER:
+            self.pipeline.doubt_ports()
+
     async def wait_ready(self) -> None:
         """Until the first configuration is live."""
         await self.proxy.wait_ready()
@@ -148,20 +157,19 @@ class Machine:
             await asyncio.sleep(ASK_READY.total_seconds())
 
     async def status(self) -> bytes:
-        reason = self.not_ready_because()
-        made = make_status(self.pipeline, self.fleets(), self.processes(), self.source.locate, reason)
-        return msgspec.json.encode(made)
+        async with self._one_at_a_time:
+            seen = look(self.pipeline, self.fleets(), self.processes(), self.not_ready_because())
+            return await asyncio.to_thread(lambda: msgspec.json.encode(make_status(seen, self.source.locator())))
 
     async def explain(self, body: bytes) -> bytes:
         try:
             question = msgspec.json.decode(body, type=ExplainQuestion)
         except msgspec.DecodeError as error:
             raise BadQuestion(f"the body must be an explain question: {error}") from error
-        while self.pipeline.engine.step():
-            pass  # what waits is compiled first; the pipeline hands it out as always
+        await self.pipeline.settle()
         world = World(self.pipeline.engine)
         found = explain(world, question.request, question.address)
-        return msgspec.json.encode(make_report(world, found, self.source.locate))
+        return msgspec.json.encode(make_report(world, found, self.source.locator()))
 
     async def metrics(self) -> bytes:
         try:
@@ -192,7 +200,13 @@ async def run(settings: Settings, console: Console) -> None:
         stack.callback(file.close)
         recorder = Recorder(file, lambda fleet: discovery.fleet(fleet).good_resources())
         stack.callback(recorder.flush)
-        discovery = DiscoveryServer(on_outcome=recorder.note)
+        listeners: list[Callable[[str, str, Outcome], None]] = [recorder.note]
+
+        def tell(fleet: str, proxy: str, outcome: Outcome) -> None:
+            for listener in listeners:
+                listener(fleet, proxy, outcome)
+
+        discovery = DiscoveryServer(on_outcome=tell)
         await discovery.start(f"unix:{state.xds_socket}")
         stack.push_async_callback(discovery.stop)
         kept = await asyncio.to_thread(file.read, settings.edge.fleet)
@@ -211,6 +225,7 @@ async def run(settings: Settings, console: Console) -> None:
             kept,
             recorder,
         )
+        listeners.append(machine.note)
         await _start_admin(stack, settings, machine)
         await _run_until_signal(machine, recorder, settings, console)
 

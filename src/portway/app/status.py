@@ -11,6 +11,7 @@ from portway.explain.report import Locate
 from portway.infra.proxy import HostStatistics
 from portway.model.condition import Condition, ObjectReport
 from portway.objects.verdict import Severity
+from portway.store import Finding
 from portway.xds.fleet import FleetState
 
 
@@ -96,25 +97,27 @@ def not_ready_because(synced: bool, fleets: Mapping[str, FleetState], live: bool
     return ""
 
 
-def make_status(
-    pipeline: Pipeline,
-    fleets: Mapping[str, FleetState],
-    processes: Mapping[str, HostStatistics],
-    locate: Locate,
-    reason: str,
-) -> Status:
-    """Gather the picture. Locating fields reads files, so call it in a thread of its own."""
-    reports = [pipeline.reports[key] for key in sorted(pipeline.reports)]
-    verdicts = [verdict for report in reports for verdict in report.verdicts]
-    findings = pipeline.engine.store.findings()
-    severities = [verdict.severity for verdict in verdicts] + [finding.verdict.severity for finding in findings]
-    return Status(
-        version=portway.__version__,
-        ready=not reason,
+class Seen(msgspec.Struct, frozen=True, kw_only=True):
+    """What the parts say at one moment; what it means in words and places is `make_status`'s."""
+
+    not_ready_because: str
+    objects: Mapping[str, int]
+    reports: tuple[ObjectReport, ...]
+    findings: tuple[Finding, ...]
+    proxies: tuple[ProxyStatus, ...]
+    refusals: tuple[RefusalStatus, ...]
+    processes: tuple[ProcessStatus, ...]
+
+
+def look(
+    pipeline: Pipeline, fleets: Mapping[str, FleetState], processes: Mapping[str, HostStatistics], reason: str
+) -> Seen:
+    """Ask the parts; quick."""
+    return Seen(
         not_ready_because=reason,
         objects=pipeline.engine.store.statistics().objects,
-        errors=severities.count(Severity.ERROR),
-        warnings=severities.count(Severity.WARNING),
+        reports=tuple(pipeline.reports.values()),
+        findings=pipeline.engine.store.findings(),
         proxies=tuple(_proxies(fleets)),
         refusals=tuple(
             RefusalStatus(
@@ -136,8 +139,27 @@ def make_status(
             )
             for name, process in processes.items()
         ),
+    )
+
+
+def make_status(seen: Seen, locate: Locate) -> Status:
+    """The whole picture. Locating fields reads files, at thousands of verdicts for seconds: call it in a thread of its
+    own."""
+    reports = sorted(seen.reports, key=lambda report: report.object)
+    severities = [verdict.severity for report in reports for verdict in report.verdicts]
+    severities += [finding.verdict.severity for finding in seen.findings]
+    return Status(
+        version=portway.__version__,
+        ready=not seen.not_ready_because,
+        not_ready_because=seen.not_ready_because,
+        objects=seen.objects,
+        errors=severities.count(Severity.ERROR),
+        warnings=severities.count(Severity.WARNING),
+        proxies=seen.proxies,
+        refusals=seen.refusals,
+        processes=seen.processes,
         reports=tuple(_object(report, locate) for report in reports if report.ours),
-        findings=tuple(str(make_remark(finding.verdict, finding.file, finding.line)) for finding in findings),
+        findings=tuple(str(make_remark(finding.verdict, finding.file, finding.line)) for finding in seen.findings),
     )
 
 

@@ -81,6 +81,8 @@ class HostProxy:
         self._since = 0.0
         self._restarts = self._hand_overs = self._early_deaths = 0
         self._last_exit = ""
+        self._unstartable = False
+        """Whether the last attempt made no process at all."""
         self._changed = asyncio.Event()
         self._live = asyncio.Event()
         self._hurry = asyncio.Event()
@@ -269,7 +271,8 @@ class HostProxy:
 
     async def _restart(self, ended: EnvoyProcess, how: Exit) -> None:
         """The current process ended by itself. Start another, at once if it is the first time."""
-        steady = ended.adopted or self._clock() - self._since >= STEADY.total_seconds()
+        lived = ended.adopted or self._clock() - self._since >= STEADY.total_seconds()
+        steady = lived and not self._unstartable
         self._early_deaths = 1 if steady else self._early_deaths + 1
         self._last_exit = str(how)
         self._live.clear()
@@ -290,7 +293,7 @@ class HostProxy:
             await self._start_fresh(Start.FRESH)
         except OSError as error:
             log.exception("proxy cannot be started", error=str(error))
-            self._since = self._clock()
+            self._unstartable = True
             self._changed.set()
         else:
             self._restarts += 1
@@ -319,6 +322,7 @@ class HostProxy:
         """Make it the current one."""
         process.on_exit = self._notice_end
         self._current = process
+        self._unstartable = False
         self._origin = start
         self._since = self._clock()
         self._state = ProxyState.STARTING

@@ -6,6 +6,7 @@ would land in the other. So a port counts as free only if it can be bound withou
 Sources: capabilities(7), ip(7) `ip_unprivileged_port_start`, socket(7), proc_pid_net(5).
 """
 
+import contextlib
 import errno
 import ipaddress
 import os
@@ -14,12 +15,14 @@ import sys
 from collections.abc import Iterable, Iterator
 from enum import StrEnum
 from pathlib import Path
+from typing import final
 
 import msgspec
 
 CAP_NET_BIND_SERVICE = 10  # linux/capability.h
 UNPRIVILEGED_FROM = Path("/proc/sys/net/ipv4/ip_unprivileged_port_start")
 NET_FILES = {socket.SOCK_STREAM: ("tcp", "tcp6"), socket.SOCK_DGRAM: ("udp", "udp6")}
+_Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 LISTENING = "0A"  # TCP_LISTEN in the kernel's net/tcp_states.h
 UNCONNECTED = "07"  # what a bound UDP socket is shown as
 
@@ -48,7 +51,13 @@ class PortProblem(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def can_bind(
-    address: str, port: int, *, udp: bool = False, ours: Iterable[int] = (), binary: Path | None = None
+    address: str,
+    port: int,
+    *,
+    udp: bool = False,
+    ours: Iterable[int] = (),
+    binary: Path | None = None,
+    machine: "OpenSockets | None" = None,
 ) -> PortProblem | None:
     """`None` if a proxy that we start can open this port, else why not.
 
@@ -56,9 +65,11 @@ def can_bind(
         address: an IP address; `0.0.0.0` and `::` are all of the family.
         ours: process ids whose hold on the port does not count: the proxy that runs already.
         binary: the Envoy that will be run; its file may carry the right to open privileged ports.
+        machine: what is open, to be shared by questions that are asked at the same time.
 
-    A port that is free now may be taken a moment later: this explains, it reserves nothing. Quick for a free port; for
-    one in use it looks through the process table (tens of milliseconds).
+    A port that is free now may be taken a moment later: this explains, it reserves nothing. Quick for a port that is
+    free; for one in use it looks through the machine's sockets, for one of somebody else also through the process table
+    (together tens of milliseconds).
     """
     if _lacks_privilege(port, binary):
         return _privileged(port)
@@ -72,20 +83,21 @@ def can_bind(
                 probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
             probe.bind((address, port))
     except OSError as error:
-        return _explain(error, address, port, kind, frozenset(ours))
+        return _explain(error, address, port, kind, frozenset(ours), machine or OpenSockets())
     return None
 
 
 def _explain(
-    error: OSError, address: str, port: int, kind: socket.SocketKind, ours: frozenset[int]
+    error: OSError, address: str, port: int, kind: socket.SocketKind, ours: frozenset[int], machine: "OpenSockets"
 ) -> PortProblem | None:
     where = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
     match error.errno:
         case errno.EADDRINUSE:
-            holders = tuple(_holders(address, port, kind))
-            if holders and ours and frozenset(holders) <= ours:
+            inodes = machine.inodes(address, port, kind)
+            # Sockets are what counts, not processes: during a hot restart a successor that we do not know yet has them.
+            if inodes and inodes <= machine.inodes_of(ours):
                 return None
-            foreign = ", ".join(f"{_name(pid)} (process {pid})" for pid in holders if pid not in ours)
+            foreign = ", ".join(f"{_name(pid)} (process {pid})" for pid in machine.holders(inodes) if pid not in ours)
             return PortProblem(
                 reason=PortReason.IN_USE,
                 problem=f"{where} is in use by {foreign or 'a process of another user'}",
@@ -163,35 +175,69 @@ def _capabilities() -> dict[str, int]:
     return {name: int(value, 16) for name, _, value in (line.partition(":") for line in lines) if name[:3] == "Cap"}
 
 
-def _holders(address: str, port: int, kind: socket.SocketKind) -> Iterator[int]:
-    """Processes that have a socket open on this port and on an address that overlaps; those that we may look at."""
-    inodes = {f"socket:[{inode}]" for inode in _socket_inodes(address, port, kind)}
-    for process in Path("/proc").iterdir():
-        if process.name.isdigit() and inodes:
-            try:
-                if any(str(entry.readlink()) in inodes for entry in (process / "fd").iterdir()):
-                    yield int(process.name)
-            except OSError:  # gone, or another user's
-                continue
+@final
+class OpenSockets:
+    """The sockets of this machine at one moment and who has them open; looked up when first asked, then kept."""
+
+    def __init__(self) -> None:
+        self._bound: dict[socket.SocketKind, dict[int, list[tuple[_Address, str]]]] = {}
+        self._pids: dict[str, list[int]] | None = None
+
+    def inodes(self, address: str, port: int, kind: socket.SocketKind) -> frozenset[str]:
+        """Of the sockets on this port and on an address that overlaps."""
+        wanted = ipaddress.ip_address(address)
+        if kind not in self._bound:
+            bound: dict[int, list[tuple[_Address, str]]] = {}
+            self._bound[kind] = bound
+            for name in NET_FILES[kind]:
+                for number, held, inode in _bound_sockets(name):
+                    bound.setdefault(number, []).append((held, inode))
+        return frozenset(
+            inode
+            for held, inode in self._bound[kind].get(port, ())
+            if held == wanted or held.is_unspecified or wanted.is_unspecified
+        )
+
+    def inodes_of(self, pids: Iterable[int]) -> frozenset[str]:
+        """Of all sockets that these processes have open."""
+        return frozenset().union(*map(_open_inodes, pids))
+
+    def holders(self, inodes: Iterable[str]) -> list[int]:
+        """Processes that have one of these sockets open; those that we may look at."""
+        if self._pids is None:
+            self._pids = {}
+            for process in Path("/proc").iterdir():
+                if process.name.isdigit():
+                    for inode in _open_inodes(int(process.name)):
+                        self._pids.setdefault(inode, []).append(int(process.name))
+        return sorted({pid for inode in inodes for pid in self._pids.get(inode, ())})
 
 
-def _socket_inodes(address: str, port: int, kind: socket.SocketKind) -> Iterator[str]:
-    wanted = ipaddress.ip_address(address)
-    for name in NET_FILES[kind]:
-        try:
-            lines = Path(f"/proc/self/net/{name}").read_text().splitlines()[1:]
-        except OSError:  # no IPv6
-            continue
-        for fields in map(str.split, lines):
+def _open_inodes(pid: int) -> frozenset[str]:
+    """The inodes of its sockets; empty if it is gone, or another user's."""
+    found: set[str] = set()
+    with contextlib.suppress(OSError), os.scandir(f"/proc/{pid}/fd") as entries:
+        for entry in entries:
+            with contextlib.suppress(OSError):  # closed meanwhile
+                target = os.readlink(entry.path)  # noqa: PTH115 - by the thousand
+                if target.startswith("socket:["):
+                    found.add(target[len("socket:[") : -1])
+    return frozenset(found)
+
+
+def _bound_sockets(name: str) -> Iterator[tuple[int, _Address, str]]:
+    """Port, address and inode of those in this file that listen, or are bound where there is no listening."""
+    try:
+        lines = Path(f"/proc/self/net/{name}").read_text().splitlines()[1:]
+    except OSError:  # no IPv6
+        return
+    for fields in map(str.split, lines):
+        if fields[3] in (LISTENING, UNCONNECTED):
             host, _, number = fields[1].partition(":")
-            if int(number, 16) != port or fields[3] not in (LISTENING, UNCONNECTED):
-                continue
-            held = _kernel_address(host)
-            if held == wanted or held.is_unspecified or wanted.is_unspecified:
-                yield fields[9]
+            yield int(number, 16), _kernel_address(host), fields[9]
 
 
-def _kernel_address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+def _kernel_address(text: str) -> _Address:
     """An address as the kernel prints it: 32-bit words in the machine's byte order, in hexadecimal."""
     words = bytes.fromhex(text)
     if sys.byteorder == "little":

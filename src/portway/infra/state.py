@@ -27,6 +27,7 @@ from urllib.parse import quote
 MAX_NAME_BYTES = 200  # NAME_MAX is 255; some room for file systems that take less
 MAX_SOCKET_PATH_BYTES = 107  # unix(7): sun_path has 108, one of them for the end
 
+LOCK = "portway.lock"
 XDS_SOCKET = "xds.sock"
 ADMIN_SOCKET = "admin.sock"
 HOT_RESTART_SOCKET = "hot"
@@ -116,6 +117,7 @@ class StateFolder(Folder):
     """
 
     def __init__(self, path: Path) -> None:
+        _check_not_shared(path)
         super().__init__(path)
         try:
             self._lock = _lock(self.path)
@@ -158,6 +160,20 @@ def folder_name(fleet: str) -> str:
     return f"{name[:150]}-{blake2b(fleet.encode(), digest_size=16).hexdigest()}"
 
 
+def _check_not_shared(path: Path) -> None:
+    """To make somebody's `/tmp` or home private would lock everybody else out of it."""
+    try:
+        is_open = path.stat().st_mode & 0o077 and not (path / LOCK).exists()
+        strangers = [entry.name for entry in path.iterdir() if entry.name != "lost+found"] if is_open else []
+    except OSError:  # there is none yet, or who makes it says what is wrong
+        return
+    if strangers:
+        raise StateFolderError(
+            f"{path} can be read by others, so keys must not be kept there, and it holds {strangers[0]}, which is not "
+            "Portway's, so it is not made private either; choose a folder of its own (--state-dir)"
+        )
+
+
 def _make_private(path: Path) -> None:
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -176,7 +192,7 @@ def _make_private(path: Path) -> None:
 
 def _lock(folder: Path) -> int:
     """A descriptor that holds the lock. The kernel lets go of it when the process ends, however it does."""
-    path = folder / "portway.lock"
+    path = folder / LOCK
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,0 +1,105 @@
+"""What a machine does to Portway: disks fill up, files break, ports are taken by others."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import sqlite3
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from portway.app.snapshot import FILE
+from tests.kit.backends import Backend, Backends
+from tests.kit.client import fetch
+from tests.kit.manifests import CLASS, gateway, http_route, ingress, service
+from tests.kit.portway import Portway, portway
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
+
+
+@pytest.fixture
+async def backends() -> AsyncIterator[dict[str, Backend]]:
+    async with Backends() as running:
+        yield {name: await running.start(name) for name in ("a", "b")}
+
+
+def world(backends: dict[str, Backend]) -> dict[str, str]:
+    services = "---\n".join(service(name, [backend.port]) for name, backend in backends.items())
+    return {"class.yaml": CLASS, "services.yaml": services, "route.yaml": ingress("shop", "shop.test", [("/", "a")])}
+
+
+async def served_by(url: str, name: str) -> bool:
+    return (await fetch(url)).pod == name
+
+
+def said(running: Portway, event: str) -> int:
+    return running.log.read_text().count(f'"event": "{event}"')
+
+
+async def test_a_restart_that_changes_nothing_says_that_it_is_ready(
+    tmp_path: Path, backends: dict[str, Backend]
+) -> None:
+    """The adopted proxy has all already, so it acknowledges nothing that one could wait for."""
+    async with portway(tmp_path, world(backends)) as running:
+        await running.kill()
+        await running.start()
+
+        async def told() -> bool:
+            return said(running, "ready") == 2
+
+        await running.until(told, "said to be ready")
+
+
+async def test_a_damaged_snapshot_does_not_keep_it_from_starting(tmp_path: Path, backends: dict[str, Backend]) -> None:
+    async with portway(tmp_path, world(backends)) as running:
+        assert await running.stop() == 0
+        path = running.folder / "state" / FILE
+        data = path.read_bytes()
+        path.write_bytes(data[:4096] + b"\xa5" * (len(data) - 4096))
+        await running.start()
+        assert await served_by(f"http://shop.test:{running.http_port}/", "a")
+
+
+async def test_a_snapshot_that_cannot_be_written_ends_nothing(tmp_path: Path, backends: dict[str, Backend]) -> None:
+    """As on a full disk, but without filling one: somebody else holds the file for longer than SQLite waits."""
+    async with portway(tmp_path, world(backends)) as running:
+        url = f"http://shop.test:{running.http_port}/"
+        path = running.folder / "state" / FILE
+
+        async def told() -> bool:
+            return "acknowledged configuration cannot be written" in running.log.read_text()
+
+        with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            running.write("route.yaml", ingress("shop", "shop.test", [("/", "b")]))
+            await running.until(lambda: served_by(url, "b"), "changed")
+            await running.until(told, "said", seconds=20)
+        running.write("route.yaml", ingress("shop", "shop.test", [("/", "a")]))
+        await running.until(lambda: served_by(url, "a"), "changed again")
+
+
+async def test_a_port_that_is_stolen_before_the_proxy_opens_it(tmp_path: Path, backends: dict[str, Backend]) -> None:
+    async with portway(tmp_path, world(backends)) as running:
+        mine, stolen = running.http_port + 13, running.http_port + 14
+        running.write("gateway.yaml", gateway("gw", [("mine", mine, "HTTP")]))
+        running.write("route.yaml", http_route("shop", "gw", "gw.test", [("/", "a")]))
+        await running.until(lambda: served_by(f"http://gw.test:{mine}/", "a"), "served")
+        for pid in running.envoys():
+            os.kill(pid, signal.SIGSTOP)
+        running.write("gateway.yaml", gateway("gw", [("mine", mine, "HTTP"), ("stolen", stolen, "HTTP")]))
+        await asyncio.sleep(0.5)  # Portway has looked: the port was free
+        with socket.socket() as thief:
+            thief.bind(("127.0.0.1", stolen))
+            thief.listen()
+            for pid in running.envoys():
+                os.kill(pid, signal.SIGCONT)
+
+            async def told() -> bool:
+                return f"{stolen} is in use by" in (await running.admin("/api/v1/status")).body.decode()
+
+            await running.until(told, "said whose the port is")
+            assert await served_by(f"http://gw.test:{mine}/", "a")
+        await running.until(lambda: served_by(f"http://gw.test:{stolen}/", "a"), "opened soon after it is free")
