@@ -3,8 +3,10 @@
 import asyncio
 import sys
 from pathlib import Path
+from typing import TextIO
 
 import click
+import structlog
 
 from portway.app.run import Console
 from portway.app.run import run as run_portway
@@ -13,7 +15,10 @@ from portway.cli.options import has_colours, read_settings, setting_options
 from portway.cli.progress import ProgressLine
 from portway.infra.binary import EnvoyUnusable
 from portway.infra.state import StateFolderError
+from portway.telemetry.background import BackgroundWriter, background_writer
 from portway.telemetry.logs import set_up_logs
+
+log = structlog.get_logger(__name__)
 
 
 @click.command()
@@ -29,31 +34,35 @@ def run(settings_file: Path | None, **flags: object) -> None:
     settings = read_settings(flags, settings_file)
     if not settings.sources.filenames:
         raise click.UsageError("give at least one -f PATH: a file, a folder, or - for standard input")
-    set_up_logs(settings.logs.log_level, settings.logs.log_format)
+    errors = set_up_logs(settings.logs.log_level, settings.logs.log_format, sys.stderr)
     try:
-        asyncio.run(run_portway(settings, _console(settings.logs.log_format)))
+        asyncio.run(run_portway(settings, _console(settings.logs.log_format, errors)))
     except* (StateFolderError, EnvoyUnusable, OSError) as group:
+        errors.flush()
         for error in _leaves(group):
             click.echo(f"portway run: {error}", err=True)
         sys.exit(1)
 
 
-def _console(log_format: str) -> Console:
-    human = log_format == "human" or (log_format == "auto" and sys.stdout.isatty())
+def _console(log_format: str, errors: BackgroundWriter) -> Console:
+    output: TextIO | None = sys.stdout  # None where it was closed
+    human = log_format == "human" or (log_format == "auto" and output is not None and output.isatty())
+    writer = background_writer(output, _note_unread)
+
+    def print_readable(lines: bytes) -> None:
+        writer.write(readable_lines(lines, colours=has_colours()).encode())
+
     return Console(
-        say=lambda text: click.echo(text, err=True),
+        say=lambda text: errors.write(f"{text}\n".encode()),
         show=ProgressLine().show,
-        access_log=_print_readable if human else _print_lines,
+        access_log=print_readable if human else writer.write,
     )
 
 
-def _print_lines(lines: bytes) -> None:
-    sys.stdout.buffer.write(lines)
-    sys.stdout.buffer.flush()
-
-
-def _print_readable(lines: bytes) -> None:
-    _print_lines(readable_lines(lines, colours=has_colours()).encode())
+def _note_unread(count: int) -> bytes:
+    """Said in the log: among access log records there is no place for it."""
+    log.warning("access log was not read, the file in the state folder has the rest", left_out=count)
+    return b""
 
 
 def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
