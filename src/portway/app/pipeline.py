@@ -6,7 +6,7 @@ compiled: a proxy never sees half a world.
 """
 
 import asyncio
-import gc
+import contextlib
 import time
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from datetime import timedelta
@@ -15,6 +15,7 @@ from typing import Protocol, cast, final
 import msgspec
 import structlog
 
+from portway.app import collector
 from portway.app.compiler import REPORTS
 from portway.envoy.outputs import OUTPUTS
 from portway.incremental import AnyOutput, Delta, Engine, Failure
@@ -28,6 +29,9 @@ log = structlog.get_logger(__name__)
 
 SLICE = timedelta(milliseconds=5)
 """Longest time for which compiling holds the event loop: an acknowledgement or endpoint change waits no longer."""
+
+IDLE = timedelta(seconds=1)
+"""Without work for so long, there is time to tidy up."""
 
 ASK_AGAIN = timedelta(seconds=2)
 """Pause before a port that could not be had is asked about again."""
@@ -175,7 +179,7 @@ class Pipeline:
 
     async def _compile(self) -> None:
         while True:
-            await self._work.wait()
+            await self._wait_for_work()
             self._work.clear()
             finished = False
             while not finished:
@@ -188,6 +192,14 @@ class Pipeline:
             self._took = self._clock() - self._since
             log.debug("change compiled", took_ms=round(self._took * 1000, 3))
             self._report_failures()
+
+    async def _wait_for_work(self) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(IDLE.total_seconds()):
+                await self._work.wait()
+                return
+        collector.tidy()
+        await self._work.wait()
 
     def _report_failures(self) -> None:
         """Each once, not again with every change that has nothing to do with it."""
@@ -225,9 +237,7 @@ class Pipeline:
         for fleet in sorted(self._fleets):
             self._mark_synced(fleet)
         self._synced.set()
-        # What exists now mostly stays: the collector need not look at it again (150 ms at 5,000 routes).
-        gc.collect()
-        gc.freeze()
+        collector.keep_all()
         log.info("configuration compiled", objects=sum(self.engine.store.statistics().objects.values()))
 
     def _hand_out(self, delta: Delta) -> None:

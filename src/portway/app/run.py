@@ -19,6 +19,7 @@ import msgspec
 import structlog
 
 from portway.admin.server import AdminServer, BadQuestion
+from portway.app import collector
 from portway.app.compiler import compiling_progress, make_engine
 from portway.app.fallback import load_fallback_certificate
 from portway.app.metrics import make_registry, render
@@ -190,9 +191,12 @@ async def run(settings: Settings, console: Console) -> None:
     Raises:
         StateFolderError, EnvoyUnusable, OSError: it cannot start; the message says why and what to do.
     """
+    collector.expect_growth()
     chosen = settings.host.envoy_binary
-    binary = await asyncio.to_thread(find_envoy, Path(chosen) if chosen else None)
+    stop = asyncio.Event()
     async with AsyncExitStack() as stack:
+        stack.enter_context(_signals(stop))
+        binary = await asyncio.to_thread(find_envoy, Path(chosen) if chosen else None)
         state = stack.enter_context(StateFolder(Path(settings.host.state_dir)))
         folder = state.proxy_folder(settings.edge.fleet)
         stack.callback(folder.close)
@@ -227,7 +231,9 @@ async def run(settings: Settings, console: Console) -> None:
         )
         listeners.append(machine.note)
         await _start_admin(stack, settings, machine)
-        await _run_until_signal(machine, recorder, settings, console)
+        if not stop.is_set():
+            await _run_until_signal(machine, recorder, settings, console, stop)
+    log.info("stopped")
 
 
 def _assemble(
@@ -330,25 +336,24 @@ async def _start_admin(stack: AsyncExitStack, settings: Settings, machine: Machi
         raise OSError(f"{problem}; choose another, or an empty one for none") from error
 
 
-async def _run_until_signal(machine: Machine, recorder: Recorder, settings: Settings, console: Console) -> None:
-    stop = asyncio.Event()
-    with _signals(stop):
-        async with asyncio.TaskGroup() as tasks:
-            proxy = tasks.create_task(machine.proxy.run())
-            pipeline = tasks.create_task(machine.pipeline.run())
-            recording = tasks.create_task(recorder.run())
-            announced = tasks.create_task(_announce(machine, console))
-            shown = tasks.create_task(_show_progress(machine, console))
-            await stop.wait()
-            stop.clear()
-            log.info("stopping", drain_seconds=settings.host.drain_time.total_seconds())
-            hurry = tasks.create_task(_hurry(stop, machine))
-            # While it drains, endpoints go on changing: the pipeline ends last.
-            await machine.proxy.stop(leave_running=settings.host.leave_running)
-            await proxy
-            for task in (pipeline, recording, announced, shown, hurry):
-                task.cancel()
-    log.info("stopped")
+async def _run_until_signal(
+    machine: Machine, recorder: Recorder, settings: Settings, console: Console, stop: asyncio.Event
+) -> None:
+    async with asyncio.TaskGroup() as tasks:
+        proxy = tasks.create_task(machine.proxy.run())
+        pipeline = tasks.create_task(machine.pipeline.run())
+        recording = tasks.create_task(recorder.run())
+        announced = tasks.create_task(_announce(machine, console))
+        shown = tasks.create_task(_show_progress(machine, console))
+        await stop.wait()
+        stop.clear()
+        log.info("stopping", drain_seconds=settings.host.drain_time.total_seconds())
+        hurry = tasks.create_task(_hurry(stop, machine))
+        # While it drains, endpoints go on changing: the pipeline ends last.
+        await machine.proxy.stop(leave_running=settings.host.leave_running)
+        await proxy
+        for task in (pipeline, recording, announced, shown, hurry):
+            task.cancel()
 
 
 async def _show_progress(machine: Machine, console: Console) -> None:
@@ -375,11 +380,30 @@ async def _hurry(stop: asyncio.Event, machine: Machine) -> None:
 
 @contextmanager
 def _signals(stop: asyncio.Event) -> Iterator[None]:
+    """SIGTERM and SIGINT end Portway; so does SIGHUP when its terminal goes. A daemon that gets that is meant to read
+    its files again, which happens by itself: to end would be the opposite of what was asked for."""
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    handled = [signal.SIGTERM, signal.SIGINT]
+    for number in handled:
         loop.add_signal_handler(number, stop.set)
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:  # else nohup(1) wants it ignored
+        handled.append(signal.SIGHUP)
+        loop.add_signal_handler(signal.SIGHUP, stop.set if _has_terminal() else _note_hang_up)
     try:
         yield
     finally:
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in handled:
             loop.remove_signal_handler(number)
+
+
+def _note_hang_up() -> None:
+    log.info("SIGHUP: nothing to do, files are followed by themselves; settings need a restart")
+
+
+def _has_terminal() -> bool:
+    """Whether there is a terminal that could hang up."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR | os.O_CLOEXEC))
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,32 @@
+"""When Python's cycle collector may run.
+
+Objects here are freed by their reference counts: loading 5,000 routes leaves 652,000 objects and not one cycle that is
+garbage. By itself the collector looks at all of them again and again: 0.6 of the 3.1 s in which 5,000 routes are read
+and compiled, and up to 15 ms in the midst of a change. So it looks at what is young only, rarely while there is work,
+and else when nobody waits. What exists when the first configuration is complete is left out for good: it mostly stays.
+Figures: CPython 3.11, 2 cores.
+"""
+
+import gc
+
+YOUNG_OBJECTS = 20_000
+"""New objects before the collector runs in the midst of work: about 2 ms. CPython's 700 make 1,100 runs of a start with
+5,000 routes."""
+
+NEVER = 1_000
+"""Runs over the young before one over the middle-aged, and so on: those are for moments without work."""
+
+
+def expect_growth() -> None:
+    """Sources are about to be read: nearly all that is made now stays."""
+    gc.set_threshold(YOUNG_OBJECTS, NEVER, NEVER)
+
+
+def keep_all() -> None:
+    """The first configuration is complete: do not look at what exists again."""
+    gc.freeze()
+
+
+def tidy() -> None:
+    """Nobody waits: look at what came since. It costs what was made since the last time."""
+    gc.collect(1)

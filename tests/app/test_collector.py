@@ -1,0 +1,41 @@
+"""The collector is kept from what lives long, and still frees cycles."""
+
+import gc
+import weakref
+from collections.abc import Iterator
+
+import pytest
+
+from portway.app import collector
+
+
+@pytest.fixture(autouse=True)
+def as_it_was() -> Iterator[None]:
+    thresholds = gc.get_threshold()
+    yield
+    gc.unfreeze()
+    gc.set_threshold(*thresholds)
+
+
+class Node:
+    """Refers to itself."""
+
+    def __init__(self) -> None:
+        self.me = self
+
+
+def test_cycles_are_freed_when_there_is_time() -> None:
+    collector.expect_growth()
+    collector.keep_all()
+    watched = weakref.ref(Node())
+    assert watched() is not None
+    collector.tidy()
+    assert watched() is None
+
+
+def test_the_first_configuration_is_left_out() -> None:
+    collector.expect_growth()
+    kept = [Node() for _ in range(1_000)]
+    collector.keep_all()
+    assert gc.get_freeze_count() >= len(kept)
+    assert not any(isinstance(found, Node) for found in gc.get_objects())
