@@ -10,6 +10,7 @@ one.
 import re
 from collections.abc import Iterable, Iterator
 from typing import Final
+from urllib.parse import quote, unquote
 
 import msgspec
 import re2  # type: ignore[import-untyped]  # ships no stubs
@@ -57,7 +58,49 @@ def path_match(location: Location, *, regex_mode: bool) -> PathMatch | Unusable:
     problem = check_path(path)
     if problem:
         return Unusable(problem)
-    return PathMatch(kind=PathKind.EXACT if exact else PathKind.PREFIX, value=path)
+    return PathMatch(kind=PathKind.EXACT if exact else PathKind.PREFIX, value=escaped_path(path))
+
+
+_ESCAPED: Final = frozenset(' "<>^`{|}')
+"""ASCII characters that proxies escape in the paths of requests, as the URL library of browsers does."""
+
+
+def escaped_path(path: str) -> str:
+    """A path as proxies see it in requests: `/über` is `/%C3%BCber` there."""
+    if path.isascii() and _ESCAPED.isdisjoint(path):
+        return path
+    return "".join(quote(letter) if letter in _ESCAPED or not letter.isascii() else letter for letter in path)
+
+
+_SLASH: Final = r"(?:/|(?i:%2f|%5c))"
+_DOT_SEGMENT: Final = rf"{_SLASH}\.\.?(?:{_SLASH}.*)?"
+
+
+def ambiguous_paths(*, regex_mode: bool) -> PathMatch:
+    """Fits paths that a server may take for another path than the one that is routed, and that `other_spellings` do not
+    cover. Proxies resolve dot segments, but not those next to an escaped slash. In regex mode, where nobody can tell
+    how a pattern would be spelled otherwise, these are all paths with escaped or doubled slashes."""
+    slashes = rf"{_SLASH}{{2}}.*|(?i:%2f|%5c).*|{_DOT_SEGMENT}" if regex_mode else _DOT_SEGMENT
+    return PathMatch(kind=PathKind.REGEX, value=f"(?s).*(?:{slashes})")
+
+
+def other_spellings(match: PathMatch) -> PathMatch | None:
+    """Fits what nginx takes for the same path, since it decodes paths and merges their slashes before it looks: `//a`,
+    `/a%2Fb`, `/a%40b`. `None`: there is nothing but the path itself, or it is a regular expression."""
+    if match.kind not in (PathKind.EXACT, PathKind.PREFIX) or match.value == "/":
+        return None
+    segments = [segment for segment in unquote(match.value).split("/") if segment]
+    path = "".join(f"{_SLASH}+{''.join(map(_spelled, segment))}" for segment in segments)
+    rest = f"(?:{_SLASH}.*)?" if match.kind is PathKind.PREFIX else f"{_SLASH}+" if match.value.endswith("/") else ""
+    return PathMatch(kind=PathKind.REGEX, value=f"(?s){path}{rest}")
+
+
+def _spelled(letter: str) -> str:
+    """Pattern of a character as it may stand in a normalised path: as it is, or escaped unless it never needs to be."""
+    if letter.isascii() and (letter.isalnum() or letter in "-._~"):
+        return re.escape(letter)
+    code = "".join(f"%{byte:02x}" for byte in letter.encode())
+    return f"(?:{re.escape(letter)}|(?i:{code}))" if letter.isascii() else f"(?i:{code})"
 
 
 def search_pattern(path: str) -> str:

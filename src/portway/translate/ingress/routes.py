@@ -54,7 +54,7 @@ from portway.translate.ingress.forwarding import (
     upstream_settings,
 )
 from portway.translate.ingress.hosts import HostPlan, Owned
-from portway.translate.ingress.matching import by_scheme
+from portway.translate.ingress.matching import by_scheme, other_spellings
 from portway.translate.ingress.redirecting import Target, answers, fixed_redirect, goes_to_https
 
 _NO_BACKEND: Final = Place(status=NOT_FOUND, problem="no backend")
@@ -69,6 +69,8 @@ class HostRules(msgspec.Struct, frozen=True, kw_only=True):
     has_tls: bool
     redirected: bool
     """Plain requests have been redirected before any path is tried."""
+    guarded: bool = False
+    """Paths of the host are protected differently: none of them may be reached around its protection."""
 
 
 def wants_https(owned: Owned, edge: Edge, *, has_tls: bool) -> bool:
@@ -90,9 +92,30 @@ def is_redirected_first(plan: HostPlan, edge: Edge) -> bool:
 
 def routes_of(ctx: Context, owned: Owned, rules: HostRules) -> Iterator[Route]:
     """The routes of a path, in match order. Empty for a path without backend that does nothing but answer 404."""
-    for audience in audiences(owned.settings):
-        maker = _Maker(ctx, owned, rules, audience)
-        yield from maker.routes()
+    for spelled in _spellings(owned, rules):
+        for audience in audiences(owned.settings):
+            maker = _Maker(ctx, spelled, rules, audience)
+            yield from maker.routes()
+
+
+def _spellings(owned: Owned, rules: HostRules) -> Iterator[Owned]:
+    """The path; where it is protected, also its other spellings, which another path would answer."""
+    yield owned
+    others = other_spellings(owned.match) if rules.guarded and _protection(owned) else None
+    if others is not None:
+        yield msgspec.structs.replace(owned, match=others)
+
+
+def is_guarded(plan: HostPlan) -> bool:
+    """Whether some paths of the host are protected in another way than others."""
+    paths = [owned for owned in plan.locations if not owned.implicit or owned.location.backend is not None]
+    return len({_protection(owned) for owned in paths}) > 1
+
+
+def _protection(owned: Owned) -> tuple[tuple[str, ...], ...]:
+    settings = owned.settings
+    lists = (settings.get(ALLOWLIST_SOURCE_RANGE), settings.get(DENYLIST_SOURCE_RANGE), settings.denied)
+    return lists if any(lists) else ()
 
 
 def route_name(owned: Owned) -> str:

@@ -29,10 +29,10 @@ from portway.model.route import (
 )
 from portway.translate.ingress.annotations.parsers import named_like
 from portway.translate.ingress.hosts import HostPlan, host_plan
-from portway.translate.ingress.matching import by_scheme, is_wildcard, outside
+from portway.translate.ingress.matching import ambiguous_paths, by_scheme, is_wildcard, outside
 from portway.translate.ingress.names import ALIASES, OPPOSITES, REGEX_NAMES, granted_aliases, redirected_to
 from portway.translate.ingress.redirecting import Target, answers, https_target, root_redirect
-from portway.translate.ingress.routes import HostRules, is_redirected_first, routes_of
+from portway.translate.ingress.routes import HostRules, is_guarded, is_redirected_first, routes_of
 from portway.translate.ingress.shares import CATCH_ALL, SHARES
 from portway.translate.sockets import INGRESS, INGRESS_AGES
 
@@ -93,8 +93,17 @@ def _host_routes(ctx: Context, plan: HostPlan, domains: tuple[str, ...], edge: E
     if has_tls is not plan.has_tls:
         plan = msgspec.structs.replace(plan, has_tls=has_tls)
     redirected = is_redirected_first(plan, edge)
-    rules = HostRules(edge=edge, https=https_target(edge, domains), has_tls=has_tls, redirected=redirected)
+    guarded = is_guarded(plan)
+    https = https_target(edge, domains)
+    rules = HostRules(edge=edge, https=https, has_tls=has_tls, redirected=redirected, guarded=guarded)
     oldest = plan.locations[-1]
+    if guarded:
+        yield Route(
+            name=f"Ingress/{oldest.ingress.namespace}/{oldest.ingress.name}",
+            match=RouteMatch(path=ambiguous_paths(regex_mode=plan.regex_mode)),
+            action=Respond(status=400, reason="servers may take the path for another, which is protected differently"),
+            source=Source(object=oldest.ingress, field="spec.rules"),
+        )
     if plan.app_root and plan.app_root_of is not None:
         yield Route(
             name=f"Ingress/{plan.app_root_of.namespace}/{plan.app_root_of.name}",

@@ -146,7 +146,9 @@ ALLOWLIST_SOURCE_RANGE: Final = Annotation[tuple[str, ...]](
     form="a list of addresses and networks",
     example="10.0.0.0/8, 192.0.2.7",
     text="Only clients from these networks may pass, others get 403; `denylist-source-range` is looked at first. The"
-    " client's address is the peer's unless trusted proxies are set.",
+    " client's address is the peer's unless trusted proxies are set. Holds for `//a` and `%2Fa` as for `/a`, which"
+    " nginx takes for the same path; where paths of a host are protected differently, those that are ambiguous (a dot"
+    " segment next to an escaped slash, in regex mode every escaped or doubled slash) get 400.",
 )
 DENYLIST_SOURCE_RANGE: Final = Annotation[tuple[str, ...]](
     name="denylist-source-range",
