@@ -207,6 +207,8 @@ def haproxy_configuration(port: int, backend: int, count: int, folder: Path) -> 
     backends = "\n".join(
         f"backend b{number}\n  http-reuse always\n  server s 127.0.0.1:{backend}" for number in range(count)
     )
+    host_field = "%[capture.req.hdr(0)]"
+    fields = {"method": "%HM", "host": host_field, "path": "%HP", "status": "%ST", "upstream": "%s", "client": "%ci"}
     return f"""\
 global
   nbthread 1
@@ -217,7 +219,7 @@ defaults
   timeout server 60s
   timeout connect 5s
   log global
-  log-format '{{"method":"%HM","host":"%[capture.req.hdr(0)]","path":"%HP","status":%ST,"upstream":"%s","client":"%ci"}}'
+  log-format '{json.dumps(fields)}'
 frontend f
   bind 127.0.0.1:{port}
   http-request capture req.hdr(Host) len 64

@@ -60,6 +60,11 @@ def rss_mib(pid: int) -> float:
 
 
 def cpu_seconds(pid: int) -> float:
-    """Processor time that a process has used so far, its threads included."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    """Processor time that the threads of a process have used so far; to the nanosecond, where `stat` counts ticks."""
+    used = 0
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        try:
+            used += int((task / "schedstat").read_text().split()[0])
+        except FileNotFoundError:
+            continue  # it has just ended
+    return used / 1e9
