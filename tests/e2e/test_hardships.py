@@ -103,3 +103,33 @@ async def test_a_port_that_is_stolen_before_the_proxy_opens_it(tmp_path: Path, b
             await running.until(told, "said whose the port is")
             assert await served_by(f"http://gw.test:{mine}/", "a")
         await running.until(lambda: served_by(f"http://gw.test:{stolen}/", "a"), "opened soon after it is free")
+
+
+def has_terminal() -> bool:
+    try:
+        with Path("/dev/tty").open("rb"):
+            return True
+    except OSError:
+        return False
+
+
+@pytest.mark.skipif(has_terminal(), reason="where there is a terminal, it means the end")
+async def test_a_hang_up_without_a_terminal_ends_nothing(tmp_path: Path, backends: dict[str, Backend]) -> None:
+    async with portway(tmp_path, world(backends)) as running:
+        os.kill(running.pid, signal.SIGHUP)
+
+        async def told() -> bool:
+            return "SIGHUP" in running.log.read_text()
+
+        await running.until(told, "said that there is nothing to do")
+        assert await served_by(f"http://shop.test:{running.http_port}/", "a")
+
+
+async def test_a_slow_admin_client_does_not_keep_it_from_ending(tmp_path: Path, backends: dict[str, Backend]) -> None:
+    async with portway(tmp_path, world(backends)) as running:
+        _, writer = await asyncio.open_connection("127.0.0.1", running.admin_port)
+        writer.write(b"POST /api/v1/explain HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nslow")
+        await asyncio.sleep(0.2)
+        async with asyncio.timeout(10):
+            assert await running.stop() == 0
+        writer.close()

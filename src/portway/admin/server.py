@@ -4,6 +4,7 @@ Meant for loopback or a network that only operators reach: nothing here changes 
 """
 
 from collections.abc import Awaitable
+from datetime import timedelta
 from typing import Protocol, final
 
 import msgspec
@@ -11,6 +12,8 @@ from aiohttp import web
 
 MAX_BODY_BYTES = 1 << 20
 JSON = "application/json"
+STOP = timedelta(seconds=1)
+"""How long requests under way may still take: a client that sends slowly shall not keep Portway from ending."""
 
 
 class BadQuestion(ValueError):
@@ -53,7 +56,9 @@ class AdminServer:
                 web.post("/api/v1/explain", self._explain),
             ]
         )
-        self._runner = web.AppRunner(application, access_log=None, handle_signals=False)
+        self._runner = web.AppRunner(
+            application, access_log=None, handle_signals=False, shutdown_timeout=STOP.total_seconds()
+        )
 
     async def start(self, host: str, port: int) -> int:
         """Listen; returns the port. Raises OSError if the address cannot be had."""
