@@ -283,6 +283,20 @@ def test_a_cluster_that_warmed_when_the_stream_broke_gets_its_endpoints() -> Non
     assert not talk.proxy.warming
 
 
+def test_a_cluster_changed_before_the_proxy_asks_for_endpoints_gets_them() -> None:
+    """The request for clusters is answered at once, with another version; the proxy says only then what else it has."""
+    talk = serving(host("gw/r/shop", "a"))
+    talk.proxy.disconnect()
+    talk.apply(cluster("a", number=1))
+    talk.reconnect()
+    talk.write()
+    talk.poll()
+    assert talk.sent_names(CLUSTER) == ["a"]
+    talk.settle()
+    assert not talk.proxy.warming
+    assert talk.sent_names(ENDPOINTS) == ["a"]
+
+
 def test_changes_merge_while_a_response_is_under_way() -> None:
     talk = serving(host("gw/r/shop", "a"))
     for number in range(1, 100):

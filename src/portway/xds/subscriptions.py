@@ -69,6 +69,11 @@ class Subscriptions:
             for name in channel.records:
                 channel.force(name)
                 channel.absent[name] = None
+        for name in channel.names:
+            # A cluster that was sent before the proxy said what else it has: its endpoints follow now.
+            cluster = self._holdings.clusters.records.get(name)
+            if cluster is not None and cluster.nonce:
+                channel.force(name)
 
     def _start_routes(self, now: float) -> None:
         for owner in self._holdings.hosts.owners():
