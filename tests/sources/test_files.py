@@ -440,6 +440,42 @@ async def test_last_good_versions_survive_a_restart(folder: Path, tmp_path: Path
         assert services(reader.store) == {"a": 82}
 
 
+def unmount(folder: Path, away: Path) -> None:
+    folder.rename(away)
+    folder.mkdir()
+
+
+def mount(away: Path, folder: Path) -> None:
+    folder.rmdir()
+    away.rename(folder)
+
+
+async def test_an_empty_folder_in_the_place_of_another_is_not_believed_after_a_restart(
+    folder: Path, tmp_path: Path
+) -> None:
+    """The mount is missing, and the folder that it hides is empty."""
+    state = tmp_path / "state"
+    (folder / "a.yaml").write_text(service("a"))
+    async with reading(source(folder, state_dir=state)) as reader:
+        assert services(reader.store) == {"a": 80}
+    mounted = tmp_path / "mounted"
+    unmount(folder, mounted)
+    for _ in range(2):
+        async with reading(source(folder, state_dir=state)) as reader:
+            assert services(reader.store) == {"a": 80}
+            (finding,) = reader.store.findings()
+            assert finding.verdict.reason == "FolderReplaced"
+    async with reading(source(folder, state_dir=state)) as reader:
+        mount(mounted, folder)
+        (folder / "a.yaml").write_text(service("a", 81))
+        await reader.until(lambda store: services(store) == {"a": 81} and not store.findings())
+    # Emptied while nobody looked, but the same folder: that is what was wanted.
+    (folder / "a.yaml").unlink()
+    async with reading(source(folder, state_dir=state)) as reader:
+        assert services(reader.store) == {}
+        assert not reader.store.findings()
+
+
 async def test_the_state_is_for_its_owner_only_and_may_be_damaged(folder: Path, tmp_path: Path) -> None:
     state = tmp_path / "state"
     (folder / "a.yaml").write_text(service("a"))

@@ -50,6 +50,8 @@ from portway.xds.server import DiscoveryServer
 
 log = structlog.get_logger(__name__)
 
+SCRAPE = timedelta(seconds=3)
+"""How long the proxy may take for its statistics; our own are wanted most when it hangs, and a scraper waits for 10 s."""
 ASK_READY = timedelta(milliseconds=100)
 """Pause between looks whether the first configuration is live."""
 
@@ -173,11 +175,12 @@ class Machine:
         return msgspec.json.encode(make_report(world, found, self.source.locator()))
 
     async def metrics(self) -> bytes:
+        proxies = b""
         try:
-            proxies = (await self.proxy.admin.prometheus()).encode()
-        except AdminUnreachable as error:
-            log.warning("proxy statistics cannot be had", error=str(error))
-            proxies = b""
+            async with asyncio.timeout(SCRAPE.total_seconds()):
+                proxies = (await self.proxy.admin.prometheus()).encode()
+        except (AdminUnreachable, TimeoutError) as error:
+            log.warning("proxy statistics cannot be had", error=str(error) or "no answer in time")
         return render(self._registry, proxies)
 
 

@@ -187,6 +187,7 @@ class FileSource:
     async def _load(self) -> AsyncIterator[ChangeSet]:
         """Everything that is there, in slices; the last change set is the one with `synced`."""
         restorable = self._keeper.files()
+        self._watcher.expect(self._keeper.roots())
         found = await self._watcher.scan(restorable)
         for item, failure in (("inotify", self._watcher.failure), ("last-good", self._keeper.failure)):
             if failure:
@@ -194,6 +195,7 @@ class FileSource:
         await self._restore(file for file in restorable if any(is_below(file, outage) for outage in found.outages))
         for file in restorable - found.files.keys() - self._records.keys():
             self._keeper.forget(file, self._clock())
+        self._keeper.note_roots(self._watcher.identities(), self._clock())
         self._files_found = len(found.files)
         if STDIN in self._paths:
             await self._accept(STDIN, Why.GRACE, await asyncio.to_thread(read_stream, self._stdin or sys.stdin.buffer))
@@ -229,6 +231,7 @@ class FileSource:
         # Nobody waits for the disk: it gets its turn when nothing happens for a moment, or has waited long.
         if await self._watcher.wait(self._keeper.delay(self._clock())):
             await self._watcher.notice()
+            self._keeper.note_roots(self._watcher.identities(), self._clock())
             self._report_troubles()
             await self._take(self._watcher.take_due())
         else:

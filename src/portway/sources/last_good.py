@@ -18,6 +18,7 @@ from typing import Final, Self, final
 import msgspec
 
 from portway.sources.records import FileChange
+from portway.sources.tree import Identity
 
 FILE_NAME: Final = "last-good-files.sqlite"
 _VERSION: Final = 1
@@ -57,6 +58,8 @@ class Keeper:
         self._database: sqlite3.Connection | None = None
         self._from_before: dict[str, set[bytes]] = {}
         self._unsaved: dict[str, _Unsaved] = {}
+        self._roots: dict[str, Identity] = {}
+        self._unsaved_roots = False
         self._since = 0.0
         self._pause = SAVE_PAUSE
         self.failure = ""
@@ -68,26 +71,40 @@ class Keeper:
                 self._database = _open_database(self._state_dir)
                 for file, digest in self._database.execute("SELECT file, digest FROM chunk"):
                     self._from_before.setdefault(file, set()).add(digest)
+                for path, device, inode in self._database.execute("SELECT path, device, inode FROM root"):
+                    self._roots[path] = (int(device), int(inode))
             except (OSError, sqlite3.Error) as error:
                 self.failure = f"last good versions are not kept over a restart: {error}"
         return self
 
     def __exit__(self, *_: object) -> None:
         if self._database is not None:
-            while self._unsaved:
+            while self._unsaved or self._unsaved_roots:
                 self.save()
             self._database.close()
             self._database = None
 
     def delay(self, now: float) -> float | None:
         """Seconds to wait for another change before writing; None: there is nothing to write."""
-        if not self._unsaved:
+        if not (self._unsaved or self._unsaved_roots):
             return None
         return max(0.0, min(self._pause, self._since + SAVE_LATEST - now))
 
     def files(self) -> frozenset[str]:
         """The files of which something was kept before the start."""
         return frozenset(self._from_before)
+
+    def roots(self) -> Mapping[str, Identity]:
+        """Which folders the given paths were before the start."""
+        return dict(self._roots)
+
+    def note_roots(self, roots: Mapping[str, Identity], now: float) -> None:
+        """Which folders they are now."""
+        if self._database is not None and roots != self._roots:
+            if not self._unsaved:
+                self._since = now
+            self._roots = dict(roots)
+            self._unsaved_roots = True
 
     def texts_of(self, file: str) -> Callable[[], list[str]]:
         """Reads the kept chunks of a file, in its order. Blocking."""
@@ -148,14 +165,23 @@ class Keeper:
         self._pause = SAVE_YIELD
         try:
             with self._database:
+                if self._unsaved_roots:
+                    self._write_roots(self._database)
                 left = SAVE_CHUNKS
                 while self._unsaved and left > 0:
                     left -= self._write_some(self._database, next(iter(self._unsaved)), left)
         except sqlite3.Error as error:
             self.failure = f"last good versions cannot be written: {error}"
             self._unsaved.clear()
+            self._unsaved_roots = False
         else:
             self.failure = ""
+
+    def _write_roots(self, database: sqlite3.Connection) -> None:
+        self._unsaved_roots = False
+        database.execute("DELETE FROM root")
+        rows = [(path, *map(str, identity)) for path, identity in self._roots.items()]
+        database.executemany("INSERT INTO root (path, device, inode) VALUES (?, ?, ?)", rows)
 
     def _write_some(self, database: sqlite3.Connection, file: str, limit: int) -> int:
         """Write what changed in one file, at most so many chunks; returns their number."""
@@ -202,6 +228,8 @@ def _open(path: Path) -> sqlite3.Connection:
             "CREATE TABLE IF NOT EXISTS chunk (file TEXT, digest BLOB, line INTEGER, text TEXT,"
             " PRIMARY KEY (file, digest))"
         )
+        # As texts: inodes have 64 bits without a sign.
+        database.execute("CREATE TABLE IF NOT EXISTS root (path TEXT PRIMARY KEY, device TEXT, inode TEXT)")
         database.execute(f"PRAGMA user_version = {_VERSION}")
         database.commit()
     except sqlite3.Error:

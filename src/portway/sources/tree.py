@@ -13,7 +13,7 @@ Blocking calls; `files.py` runs `scan` and `rescan` in a thread, never two at a 
 import errno
 import os
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, final
 
 import msgspec
@@ -24,6 +24,8 @@ from portway.sources.links import LinkTrail, follow_links
 from portway.sources.problems import Problem
 
 MAX_FOLDER_DEPTH: Final = 64
+Identity = tuple[int, int]
+"""Device and inode of a folder: another one under the same name has another."""
 
 
 class Fingerprint(msgspec.Struct, frozen=True, gc=False):
@@ -66,7 +68,7 @@ class FileTree:
     def __init__(self, roots: Sequence[str], inotify: Inotify | None) -> None:
         self._roots = [root for root in dict.fromkeys(roots) if root != STDIN and not _is_covered(root, roots)]
         self._inotify = inotify
-        self._identities: dict[str, tuple[int, int]] = {}
+        self._identities: dict[str, Identity] = {}
         self._folders: set[str] = set()
         self._folders_of_watch: dict[int, set[str]] = {}
         self._steps = LinkTrail()
@@ -76,6 +78,14 @@ class FileTree:
 
     def roots(self) -> tuple[str, ...]:
         return tuple(self._roots)
+
+    def expect(self, identities: Mapping[str, Identity]) -> None:
+        """Which folders the roots were before a restart."""
+        self._identities.update((root, identity) for root, identity in identities.items() if root in self._roots)
+
+    def identities(self) -> Mapping[str, Identity]:
+        """Which folders the roots are, as far as they were read; live."""
+        return self._identities
 
     def scan(self, known: frozenset[str]) -> Found:
         """Look at everything. `known`: files that were there before, for telling an outage from a deletion."""

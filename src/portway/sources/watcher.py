@@ -13,13 +13,13 @@ import asyncio
 import contextlib
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final, Self, final
 
 from portway.sources.inotify import FileEvent, Inotify, Mask
 from portway.sources.problems import Problem
 from portway.sources.settling import Settling, Why
-from portway.sources.tree import FileTree, Fingerprint, Found, Place, is_below
+from portway.sources.tree import FileTree, Fingerprint, Found, Identity, Place, is_below
 
 YOUNG: Final = 0.1
 """Seconds. A file that was found by looking, not by an event, and is younger may still be written to."""
@@ -83,6 +83,15 @@ class Watcher:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
         self._inotify = None
+
+    def expect(self, identities: Mapping[str, Identity]) -> None:
+        """Which folders the given paths were before a restart: an empty one in the place of another is not believed.
+        Inside the context, before the scan."""
+        self._tree.expect(identities)
+
+    def identities(self) -> Mapping[str, Identity]:
+        """Which folders the given paths are; live."""
+        return self._tree.identities()
 
     @property
     def method(self) -> str:
