@@ -445,7 +445,7 @@ def unmount(folder: Path, away: Path) -> None:
     folder.mkdir()
 
 
-def mount(away: Path, folder: Path) -> None:
+def mount_again(away: Path, folder: Path) -> None:
     folder.rmdir()
     away.rename(folder)
 
@@ -466,7 +466,7 @@ async def test_an_empty_folder_in_the_place_of_another_is_not_believed_after_a_r
             (finding,) = reader.store.findings()
             assert finding.verdict.reason == "FolderReplaced"
     async with reading(source(folder, state_dir=state)) as reader:
-        mount(mounted, folder)
+        mount_again(mounted, folder)
         (folder / "a.yaml").write_text(service("a", 81))
         await reader.until(lambda store: services(store) == {"a": 81} and not store.findings())
     # Emptied while nobody looked, but the same folder: that is what was wanted.

@@ -51,7 +51,7 @@ from portway.xds.server import DiscoveryServer
 log = structlog.get_logger(__name__)
 
 SCRAPE = timedelta(seconds=3)
-"""How long the proxy may take for its statistics; our own are wanted most when it hangs, and a scraper waits for 10 s."""
+"""How long the proxy may take for its statistics: our own are wanted most when it hangs, and scrapers wait for 10 s."""
 ASK_READY = timedelta(milliseconds=100)
 """Pause between looks whether the first configuration is live."""
 
