@@ -235,6 +235,22 @@ def test_a_policy_changes_what_it_names_and_nothing_else() -> None:
     assert ObjectKey("UpstreamPolicy", "shop", "p") in changed.origins
 
 
+@pytest.mark.parametrize(
+    ("declared", "failures"),
+    [
+        ("{}", 5),
+        ("{consecutiveGatewayErrors: 2}", 2),
+        ("{consecutive5xx: 3}", 3),
+        ("{consecutiveGatewayErrors: 0}", 0),
+        ("{consecutive5xx: 7, consecutiveGatewayErrors: 0}", 7),
+    ],
+)
+def test_failed_connections_count_as_errors(declared: str, failures: int) -> None:
+    outliers = upstream(SERVICE + policy("p", f"outlierDetection: {declared}")).outliers
+    assert outliers is not None
+    assert outliers.consecutive_local_failures == failures
+
+
 def test_a_policy_for_the_port_beats_one_for_the_service_and_the_older_beats_the_younger() -> None:
     section = "{group: '', kind: Service, name: cart, sectionName: http}"
     text = SERVICE + policy("a", "timeouts: {connect: 1s}") + policy("b", "timeouts: {connect: 2s}", section)

@@ -107,9 +107,12 @@ def apply_policy(upstream: Upstream, spec: UpstreamPolicySpec) -> Upstream:
     if spec.health_check is not None:
         changes["health_check"] = translate_health_check(spec.health_check)
     if (outliers := spec.outlier_detection) is not None:
+        counted = [each for each in (outliers.consecutive_5xx, outliers.consecutive_gateway_errors) if each]
         changes["outliers"] = Outliers(
             consecutive_5xx=outliers.consecutive_5xx or 0,
             consecutive_gateway_errors=outliers.consecutive_gateway_errors or 0,
+            # Failed connections are among both; they are counted apart from answers, so the stricter limit holds.
+            consecutive_local_failures=min(counted, default=0),
             interval=outliers.interval,
             base_ejection=outliers.base_ejection_time,
             max_ejected_percent=outliers.max_ejection_percent,
