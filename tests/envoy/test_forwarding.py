@@ -230,6 +230,7 @@ async def test_sticky_cookies_stay_with_their_endpoint() -> None:
         cookie = first.header("set-cookie") or ""
         assert cookie.startswith("route=")
         assert {"Path=/shop", "SameSite=Lax", "HttpOnly"} <= set(cookie.split("; "))
+        assert cookie.count("HttpOnly") == 1
         sent = ("cookie", cookie.split(";")[0])
         assert {(await proxy.get("sticky.test", "/shop", sent)).pod for _ in range(20)} == {first.pod}
 

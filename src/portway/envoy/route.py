@@ -186,7 +186,7 @@ def _hash_policy(policy: HashPolicy) -> routev3.RouteAction.HashPolicy:
             built.cookie.path = policy.path
             if policy.ttl is not None:
                 built.cookie.ttl.CopyFrom(duration(policy.ttl))
-            for name, value in policy.attributes:
+            for name, value in sticky.cookie_attributes(policy.attributes):
                 built.cookie.attributes.add(name=name, value=value)
     return built
 
