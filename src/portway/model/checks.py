@@ -22,6 +22,15 @@ MAX_HEADER_VALUE_BYTES = 16_384
 TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 """RFC 9110 §5.6.2."""
 
+FRAMING = frozenset(
+    {
+        *("content-length", "transfer-encoding", "trailer", "te"),
+        *("connection", "keep-alive", "proxy-connection", "upgrade"),
+    }
+)
+"""Fields of the transfer and of one connection (RFC 9110 §7.6.1, RFC 9112 §6). Edited, they would let a request end in
+the middle of the next one on the same upstream connection, which may be another tenant's."""
+
 # Control characters but the tab; Envoy itself refuses only NUL, CR and LF, and HTTP/2 peers reset for the others.
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
@@ -100,6 +109,8 @@ def check_edited_header(name: str) -> str:
     """Whether a header field of this name may be set, added or removed."""
     if name.startswith(":") or name.lower() == "host":
         return "cannot be edited as a header; hosts and paths are rewritten"
+    if name.lower() in FRAMING:
+        return "cannot be edited: it says where a message ends or is about one connection"
     return check_header_name(name)
 
 
