@@ -15,7 +15,7 @@ from urllib.parse import quote, unquote
 import msgspec
 import re2  # type: ignore[import-untyped]  # ships no stubs
 
-from portway.model.checks import check_path, check_regex
+from portway.model.checks import check_header_value, check_path, check_regex
 from portway.model.route import SCHEME_HEADER, PathKind, PathMatch, ValueKind, ValueMatch
 from portway.translate.ingress.shares import Location
 
@@ -50,7 +50,11 @@ def path_match(location: Location, *, regex_mode: bool) -> PathMatch | Unusable:
     """How a location's path is matched."""
     if regex_mode:
         # The path alone first: its message shows what the user wrote. What is sent is a bit larger.
-        problem = check_regex(location.path) or check_regex(rewrite_pattern(location.path))
+        problem = (
+            check_header_value(location.path)  # it may become a cookie's path
+            or check_regex(location.path)
+            or check_regex(rewrite_pattern(location.path))
+        )
         if problem:
             return Unusable(f"{problem} (a path of this host is a regular expression or is rewritten, so all are)")
         return PathMatch(kind=PathKind.REGEX, value=search_pattern(location.path))
