@@ -3,8 +3,10 @@
 Source: Gateway API, `HTTPRouteRule` (backendRefs, timeouts, retry), GEP-1731 (retry), GEP-1619 (session persistence).
 """
 
+import re
 from collections.abc import Sequence
 from datetime import timedelta
+from typing import Final
 
 import msgspec
 
@@ -165,8 +167,21 @@ def retry_of(declared: HTTPRouteRetry, per_try: timedelta | None) -> RetryPolicy
 
 def persistence_problem(declared: SessionPersistence | None, field: str) -> tuple[Problem, ...]:
     """What of session persistence is not done; requests are served all the same."""
-    if declared is None or declared.type is SessionPersistenceType.COOKIE:
+    if declared is None:
         return ()
+    if declared.type is SessionPersistenceType.COOKIE:
+        if declared.cookie is None or _is_cookie_path(declared.cookie.path):
+            return ()
+        return (
+            Problem(
+                condition="",
+                reason="UnsupportedValue",
+                field=f"{field}.sessionPersistence.cookie.path",
+                message=f"{declared.cookie.path!r} is no path of a cookie; the cookie is set for /",
+                remedy="write a path from /, without semicolons, spaces and control characters",
+                severity=Severity.WARNING,
+            ),
+        )
     return (
         Problem(
             condition="",
@@ -187,7 +202,15 @@ def sticky_of(declared: SessionPersistence) -> StickyCookie | None:
     permanent = cookie is not None and cookie.lifetime_type is CookieLifetimeType.PERMANENT
     return StickyCookie(
         name=(cookie.name if cookie is not None else None) or SESSION_COOKIE,
-        path=cookie.path if cookie is not None else "/",
+        path=cookie.path if cookie is not None and _is_cookie_path(cookie.path) else "/",
         ttl=(_limit(declared.absolute_timeout) or timedelta(0)) if permanent else timedelta(0),
         attributes=(("HttpOnly", ""),),
     )
+
+
+_COOKIE_PATH: Final = re.compile(r"/[!-:<-~]*")
+"""RFC 6265 §4.1.1, `path-value`, visible characters only: with others it would be a further attribute or header."""
+
+
+def _is_cookie_path(path: str) -> bool:
+    return _COOKIE_PATH.fullmatch(path) is not None
