@@ -21,8 +21,11 @@ import msgspec
 from bench.report import machine, median, table, title
 from bench.serving import Serving, serving
 from bench.worlds import files
-from portway.app.compiler import compile_files
+from portway.app.collector import expect_growth
+from portway.app.compiler import make_engine
+from portway.app.fallback import make_fallback_certificate
 from portway.settings import Edge
+from portway.sources.files import FileSource
 from tests.kit.backends import BackendSpec, backend_process
 from tests.kit.ports import Ports
 
@@ -83,10 +86,14 @@ async def alone(declared: Mapping[str, str]) -> Alone:
     with tempfile.TemporaryDirectory(prefix="portway-bench-") as name:
         for file, text in declared.items():
             (Path(name) / file).write_text(text)
+        engine = make_engine(Edge(access_log=""), make_fallback_certificate())
         gc.collect()
+        expect_growth()
         started = time.perf_counter()
-        engine, _ = await compile_files([name], Edge(access_log=""))
+        found = [change async for change in FileSource([name], follow=False).changes()]
         read = time.perf_counter()
+        for change in found:
+            engine.apply(change)
         engine.settle()
         return Alone(read - started, time.perf_counter() - read)
 

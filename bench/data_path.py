@@ -3,7 +3,8 @@
 The load (wrk) and the backend are processes of their own, so what counts is the processor time that the proxy itself
 uses for a request: requests per second and core = requests / processor seconds of the proxy. Each proxy gets one
 worker, the same access log (JSON, same fields as far as it can) and the same backend. `bare` is Envoy with a
-hand-written minimal configuration and one route.
+hand-written minimal configuration and one route; it runs twice, and what differs between the two is noise. Programs
+that are not installed are left out (`bench/setup.sh` installs them).
 """
 
 import argparse
@@ -14,7 +15,7 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
@@ -71,9 +72,15 @@ async def wait_served(port: int, name: str) -> None:
 
 @asynccontextmanager
 async def process(*command: str, folder: Path) -> AsyncIterator[int]:
-    """A program until the block ends; yields its pid."""
+    """A program until the block ends; yields its pid.
+
+    In a session of its own, as Portway starts its Envoy: the kernel schedules by session (`sched_autogroup_enabled`),
+    and a proxy that has a group for itself is preempted otherwise than one that shares it with load and backend.
+    """
     with (folder / "output.log").open("ab") as log:
-        running = await asyncio.create_subprocess_exec(*command, stdout=log, stderr=log, cwd=folder)
+        running = await asyncio.create_subprocess_exec(
+            *command, stdout=log, stderr=log, cwd=folder, start_new_session=True
+        )
     try:
         yield running.pid
     finally:
@@ -177,6 +184,13 @@ async def envoy(configuration: str, folder: Path) -> AsyncIterator[int]:
         yield pid
 
 
+@asynccontextmanager
+async def bare_proxy(name: str, port: int, backend: int, folder: Path) -> AsyncIterator[Proxy]:
+    """What the others are compared with."""
+    async with envoy(bare_envoy(port, backend, folder), folder) as pid:
+        yield Proxy(name, port, lambda: [pid])
+
+
 def nginx_configuration(port: int, backend: int, count: int, folder: Path) -> str:
     fields = ("method", "host", "uri", "status", "request_time", "upstream_addr", "remote_addr", "http_user_agent")
     names = {"method": "request_method", "uri": "request_uri"}
@@ -273,6 +287,7 @@ def load(proxy: Proxy, seconds: int, connections: int, target: str) -> Round:
         capture_output=True,
         text=True,
         check=True,
+        start_new_session=True,
     ).stdout
     used = sum(cpu_seconds(pid) - before.get(pid, 0.0) for pid in proxy.pids())
     requests = int(_found(r"(\d+) requests in", said))
@@ -304,12 +319,16 @@ async def compare(count: int, rounds: int, seconds: int, connections: int, compe
     """One table: every proxy with `count` hosts, the rounds alternating."""
     with Ports() as ports:
         folder = Path(tempfile.mkdtemp(prefix="portway-bench-"))
-        backend, bare = ports.take(), ports.take()
+        backend = ports.take()
         async with AsyncExitStack() as stack:
             stack.callback(shutil.rmtree, folder, ignore_errors=True)
             await stack.enter_async_context(envoy(backend_envoy(backend), folder / "backend"))
-            pid = await stack.enter_async_context(envoy(bare_envoy(bare, backend, folder / "bare"), folder / "bare"))
-            proxies = [Proxy("bare Envoy, 1 route", bare, lambda: [pid])]
+            proxies = [
+                await stack.enter_async_context(
+                    bare_proxy(name, ports.take(), backend, folder / name.replace(" ", "-"))
+                )
+                for name in ("bare Envoy, 1 route", "the same again")
+            ]
             gateway = ports.take()
             running = await stack.enter_async_context(
                 portway(
@@ -318,13 +337,13 @@ async def compare(count: int, rounds: int, seconds: int, connections: int, compe
                     *("--concurrency", "1", "--access-log", str(folder / "access.log")),
                 )
             )
-            proxies.append(Proxy(f"Portway, {count:,} hosts", gateway, running.envoys))
+            proxies.append(Proxy(f"Portway, {hosts_of(count)}", gateway, running.envoys))
             if competitors:
-                for name, configuration, command in COMPETITORS:
+                for name, configuration, command in installed_competitors():
                     proxies.append(
                         await stack.enter_async_context(
                             competitor(
-                                f"{name}, {count:,} hosts",
+                                f"{name}, {hosts_of(count)}",
                                 configuration,
                                 command,
                                 ports.take(),
@@ -345,8 +364,13 @@ async def compare(count: int, rounds: int, seconds: int, connections: int, compe
     _print(results, count, connections)
 
 
+def hosts_of(count: int) -> str:
+    """For people."""
+    return f"{count:,} {'host' if count == 1 else 'hosts'}"
+
+
 def _print(results: dict[str, list[Round]], count: int, connections: int) -> None:
-    title(f"Data path, {count:,} hosts, {connections} connections, keep-alive, one worker each")
+    title(f"Data path, {hosts_of(count)}, {connections} connections, keep-alive, one worker each")
     first, *_ = results
     base = results[first]
     table(
@@ -377,17 +401,26 @@ COMPETITORS: tuple[tuple[str, Callable[[int, int, int, Path], str], Callable[[Pa
     ("traefik", traefik_configuration, _traefik_command),
 )
 
-Main = Callable[[], Awaitable[None]]
+
+def installed_competitors() -> Iterator[tuple[str, Callable[[int, int, int, Path], str], Callable[[Path], list[str]]]]:
+    """Those that can be run here; says which cannot."""
+    for name, configuration, command in COMPETITORS:
+        if shutil.which(name) is None:
+            print(f"{name} is not installed and left out")
+        else:
+            yield name, configuration, command
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=int, default=4)
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--seconds", type=int, default=2)
     parser.add_argument("--connections", type=int, default=16)
     parser.add_argument("--hosts", type=int, nargs="*", default=[1, 5000])
     parser.add_argument("--no-competitors", action="store_true")
     given = parser.parse_args()
+    if shutil.which("wrk") is None:
+        parser.error("wrk is not installed; bench/setup.sh installs it")
     print(machine())
     os.environ["PATH"] = f"{Path('bench/.venv/bin').absolute()}:{os.environ['PATH']}:/usr/sbin"
     for count in given.hosts:

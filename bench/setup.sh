@@ -1,0 +1,26 @@
+#!/bin/sh
+# What the benchmarks compare with: wrk for the load, nginx and HAProxy (Debian packages) and Traefik (in bench/.venv).
+# What cannot be installed is named; `make bench` then leaves it out.
+set -eu
+cd "$(dirname "$0")"
+
+missing=""
+command -v wrk >/dev/null || missing="$missing wrk"
+PATH="$PATH:/usr/sbin" command -v nginx >/dev/null || missing="$missing nginx-light"
+PATH="$PATH:/usr/sbin" command -v haproxy >/dev/null || missing="$missing haproxy"
+if [ -n "$missing" ]; then
+    if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+        apt-get update -qq
+        # Unquoted: a list of packages.
+        # shellcheck disable=SC2086
+        DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >/dev/null
+    else
+        echo "bench: not installed:$missing; as root: apt-get install$missing" >&2
+    fi
+fi
+
+if [ ! -x .venv/bin/traefik ]; then
+    "${PYTHON:-python3}" -m venv .venv
+    .venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock ||
+        echo "bench: Traefik cannot be installed; it is left out" >&2
+fi
