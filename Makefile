@@ -36,6 +36,15 @@ run: $(VENV)/installed
 test: lint
 	$(BIN)/pytest -n $(WORKERS)
 
+# One after the other, on a machine that does nothing else: an hour or two, most of it zero loss.
+bench: $(VENV)/installed
+	PYTHON=$(abspath $(BIN)/python) bench/setup.sh
+	$(BIN)/python -m bench.change --large
+	$(BIN)/python -m bench.cold_start
+	$(BIN)/python -m bench.memory --large
+	$(BIN)/python -m bench.data_path
+	$(BIN)/python -m bench.zero_loss
+
 docs: $(VENV)/installed
 	for page in settings defaults annotation; do PYTHONPATH=. $(BIN)/python tools/make_$${page}_docs.py; done
 
