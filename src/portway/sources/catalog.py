@@ -11,6 +11,7 @@ from typing import Final, final
 import msgspec
 
 from portway.objects.core_v1 import Namespace
+from portway.objects.discovery_v1 import EndpointSlice
 from portway.objects.meta import Meta, Object
 from portway.objects.verdict import ObjectKey, Severity, Verdict
 from portway.store import ChangeSet, Finding, Origin, Stored
@@ -113,6 +114,22 @@ class Catalog:
         )
         return [*sets, *_slices(moved)]
 
+    def flush_endpoints(self) -> Iterator[ChangeSet]:
+        """Endpoints that came or went, ahead of all else that changed with them: other objects of a bulk change may
+        need one another, these are urgent and need nobody. Only known slices whose ports are called as before."""
+        changed: list[Stored] = []
+        for key in self._dirty_keys:
+            before = self._reported.get(key)
+            claims = self._claims.get(key)
+            if key.kind != EndpointSlice.__name__ or before is None or not claims:
+                continue
+            first = min(claims, key=_place)
+            if first.object != before.object and _differ_in_endpoints_only(first.object, before.object):
+                self._reported[key] = first
+                changed.append(_stored(first))
+        if changed:
+            yield ChangeSet(changed=changed)
+
     def _mark_namespace(self, key: ObjectKey, count: int, touched: dict[str, None]) -> None:
         if key.kind == Namespace.__name__:
             touched[key.name] = None
@@ -177,6 +194,15 @@ class Catalog:
             remedy="remove or rename one of the two",
         )
         return Finding(verdict, claim.file, claim.line)
+
+
+def _differ_in_endpoints_only(new: Object, old: Object) -> bool:
+    if not isinstance(new, EndpointSlice) or not isinstance(old, EndpointSlice):
+        return False
+    ports = tuple(msgspec.structs.replace(port, port=None) for port in new.ports)
+    if ports != tuple(msgspec.structs.replace(port, port=None) for port in old.ports):
+        return False  # Services find their ports by name
+    return msgspec.structs.replace(new, endpoints=old.endpoints, ports=old.ports) == old
 
 
 def _place(claim: Claim) -> tuple[str, int, int]:

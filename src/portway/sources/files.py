@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
+from itertools import islice
 from pathlib import Path
 from typing import BinaryIO, Final, final
 
@@ -36,6 +37,11 @@ SLICE: Final = 0.005
 """Seconds that parsing may hold the event loop: an ACK or an endpoint change waits no longer."""
 LARGE_CHUNK: Final = 256 * 1024
 """Characters. A larger document is parsed in a thread: it would hold the loop for more than 50 ms."""
+OVERTAKE: Final = 0.02
+"""Seconds of a bulk change after which others have a look in: endpoints must not wait for it."""
+OVERTAKE_LATEST: Final = 2.0
+"""Seconds after which no others are taken in: a bulk change must come to an end, too."""
+OVERTAKE_FILES: Final = 10
 BATCH_FILES: Final = 200
 BATCH_BYTES: Final = 4 * 1024 * 1024
 """Read ahead, at most."""
@@ -166,7 +172,8 @@ class FileSource:
             async for change in self._load():
                 yield self._counted(change)
             while self._follow:
-                await self._follow_once()
+                async for change in self._follow_once():
+                    yield self._counted(change)
                 for change in self._flush():
                     yield self._counted(change)
 
@@ -201,7 +208,8 @@ class FileSource:
             await self._accept(STDIN, Why.GRACE, await asyncio.to_thread(read_stream, self._stdin or sys.stdin.buffer))
         reported = 0
         for batch in _batches(found.files):
-            await self._take(dict.fromkeys(batch, Why.WHOLE))
+            async for change in self._take(dict.fromkeys(batch, Why.WHOLE)):
+                yield change
             if self._parsed - reported >= LOAD_DOCUMENTS:
                 reported = self._parsed
                 for change in self._flush():
@@ -210,7 +218,8 @@ class FileSource:
         if self._follow:
             await self._watcher.notice()
             while not self._watcher.is_quiet:
-                await self._follow_once()
+                async for change in self._follow_once():
+                    yield change
         self._report_troubles()
         for change in self._flush():
             yield change
@@ -226,14 +235,15 @@ class FileSource:
             self._watcher.seen(file, UNKNOWN)  # so that its absence is noticed when the folder is back
             await self._breathe()
 
-    async def _follow_once(self) -> None:
-        """Wait for something to happen and take it in."""
+    async def _follow_once(self) -> AsyncIterator[ChangeSet]:
+        """Wait for something to happen and take it in. Yields what is too urgent for the next flush."""
         # Nobody waits for the disk: it gets its turn when nothing happens for a moment, or has waited long.
         if await self._watcher.wait(self._keeper.delay(self._clock())):
             await self._watcher.notice()
             self._keeper.note_roots(self._watcher.identities(), self._clock())
             self._report_troubles()
-            await self._take(self._watcher.take_due())
+            async for change in self._take(self._watcher.take_due()):
+                yield change
         else:
             await asyncio.to_thread(self._keeper.save)
             self._report("last-good", _degraded(self._keeper.failure) if self._keeper.failure else None)
@@ -245,18 +255,44 @@ class FileSource:
     def _report(self, item: str, problem: Problem | None, file: str = "") -> None:
         self._catalog.say(item, (problem.at(file, 1),) if problem else ())
 
-    async def _take(self, due: Mapping[str, Why]) -> None:
-        """Read files and take in what they say."""
-        paths = list(due)
-        for start in range(0, len(paths), BATCH_FILES):
-            batch = paths[start : start + BATCH_FILES]
-            for path, content in await asyncio.to_thread(_read_all, batch):
-                await self._accept(path, due[path], content)
+    async def _take(self, due: Mapping[str, Why]) -> AsyncIterator[ChangeSet]:
+        """Read files and take in what they say. While that goes on, yields changes of endpoints: those among it, and
+        those that come meanwhile."""
+        waiting = dict(due)
+        begin = looked = self._clock()
+        while waiting:
+            batch = dict(islice(waiting.items(), BATCH_FILES))
+            for path, content in await asyncio.to_thread(_read_all, list(batch)):
+                if path not in batch:
+                    continue  # it changed again meanwhile: this is an old version
+                del waiting[path]
+                await self._accept(path, batch[path], content)
+                if self._synced and waiting and self._clock() - looked > OVERTAKE:
+                    if self._clock() - begin < OVERTAKE_LATEST:
+                        await self._overtake(waiting, batch)
+                    for change in self._catalog.flush_endpoints():
+                        yield change
+                    looked = self._clock()
+
+    async def _overtake(self, waiting: dict[str, Why], batch: dict[str, Why]) -> None:
+        """Take in some of what has changed since; the rest joins those that are waiting. `batch`: read already."""
+        await self._watcher.notice()
+        newer = self._watcher.take_due()
+        for path, why in newer.items():
+            batch.pop(path, None)
+            waiting.pop(path, None)
+            waiting[path] = why
+        for path, content in await asyncio.to_thread(_read_all, list(islice(newer, OVERTAKE_FILES))):
+            del waiting[path]
+            await self._accept(path, newer[path], content)
 
     async def _accept(self, path: str, why: Why, content: Content) -> None:
         if isinstance(content, Missing):
             self._drop(path)
             return
+        drift = self._drifts.pop(path, None)
+        if drift is not None:  # the second change before a flush starts from the lines of the first
+            self._put(path, straighten(path, self._records[path], drift))
         before = self._records.get(path, EMPTY)
         if isinstance(content, Bytes):
             if self._follow and not content.steady and why is not Why.GRACE:
@@ -316,7 +352,9 @@ class FileSource:
 
 
 def _read_all(paths: Sequence[str]) -> list[tuple[str, Content]]:
-    return [(path, read_file(path)) for path in paths]
+    """Read files; the smallest first, as it is done with soonest. Whose turn it is changes no outcome."""
+    read = [(path, read_file(path)) for path in paths]
+    return sorted(read, key=lambda one: len(one[1].data) if isinstance(one[1], Bytes) else 0)
 
 
 def _batches(files: Mapping[str, Fingerprint]) -> Iterator[list[str]]:
