@@ -12,7 +12,7 @@ import ipaddress
 import os
 import socket
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from enum import StrEnum
 from pathlib import Path
 from typing import final
@@ -182,6 +182,7 @@ class OpenSockets:
     def __init__(self) -> None:
         self._bound: dict[socket.SocketKind, dict[int, list[tuple[_Address, str]]]] = {}
         self._pids: dict[str, list[int]] | None = None
+        self._of_pid: dict[int, frozenset[str]] = {}
 
     def inodes(self, address: str, port: int, kind: socket.SocketKind) -> frozenset[str]:
         """Of the sockets on this port and on an address that overlaps."""
@@ -198,9 +199,12 @@ class OpenSockets:
             if held == wanted or held.is_unspecified or wanted.is_unspecified
         )
 
-    def inodes_of(self, pids: Iterable[int]) -> frozenset[str]:
+    def inodes_of(self, pids: Collection[int]) -> frozenset[str]:
         """Of all sockets that these processes have open."""
-        return frozenset().union(*map(_open_inodes, pids))
+        for pid in pids:
+            if pid not in self._of_pid:
+                self._of_pid[pid] = _open_inodes(pid)
+        return frozenset().union(*(self._of_pid[pid] for pid in pids))
 
     def holders(self, inodes: Iterable[str]) -> list[int]:
         """Processes that have one of these sockets open; those that we may look at."""

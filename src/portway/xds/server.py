@@ -264,7 +264,7 @@ class DiscoveryServer:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._read(first, requests, stream, peer))
                 tasks.create_task(self._write(context.write, stream, peer))
-        except* grpc.aio.UsageError:
+        except* (grpc.aio.UsageError, grpc.aio.InternalError):  # before or while it was handed to the socket
             bound.info("proxy went away while a response was written")
         except* Exception:  # noqa: BLE001 - the edge that must survive; it is logged and counted
             # A mistake of ours must not go on with a wrong picture of the proxy: it reconnects and says what it holds.
