@@ -1,6 +1,7 @@
 """What N hosts weigh: resident memory of Portway and of its Envoy, and the series on the metrics page.
 
-Measured when all is served, and again after one request to each host (an idle cluster has no connection pool). Lean
+Measured when all is served, and again after one request to each of up to 5,000 hosts (a cluster that nobody used has no
+connection pool). Lean
 hosts have one plain route, rich ones three with matches, filters, timeouts and retries (`bench.worlds`); each has a
 Service and an EndpointSlice of its own. A further namespace has ten hosts; it is switched on for the second count of
 series. Envoy has one worker: each further one weighs some more. Run:
@@ -28,6 +29,10 @@ GOAL_PORTWAY_MIB = 250.0
 GOAL_ENVOY_MIB = 330.0
 GOAL_SERIES = 5_000
 
+USED_HOSTS = 5_000
+"""Each used one keeps an upstream connection, and so a descriptor in Envoy and in the backend: most machines allow a
+process 20,000 of them."""
+
 COUNTED = "counted"
 """The namespace that is switched on."""
 COUNTED_HOSTS = 10
@@ -41,7 +46,7 @@ class Weight(msgspec.Struct, frozen=True, kw_only=True):
     portway_mib: float
     envoy_mib: float
     used_portway_mib: float
-    """After a request to each host."""
+    """After a request to each of up to `USED_HOSTS` hosts."""
     used_envoy_mib: float
     series: int
     """Of the proxy, on Portway's metrics page."""
@@ -64,7 +69,7 @@ async def weigh(hosts: int, shape: Shape, backend: int, arguments: Sequence[str]
         async with serving(declared, port, hosts, arguments, log_level="info") as running:
             await _wait_ready(running)
             fresh = rss_mib(running.portway.pid), rss_mib(running.envoy)
-            await ask_each(port, hosts)
+            await ask_each(port, min(hosts, USED_HOSTS))
             return Weight(
                 hosts=hosts,
                 shape=shape,
@@ -132,15 +137,16 @@ def _row(one: Weight, empty: Weight) -> tuple[object, ...]:
 
 def _verdict(one: Weight) -> str:
     missed: list[str] = []
-    if one.hosts == GOAL_HOSTS and one.portway_mib > GOAL_PORTWAY_MIB:
+    has_goal = one.hosts == GOAL_HOSTS and one.shape is Shape.LEAN
+    if has_goal and one.portway_mib > GOAL_PORTWAY_MIB:
         missed.append(f"Portway > {GOAL_PORTWAY_MIB:g}")
-    if one.hosts == GOAL_HOSTS and one.shape is Shape.LEAN and one.envoy_mib > GOAL_ENVOY_MIB:
+    if has_goal and one.envoy_mib > GOAL_ENVOY_MIB:
         missed.append(f"Envoy > {GOAL_ENVOY_MIB:g}")
     if one.series > GOAL_SERIES:
         missed.append(f"series > {GOAL_SERIES:,}")
     if missed:
         return ", ".join(missed)
-    return "reached" if one.hosts == GOAL_HOSTS else ""
+    return "reached" if has_goal else ""
 
 
 def main() -> None:

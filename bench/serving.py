@@ -77,7 +77,7 @@ async def wait_all_served(port: int, hosts: int) -> None:
 
 
 async def ask_each(port: int, hosts: int) -> None:
-    """One request to each host.
+    """One request to each of the first hosts, each of which keeps a connection to the backend afterwards.
 
     Raises:
         RuntimeError: a host does not answer 200.
