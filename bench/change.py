@@ -1,5 +1,7 @@
 """How long a change takes, from the file's write to the first changed answer that a client sees.
 
+A file is written beside its place and then moved there, as editors and `kubectl` users do; the time runs from the move.
+
 Portway and the floor (`bench/floor.py`: a bare delta-ADS server with ready-made resources, an Envoy of its own)
 alternate change by change in one run; both Envoys have one worker, both clients ask in the same way on a kept-alive
 connection. Every host has one plain route with a response header, and a Service of its own with one endpoint. Kinds:
@@ -98,8 +100,18 @@ class Declared:
 
     def _write(self, name: str, documents: Sequence[str], number: int) -> None:
         """Write the file that a document lies in."""
+        self._replacement(name, documents, number)()
+
+    def _replacement(self, name: str, documents: Sequence[str], number: int) -> Callable[[], object]:
+        """The file that a document lies in, written beside its place; the call moves it there."""
         start = number - number % self.per_file
-        self.running.write(f"{name}-{start}.yaml", "---\n".join(documents[start : start + self.per_file]))
+        return self._prepared(f"{name}-{start}.yaml", "---\n".join(documents[start : start + self.per_file]))
+
+    def _prepared(self, file: str, text: str) -> Callable[[], object]:
+        path = self.running.files / file
+        temporary = path.with_name(f".{path.name}.new")
+        temporary.write_text(text)
+        return lambda: temporary.replace(path)
 
     async def wait_served(self) -> None:
         """Until the first and the last host answer."""
@@ -116,10 +128,7 @@ class Declared:
         self._changes += 1
         number, marker = self._changes * 7 % self.hosts, f"m{self._changes}"
         self._routes[number] = route(number, marker=marker)
-
-        def write() -> None:
-            self._write("routes", self._routes, number)
-
+        write = self._replacement("routes", self._routes, number)
         return await self._timed(number, write, lambda answer: answer.header("x-marker") == marker)
 
     async def add_route(self) -> Change:
@@ -132,7 +141,7 @@ class Declared:
                 raise RuntimeError(f"{domain(number)}: {answer.status} while it was added")
             return answer.status == 200
 
-        return await self._timed(number, lambda: self.running.write(f"new-{number}.yaml", text), changed)
+        return await self._timed(number, self._prepared(f"new-{number}.yaml", text), changed)
 
     async def change_endpoints(self, backend_port: int, pod: str) -> Change:
         """To another backend than all had at the start; a host comes twice only after as many changes as hosts."""
@@ -140,13 +149,10 @@ class Declared:
         number = self._changes * 7 % self.hosts
         head = self._services[number].partition("---\n")[0]
         self._services[number] = f"{head}---\n{endpoint_slice(number, backend_port)}"
-
-        def write() -> None:
-            self._write("services", self._services, number)
-
+        write = self._replacement("services", self._services, number)
         return await self._timed(number, write, lambda answer: answer.pod == pod)
 
-    async def _timed(self, number: int, write: Callable[[], None], changed: Callable[[Answer], bool]) -> Change:
+    async def _timed(self, number: int, write: Callable[[], object], changed: Callable[[Answer], bool]) -> Change:
         async with await Http1Connection.open(Endpoint(port=self.port)) as connection:
             assert not changed(await connection.request("/status/200", host=domain(number)))
             written = time.time()
