@@ -49,8 +49,8 @@ def test_nobody_waits_for_a_reader_that_does_not_read(pipe: tuple[int, int]) -> 
     assert seen.waiting_bytes <= ROOM
     assert seen.left_out >= 5_000 - 1_000 - (1 << 16) // len(LINE) - 1
     taken = 5_000 - seen.left_out
-    # The reader is back: it is told what it missed before what comes next. While the pipe was filled there was room again
-    # now and then, so it may be told in parts.
+    # The reader is back: it is told what it missed before what comes next. While the pipe was filled there was room
+    # again now and then, so it may be told in parts.
     rest = read_until(pipe[0], LINE)
     while (left := writer.statistics()).waiting_bytes:
         rest += os.read(pipe[0], 1 << 16)
