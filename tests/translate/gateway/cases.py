@@ -29,11 +29,9 @@ compared.
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import cast
 
 import yaml
 
-from portway.model.condition import Condition, ListenerReport, ObjectReport
 from portway.store import Stored
 from tests.kit.certificates import Authority, KeyPair
 from tests.translate.gateway.kit import read
@@ -65,49 +63,6 @@ def objects_of(text: str) -> list[Stored]:
             field = "stringData" if document["kind"] == "Secret" else "data"
             document[field] = {"ca.crt": authority().certificate}
     return read(yaml.safe_dump_all(documents))
-
-
-def status_of(reported: ObjectReport) -> dict[str, object]:
-    """A report as `status.yaml` writes it."""
-    status: dict[str, object] = _conditions(reported.conditions)
-    status["ours"] = reported.ours
-    if reported.listeners:
-        status["listeners"] = {each.name: _listener(each) for each in reported.listeners}
-    if reported.object.kind == "Gateway":
-        status["sets"] = reported.attached_listener_sets
-        status["addresses"] = [value for _, value in reported.addresses]
-    status["parents"] = {
-        f"{each.parent.kind} {each.parent.namespace}/{each.parent.name}"
-        + (f" {each.section}" if each.section else "")
-        + (f":{each.port}" if each.port else ""): _conditions(each.conditions)
-        for each in reported.parents
-    }
-    status["verdicts"] = [str(verdict) for verdict in reported.verdicts]
-    return status
-
-
-def _conditions(conditions: tuple[Condition, ...]) -> dict[str, object]:
-    return {each.type: f"{each.status}/{each.reason}" for each in conditions}
-
-
-def _listener(reported: ListenerReport) -> dict[str, object]:
-    kinds = [kind for _, kind in reported.supported_kinds]
-    return {**_conditions(reported.conditions), "attached": reported.attached_routes, "kinds": kinds}
-
-
-def differences(expected: object, found: object, path: str = "") -> list[str]:
-    """Where `found` lacks something of `expected`; `null` expects absence, `verdicts` expects parts of sentences."""
-    if isinstance(expected, Mapping) and isinstance(found, Mapping):
-        return [
-            difference
-            for key, value in expected.items()
-            for difference in differences(value, found.get(key), f"{path}.{key}" if path else str(key))
-        ]
-    if path.endswith("verdicts") and isinstance(expected, list):
-        said = cast("list[str]", found or [])
-        missing = [part for part in expected if not any(part in sentence for sentence in said)]
-        return [f"{path}: nothing says {part!r}, but {said}" for part in missing]
-    return [] if expected == found else [f"{path}: expected {expected}, found {found}"]
 
 
 def load(path: Path) -> object:

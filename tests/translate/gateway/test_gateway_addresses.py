@@ -4,7 +4,7 @@ from portway.incremental import Engine
 from portway.model.handles import SOCKETS, UNAVAILABLE
 from portway.model.names import SocketKey
 from portway.objects.verdict import ObjectKey
-from tests.translate.gateway.cases import status_of
+from tests.golden.compiled import status_of
 from tests.translate.gateway.kit import engine_of, report
 
 WEB = ObjectKey("Gateway", "shop", "web")

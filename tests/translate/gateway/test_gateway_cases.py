@@ -8,8 +8,9 @@ import pytest
 
 from portway.model.edge import Edge
 from portway.objects.verdict import ObjectKey
+from tests.golden.compiled import differences, status_of
 from tests.translate.gateway.answering import World, answer
-from tests.translate.gateway.cases import differences, load, objects_of, status_of
+from tests.translate.gateway.cases import load, objects_of
 from tests.translate.gateway.kit import new_engine, put, report
 
 GOLDEN = Path(__file__).parents[2] / "golden"
