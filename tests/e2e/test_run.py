@@ -123,6 +123,9 @@ async def test_the_admin_address(tmp_path: Path, backends: dict[str, int]) -> No
         assert status["errors"] == 0
         answer = await fetch(f"http://127.0.0.1:{running.admin_port}/api/v1/explain", method="POST", body=b"{}")
         assert answer.status == 400
+        rebound = [("host", f"evil.example:{running.admin_port}")]
+        answer = await fetch(f"http://127.0.0.1:{running.admin_port}/api/v1/status", headers=rebound)
+        assert answer.status == 421
 
 
 async def test_a_second_portway_on_the_same_folder_says_who_has_it(tmp_path: Path, backends: dict[str, int]) -> None:

@@ -1,14 +1,17 @@
 """The admin address: health, metrics, and what the commands ask a running Portway.
 
-Meant for loopback or a network that only operators reach: nothing here changes anything, and nothing shows a key.
+Meant for loopback or a network that only operators reach: nothing here changes anything, and nothing shows a key. Web
+pages that their browsers show are kept out by `guard.py`.
 """
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Protocol, final
 
 import msgspec
 from aiohttp import web
+
+from portway.admin.guard import Arrival, refusal
 
 MAX_BODY_BYTES = 1 << 20
 JSON = "application/json"
@@ -44,9 +47,16 @@ class Answers(Protocol):
 class AdminServer:
     """Serves one address from `start` to `stop`."""
 
-    def __init__(self, answers: Answers) -> None:
+    def __init__(self, answers: Answers, host: str, port: int) -> None:
+        """
+        Args:
+            host: name or address to listen on, without brackets; requests may name it.
+            port: 0: any that is free.
+        """
         self._answers = answers
-        application = web.Application(client_max_size=MAX_BODY_BYTES)
+        self._host = host
+        self._port = port
+        application = web.Application(client_max_size=MAX_BODY_BYTES, middlewares=[self._guard])
         application.add_routes(
             [
                 web.get("/healthz", self._healthz),
@@ -60,16 +70,25 @@ class AdminServer:
             application, access_log=None, handle_signals=False, shutdown_timeout=STOP.total_seconds()
         )
 
-    async def start(self, host: str, port: int) -> int:
+    async def start(self) -> int:
         """Listen; returns the port. Raises OSError if the address cannot be had."""
         await self._runner.setup()
-        site = web.TCPSite(self._runner, host, port, reuse_port=False)
+        site = web.TCPSite(self._runner, self._host, self._port, reuse_port=False)
         await site.start()
         addresses = self._runner.addresses
-        return int(addresses[0][1]) if addresses else port
+        return int(addresses[0][1]) if addresses else self._port
 
     async def stop(self) -> None:
         await self._runner.cleanup()
+
+    @web.middleware
+    async def _guard(
+        self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+    ) -> web.StreamResponse:
+        local = request.transport.get_extra_info("sockname") if request.transport is not None else None
+        arrival = Arrival(request.method, request.path, request.headers, str(local[0]) if local else "")
+        refused = refusal(arrival, self._host)
+        return await handler(request) if refused is None else _error(refused.reason, refused.status)
 
     async def _healthz(self, _request: web.Request) -> web.Response:
         return web.Response(text="ok\n")
@@ -92,4 +111,8 @@ class AdminServer:
         try:
             return web.Response(body=await answer, content_type=JSON)
         except BadQuestion as error:
-            return web.Response(body=msgspec.json.encode({"error": str(error)}), content_type=JSON, status=400)
+            return _error(str(error), 400)
+
+
+def _error(reason: str, status: int) -> web.Response:
+    return web.Response(body=msgspec.json.encode({"error": reason}), content_type=JSON, status=status)

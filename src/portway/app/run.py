@@ -328,10 +328,10 @@ async def _start_admin(stack: AsyncExitStack, settings: Settings, machine: Machi
     if not address:
         return
     host, _, port = address.rpartition(":")
-    server = AdminServer(machine)
+    server = AdminServer(machine, host.strip("[]"), int(port))
     stack.push_async_callback(server.stop)
     try:
-        await server.start(host.strip("[]"), int(port))
+        await server.start()
     except OSError as error:
         # asyncio's own text repeats the address.
         reason = os.strerror(error.errno) if error.errno else str(error)
