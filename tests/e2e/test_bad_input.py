@@ -90,6 +90,7 @@ INGRESS = "Ingress shop/zz: "
 ROUTE = "HTTPRoute shop/zz: "
 HOST = f"zz.yaml:9: error: {INGRESS}spec.rules[0].host: "
 SECRET = f"{INGRESS}spec.tls[0].secretName: "
+WILDCARD = 'has its wildcard elsewhere than as the whole first label; it is not served; write it like "*.example.com"'
 MEANWHILE = "the default certificate is shown; put a certificate with its key there (kubectl create secret tls)"
 CASES: Mapping[str, Case] = {
     "malformed YAML": Case(
@@ -103,7 +104,7 @@ CASES: Mapping[str, Case] = {
         bad().replace("number: 80", "number: eighty"),
         (
             f"zz.yaml:12: error: {INGRESS}spec.rules[0].http.paths[0].backend.service.port.number: "
-            '"eighty" is not a whole number; it is not served',
+            '"eighty" is not a whole number; it is not served; write digits only',
         ),
     ),
     "an unknown kind": Case(
@@ -167,7 +168,7 @@ CASES: Mapping[str, Case] = {
         setting("x" * 300, "a"),
         (
             f"zz.yaml:21: error: {ROUTE}spec.rules[0].filters[0].requestHeaderModifier.set[0].name: "
-            f'"{"x" * 77}..." has 300 characters, more than the 256 allowed; it is not served',
+            f'"{"x" * 77}..." has 300 characters, more than the 256 allowed; it is not served; shorten it',
         ),
     ),
     "10,000 rules on one host": Case(ingress("zz", "bad.test", [(f"/p{number}", "a") for number in range(10_000)]), ()),
@@ -175,7 +176,7 @@ CASES: Mapping[str, Case] = {
         bad(annotation="app-root", value="/" + "x" * (1 << 20)),
         (
             f"zz.yaml:6: error: {INGRESS}metadata.annotations: have 1,048,613 bytes together, "
-            "more than the 262,144 allowed; it is not served",
+            "more than the 262,144 allowed; it is not served; move large texts into a ConfigMap",
         ),
     ),
     "a value of 200 kB": Case(
@@ -249,7 +250,7 @@ CASES: Mapping[str, Case] = {
     ),
     "an extremely long host": Case(
         bad(host="x" * 5_000 + ".test"),
-        (f'{HOST}"{"x" * 77}..." has 5005 characters, more than the 253 of a host name; it is not served',),
+        (f'{HOST}"{"x" * 77}..." has 5005 characters, more than the 253 of a host name; it is not served; shorten it',),
     ),
     "a long label": Case(
         bad(host="x" * 64 + ".test"),
@@ -257,26 +258,28 @@ CASES: Mapping[str, Case] = {
     ),
     "a host in another script": Case(
         bad(host="bücher.test"),
-        (f'{HOST}"bücher.test" is not a host name as it is asked for: write "xn--bcher-kva.test"; it is not served',),
+        (f'{HOST}"bücher.test" is not a host name as it is asked for; it is not served; write "xn--bcher-kva.test"',),
     ),
     "punycode": Case(bad(host="xn--bcher-kva.test"), ()),
-    "a wildcard alone": Case(
-        bad(host='"*"'), (f'{HOST}"*" has its wildcard elsewhere than as the whole first label; it is not served',)
-    ),
+    "a wildcard alone": Case(bad(host='"*"'), (f'{HOST}"*" {WILDCARD}',)),
     "a wildcard in the middle": Case(
         bad(host='"a.*.test"'),
-        (f'{HOST}"a.*.test" has its wildcard elsewhere than as the whole first label; it is not served',),
+        (f'{HOST}"a.*.test" {WILDCARD}',),
     ),
     "a wildcard in part of a label": Case(
         bad(host='"a*.test"'),
-        (f'{HOST}"a*.test" has its wildcard elsewhere than as the whole first label; it is not served',),
+        (f'{HOST}"a*.test" {WILDCARD}',),
     ),
     "two wildcards": Case(
-        bad(host='"*.*.test"'), (f'{HOST}"*.*.test" is not a lower-case host name; it is not served',)
+        bad(host='"*.*.test"'),
+        (f'{HOST}"*.*.test" is not a lower-case host name; it is not served; write one such as "shop.example.com"',),
     ),
     "YAML that is 64 deep": Case(
         "apiVersion: networking.k8s.io/v1\nkind: Ingress\nmetadata: {name: zz}\nspec: " + "[" * 64 + "]" * 64 + "\n",
-        ("zz.yaml:4: error: Ingress default/zz: spec: a list is not an object with fields; it is not served",),
+        (
+            "zz.yaml:4: error: Ingress default/zz: spec: a list is not an object with fields; it is not served; "
+            "write its fields as `name: value`, one per line",
+        ),
     ),
     "YAML that is 100,000 deep": Case(
         "spec: " + "[" * 100_000 + "]" * 100_000 + "\n",

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from portway.objects.kinds import KINDS
 from portway.objects.parsing import Parsed, parse
 from portway.objects.verdict import Severity
+from tests.kit.verdicts import faults_of_all
 
 Data = dict[str, object]
 
@@ -125,6 +126,7 @@ def parsed_errors(kind: str, changes: Mapping[str, object], *, version: str | No
     """Fields that are wrong in a document with these changes; an object if and only if there are none."""
     parsed = parse(document(kind, changes, version=version))
     assert (parsed.object is None) == bool(parsed.verdicts)
+    assert faults_of_all(parsed.verdicts) == []
     return set(errors_of(parsed))
 
 

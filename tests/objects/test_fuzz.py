@@ -100,6 +100,7 @@ def check_result(parsed: Parsed) -> None:
         assert parsed.key is not None
     for verdict in errors:
         assert verdict.problem
+        assert verdict.remedy
         assert "cannot be read" not in verdict.problem
         assert len(str(verdict)) < 2_000
 

@@ -16,6 +16,7 @@ from portway.objects.meta import Part
 from portway.objects.parsing import parse, parse_json
 from portway.objects.scalars import SecretBytes, encode_hook
 from portway.objects.verdict import ObjectKey, Severity
+from tests.kit.verdicts import faults_of_all
 from tests.objects.documents import GONE, document, errors_of
 
 
@@ -218,14 +219,27 @@ MESSAGES: dict[str, tuple[str, dict[str, object], str]] = {
     "an object that is none": (
         "HTTPRoute",
         {"spec": []},
-        "HTTPRoute default/cart: spec: a list is not an object with fields",
+        "HTTPRoute default/cart: spec: a list is not an object with fields; "
+        "write its fields as `name: value`, one per line",
     ),
-    "a required field": ("HTTPRoute", {"spec": GONE}, "HTTPRoute default/cart: spec: is required, but not set"),
+    "a required field": ("HTTPRoute", {"spec": GONE}, "HTTPRoute default/cart: spec: is required, but not set; set it"),
     "a duration": (
         "HTTPRoute",
         {"spec.rules[0].timeouts.request": "10"},
         'HTTPRoute default/cart: spec.rules[0].timeouts.request: "10" is no duration; '
         "write numbers with the units h, m, s, ms, such as 10s or 1m30s",
+    ),
+    "a name with other characters": (
+        "Service",
+        {"metadata.name": "Cart_Service"},
+        'Service default/Cart_Service: metadata.name: "Cart_Service" is not a name of at most 63 lower-case letters, '
+        "digits and '-'; write one such as \"cart-service\"",
+    ),
+    "a host in another script": (
+        "Ingress",
+        {"spec.rules[0].host": "bücher.test"},
+        'Ingress default/cart: spec.rules[0].host: "bücher.test" is not a host name as it is asked for; '
+        'write "xn--bcher-kva.test"',
     ),
     "a long value": (
         "HTTPRoute",
@@ -241,6 +255,7 @@ def test_message(name: str) -> None:
     kind, changes, message = MESSAGES[name]
     parsed = parse(document(kind, changes))
     assert [str(verdict) for verdict in parsed.verdicts] == [message]
+    assert faults_of_all(parsed.verdicts) == []
     assert parsed.verdicts[0].severity is Severity.ERROR
 
 

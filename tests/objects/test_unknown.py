@@ -28,7 +28,7 @@ FIELDS: dict[str, tuple[str, dict[str, object], dict[str, str]]] = {
     ),
     "a field at the top": ("HTTPRoute", {"specc": {}}, {"specc": "did you mean spec?"}),
     "a field of metadata": ("HTTPRoute", {"metadata.label": {}}, {"metadata.label": "did you mean labels?"}),
-    "a field like no other": ("HTTPRoute", {"spec.zzzzzz": 1}, {"spec.zzzzzz": ""}),
+    "a field like no other": ("HTTPRoute", {"spec.zzzzzz": 1}, {"spec.zzzzzz": "remove it"}),
     "keys of maps are free": ("ConfigMap", {"data": {"whatever": "x"}}, {}),
     "what only the server reads": (
         "Service",

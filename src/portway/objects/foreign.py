@@ -57,7 +57,7 @@ def foreign_verdict(api_version: str, kind: str, key: ObjectKey) -> Verdict:
             problem = f"{quoted(kind)} is no kind of {quoted(api_version)}; the object is ignored"
             return _warning(key, "apiVersion", problem, f"{elsewhere.name} is in {elsewhere.api_versions[0]}")
     problem = f"{as_text(api_version)} {key.kind} is not read by Portway"
-    return Verdict(object=key, severity=Severity.INFO, reason="NotRead", problem=problem)
+    return Verdict(object=key, severity=Severity.INFO, reason="NotRead", problem=problem, remedy="")
 
 
 def _warning(key: ObjectKey, field: str, problem: str, remedy: str) -> Verdict:

@@ -29,7 +29,7 @@ class Report:
         self.sound: list[tuple[type[Part], object, Path]] = []
         """The largest structs that fit although something around them does not; rules can still check them."""
 
-    def add(self, path: Path, problem: str, remedy: str = "") -> Unsound:
+    def add(self, path: Path, problem: str, remedy: str) -> Unsound:
         """Note a problem; returns what the reader is to return."""
         self.problems.append(Problem(path, problem, remedy))
         return UNSOUND
@@ -87,14 +87,18 @@ def _check_str(info: inspect.StrType, extra: Extra, raw: object, path: Path, rep
         found = "the value" if extra.secret else shown(raw)
         scalar = isinstance(raw, bool | int | float | date) and not extra.secret
         text = str(raw) if isinstance(raw, date) else shown(raw)
-        return report.add(path, f"{found} is not a string", f"quote it: {quoted(text)}" if scalar else "")
-    allowed = f"allowed is {extra.description}" if extra.description else ""
+        return report.add(path, f"{found} is not a string", f"quote it: {quoted(text)}" if scalar else "write one text")
+    allowed = f"allowed is {extra.description}" if extra.description else "write a longer one"
     if not is_text(raw):
-        return report.add(path, f"{'the value' if extra.secret else quoted(raw)} is no Unicode text")
+        return report.add(
+            path, f"{'the value' if extra.secret else quoted(raw)} is no Unicode text", "write it in UTF-8"
+        )
     if len(raw) < (info.min_length or 0):
         return report.add(path, "is empty" if not raw else f"{quoted(raw)} is too short", allowed)
     if info.max_length is not None and len(raw) > info.max_length:
-        return report.add(path, f"{quoted(raw)} has {len(raw)} characters, more than the {info.max_length} allowed")
+        return report.add(
+            path, f"{quoted(raw)} has {len(raw)} characters, more than the {info.max_length} allowed", "shorten it"
+        )
     if info.pattern is not None and re.search(info.pattern, raw) is None:
         return report.add(path, f"{quoted(raw)} is not a valid value", allowed)
     return raw
@@ -105,7 +109,8 @@ def _check_int(info: inspect.IntType, raw: object, path: Path, report: Report) -
         raw = int(raw)  # 80.0 is a whole number to JSON
     if not isinstance(raw, int) or isinstance(raw, bool):
         digits = isinstance(raw, str) and re.fullmatch(r"-?[0-9]{1,18}", raw, re.ASCII) is not None
-        return report.add(path, f"{shown(raw)} is not a whole number", f"write {raw} without quotes" if digits else "")
+        remedy = f"write {raw} without quotes" if digits else "write digits only"
+        return report.add(path, f"{shown(raw)} is not a whole number", remedy)
     least, most = info.ge, info.le
     if (least is not None and raw < least) or (most is not None and raw > most):
         bounds = f"from {least} to {most}" if least is not None and most is not None else _bound(least, most)
@@ -129,13 +134,14 @@ def _check_choice(choices: tuple[bool | str | int | None, ...], raw: object, pat
     if isinstance(raw, str | int) and not isinstance(raw, bool) and raw in choices:
         return raw
     names = [str(choice) for choice in choices]
-    hint = did_you_mean(raw, names) if isinstance(raw, str) else ""
+    otherwise = "write one of them" if len(names) > 1 else f"write {names[0]}"
+    hint = did_you_mean(raw, names, otherwise) if isinstance(raw, str) else otherwise
     return report.add(path, f"{shown(raw)} is none of {', '.join(names)}", hint)
 
 
 def _check_int_or_str(raw: object, path: Path, report: Report) -> object:
     if isinstance(raw, bool) or not isinstance(raw, int | str) or (isinstance(raw, int) and abs(raw) >= 2**63):
-        return report.add(path, f"{shown(raw)} is neither a number nor a name")
+        return report.add(path, f"{shown(raw)} is neither a number nor a name", "write one such as 80 or http")
     return raw
 
 
@@ -154,5 +160,7 @@ def _check_decoded(wanted: type, extra: Extra, raw: object, path: Path, report: 
     except (msgspec.ValidationError, UnicodeError) as error:
         if wanted is bytes or extra.secret:
             return report.add(path, "the value is not base64", "encode it with base64, or use stringData")
-        return report.add(path, str(error).partition(" - at `")[0])
+        # Our own decoders say what helps behind a semicolon (`portway.objects.durations`).
+        problem, _, remedy = str(error).partition(" - at `")[0].partition("; ")
+        return report.add(path, problem, remedy or "write numbers with the units h, m, s, ms, such as 10s or 1m30s")
     return raw

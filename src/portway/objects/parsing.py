@@ -67,7 +67,7 @@ def parse(raw: object, *, from_cluster: bool = False) -> Parsed:
         The object with defaults applied, or all that is wrong with it.
     """
     if not isinstance(raw, Mapping):
-        return Parsed(key=None, verdicts=(_error(_NAMELESS, "", f"{shown(raw)} is not an object"),))
+        return Parsed(key=None, verdicts=(_error(_NAMELESS, "", f"{shown(raw)} is not an object", _WRITE_ONE),))
     api_version, name = raw.get("apiVersion"), raw.get("kind")
     if not isinstance(api_version, str) or not isinstance(name, str) or not api_version or not name:
         return _without_kind(raw, api_version, name)
@@ -101,6 +101,7 @@ def parse_json(kind: Kind, data: bytes, *, from_cluster: bool = True) -> Parsed:
     return _finish(decoded, kind, api_version, envelope.metadata.generation, from_cluster)
 
 
+_WRITE_ONE: Final = "write apiVersion, kind, metadata and what the kind needs"
 _NAMELESS: Final = ObjectKey("Object", "", "")
 """Stands in verdicts about documents that do not say what they are."""
 
@@ -108,8 +109,16 @@ _NAMELESS: Final = ObjectKey("Object", "", "")
 def _without_kind(raw: Mapping[object, object], api_version: object, name: object) -> Parsed:
     key = raw_key(raw, name if isinstance(name, str) and name else _NAMELESS.kind, True)
     verdicts = tuple(
-        _error(key, field, "is required, but not set" if value in (None, "") else f"{shown(value)} is not a string")
-        for field, value in (("apiVersion", api_version), ("kind", name))
+        _error(
+            key,
+            field,
+            "is required, but not set" if value in (None, "") else f"{shown(value)} is not a string",
+            f"write one such as {example}",
+        )
+        for field, value, example in (
+            ("apiVersion", api_version, "networking.k8s.io/v1"),
+            ("kind", name, "Ingress"),
+        )
         if not isinstance(value, str) or not value
     )
     return Parsed(key=None, verdicts=verdicts)
@@ -139,7 +148,7 @@ def _reread(raw: Mapping[object, object], kind: Kind, api_version: str, from_clu
         problems = [*report.problems, *_rules_of_sound_parts(report)]
     except _UNDECODABLE as error:
         # The reader and msgspec see the same types, so only data nested without end should come here.
-        problems = [Problem((), f"cannot be read: {error}")]
+        problems = [Problem((), f"cannot be read: {error}", "make it flatter")]
     return Parsed(key=key if key.name else None, generation=_generation(raw), verdicts=_errors(key, problems))
 
 
@@ -155,7 +164,7 @@ def _reread_json(kind: Kind, data: bytes, from_cluster: bool) -> Parsed:
         raw = msgspec.json.decode(data)
     except _UNDECODABLE as error:
         key = ObjectKey(kind.name, "", "")
-        return Parsed(key=None, verdicts=(_error(key, "", f"is not JSON: {error}"),))
+        return Parsed(key=None, verdicts=(_error(key, "", f"is not JSON: {error}", "write JSON"),))
     if not isinstance(raw, dict):
         return parse(raw, from_cluster=from_cluster)
     api_version = raw.get("apiVersion")
@@ -174,5 +183,5 @@ def _errors(key: ObjectKey, problems: Iterable[Problem]) -> tuple[Verdict, ...]:
     return tuple(_error(key, field_path(path), problem, remedy) for path, problem, remedy in dict.fromkeys(problems))
 
 
-def _error(key: ObjectKey, field: str, problem: str, remedy: str = "") -> Verdict:
+def _error(key: ObjectKey, field: str, problem: str, remedy: str) -> Verdict:
     return Verdict(object=key, severity=Severity.ERROR, reason="Invalid", field=field, problem=problem, remedy=remedy)

@@ -25,7 +25,7 @@ class Problem(NamedTuple):
     """Relative to the node that was checked; empty: the node itself."""
     problem: str
     """With the value found."""
-    remedy: str = ""
+    remedy: str
 
 
 def field_path(path: Path) -> str:
@@ -97,10 +97,10 @@ def nearest(wrong: str, known: Iterable[str]) -> str | None:
     return by_folded[found[0]] if found else None
 
 
-def did_you_mean(wrong: str, known: Iterable[str]) -> str:
-    """Remedy that names the nearest known name; empty if none is near."""
+def did_you_mean(wrong: str, known: Iterable[str], otherwise: str) -> str:
+    """Remedy that names the nearest known name; `otherwise` if none is near."""
     name = nearest(wrong, known)
-    return f"did you mean {name}?" if name else ""
+    return f"did you mean {name}?" if name else otherwise
 
 
 def listed(names: Sequence[str]) -> str:

@@ -10,13 +10,15 @@ keys that are numbers become strings (YAML to JSON). If nothing was wrong, what 
 
 import functools
 from collections.abc import Callable, Iterator, Mapping
-from typing import Protocol, cast
+from typing import Final, Protocol, cast
 
 from msgspec import inspect
 
 from portway.objects.leaves import UNSOUND, Extra, Report, leaf_check
 from portway.objects.meta import Part
 from portway.objects.problems import Path, is_text, shown
+
+_SPREAD: Final = "remove some, or spread them over several objects"
 
 
 class Reader(Protocol):
@@ -59,7 +61,9 @@ class StructReader:
 
     def read(self, raw: object, path: Path, report: Report) -> object:
         if not isinstance(raw, Mapping):
-            return report.add(path, f"{shown(raw)} is not an object with fields")
+            return report.add(
+                path, f"{shown(raw)} is not an object with fields", "write its fields as `name: value`, one per line"
+            )
         values: dict[str, object] = {}
         missing = False
         for name, required, reader in self._fields:
@@ -68,7 +72,7 @@ class StructReader:
                 values[name] = reader.read(value, (*path, name), report)
             elif required:
                 missing = True
-                report.add((*path, name), "is required, but not set")
+                report.add((*path, name), "is required, but not set", "set it")
         if not missing and UNSOUND not in values.values():
             return values
         for name, _, reader in self._fields:
@@ -93,12 +97,12 @@ class ListReader:
             return report.add(path, f"{shown(raw)} is not a list", "write one entry per line, each after '- '")
         if self._most is not None and len(raw) > self._most:
             # The entries are not looked at: a list of a million mistakes would be a million verdicts.
-            return report.add(path, f"has {len(raw)} entries, more than the {self._most} allowed")
+            return report.add(path, f"has {len(raw)} entries, more than the {self._most} allowed", _SPREAD)
         values = [self._item.read(value, (*path, index), report) for index, value in enumerate(raw)]
         sound = UNSOUND not in values
         if len(raw) < self._least:
             sound = False
-            report.add(path, f"has {len(raw)} entries, at least {self._least} needed")
+            report.add(path, f"has {len(raw)} entries, at least {self._least} needed", "add what is missing")
         if sound:
             return values
         for index, value in enumerate(values):
@@ -121,15 +125,16 @@ class MapReader:
 
     def read(self, raw: object, path: Path, report: Report) -> object:
         if not isinstance(raw, Mapping):
-            return report.add(path, f"{'the value' if self._secret else shown(raw)} is not a map of names to values")
+            found = "the value" if self._secret else shown(raw)
+            return report.add(path, f"{found} is not a map of names to values", "write `name: value`, one per line")
         if self._most is not None and len(raw) > self._most:
-            return report.add(path, f"has {len(raw)} entries, more than the {self._most} allowed")
+            return report.add(path, f"has {len(raw)} entries, more than the {self._most} allowed", _SPREAD)
         values: dict[str, object] = {}
         for key, value in raw.items():
             # As the conversion of YAML to JSON does: a key such as 8080 or true is a name all the same.
             name = key if isinstance(key, str) else shown(key)
             if not is_text(name):
-                values[name] = report.add((*path, name), "has a name that is no Unicode text")
+                values[name] = report.add((*path, name), "has a name that is no Unicode text", "write it in UTF-8")
             elif value is not None:
                 values[name] = self._value.read(value, (*path, name), report)
         return UNSOUND if UNSOUND in values.values() else values

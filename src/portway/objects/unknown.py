@@ -121,8 +121,10 @@ def _unknown(raw: object, names: _Names, path: Path) -> Iterator[Problem]:
 
 def _problem(path: Path, name: str, names: _Names) -> Problem:
     if name in names.experimental:
-        return Problem(path, "is a field of Gateway API's Experimental channel only and has no effect")
-    return Problem(path, "is not a field of this object and has no effect", did_you_mean(name, names.known))
+        return Problem(path, "is a field of Gateway API's Experimental channel only and has no effect", "remove it")
+    return Problem(
+        path, "is not a field of this object and has no effect", did_you_mean(name, names.known, "remove it")
+    )
 
 
 @functools.cache

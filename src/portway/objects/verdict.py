@@ -56,7 +56,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True, order=True):
     object."""
     problem: str
     """What is wrong, with the value found, and what happens meanwhile: served, degraded, refused."""
-    remedy: str = ""
+    remedy: str
     """What the owner of the object can do about it."""
 
     def __post_init__(self) -> None:

@@ -29,6 +29,8 @@ HEADLESS: Final = "None"
 _TRAFFIC_DISTRIBUTIONS: Final = ("PreferSameZone", "PreferSameNode", "PreferClose")
 _REQUIRED_KEYS: Final = {"kubernetes.io/tls": ("tls.crt", "tls.key")}
 
+_ADD_ENTRY: Final = "add it; kubectl create secret tls writes both entries"
+
 
 def _needs_ports(spec: ServiceSpec) -> Iterable[Problem]:
     if spec.ports or spec.type is ServiceType.EXTERNAL_NAME or spec.cluster_ip == HEADLESS:
@@ -53,17 +55,14 @@ def _port_names(spec: ServiceSpec) -> Iterator[Problem]:
 
 def _port(port: ServicePort) -> Iterator[Problem]:
     if port.name and (wrong := wrong_dns_label(port.name)):
-        yield Problem(("name",), wrong)
+        yield Problem(("name",), *wrong)
     target = port.target_port
-    wrong = ""
-    if isinstance(target, int):
-        wrong = wrong_port_number(target)
-    elif target is not None:
-        wrong = wrong_port_name(target)
-    if wrong:
-        yield Problem(("targetPort",), wrong)
+    if target is not None and (
+        wrong := wrong_port_number(target) if isinstance(target, int) else wrong_port_name(target)
+    ):
+        yield Problem(("targetPort",), *wrong)
     if port.app_protocol is not None and (wrong := wrong_qualified_name(port.app_protocol)):
-        yield Problem(("appProtocol",), wrong)
+        yield Problem(("appProtocol",), *wrong)
 
 
 def _external_name(spec: ServiceSpec) -> Iterator[Problem]:
@@ -74,22 +73,22 @@ def _external_name(spec: ServiceSpec) -> Iterator[Problem]:
     if not name:
         yield Problem(("externalName",), "is required for type ExternalName, but not set", "write the DNS name")
     elif wrong := wrong_dns_subdomain(name):
-        yield Problem(("externalName",), wrong)
+        yield Problem(("externalName",), *wrong)
     if spec.cluster_ip:
         yield Problem(("clusterIP",), "is set, but a Service of type ExternalName has no address", "remove it")
 
 
 def _cluster_ip(spec: ServiceSpec) -> Iterator[Problem]:
     if spec.cluster_ip and spec.cluster_ip != HEADLESS and not is_ip(spec.cluster_ip):
-        yield Problem(("clusterIP",), f'{quoted(spec.cluster_ip)} is neither an IP address nor "None"')
+        yield Problem(("clusterIP",), f'{quoted(spec.cluster_ip)} is neither an IP address nor "None"', "leave it out")
     if spec.cluster_ip == HEADLESS and spec.type in (ServiceType.NODE_PORT, ServiceType.LOAD_BALANCER):
-        yield Problem(("clusterIP",), f'is "None", which type {spec.type} cannot have')
+        yield Problem(("clusterIP",), f'is "None", which type {spec.type} cannot have', "leave it out")
 
 
 def _selector(spec: ServiceSpec) -> Iterator[Problem]:
     for key, value in spec.selector.items():
         if wrong := wrong_qualified_name(key) or wrong_label_value(value):
-            yield Problem(("selector", key), wrong)
+            yield Problem(("selector", key), *wrong)
 
 
 def _affinity(spec: ServiceSpec) -> Iterator[Problem]:
@@ -99,13 +98,15 @@ def _affinity(spec: ServiceSpec) -> Iterator[Problem]:
     wanted = spec.traffic_distribution
     if wanted is not None and wanted not in _TRAFFIC_DISTRIBUTIONS:
         problem = f"{quoted(wanted)} is none of {', '.join(_TRAFFIC_DISTRIBUTIONS)}"
-        yield Problem(("trafficDistribution",), problem, did_you_mean(wanted, _TRAFFIC_DISTRIBUTIONS))
+        yield Problem(
+            ("trafficDistribution",), problem, did_you_mean(wanted, _TRAFFIC_DISTRIBUTIONS, "write one of them")
+        )
 
 
 def _keys(field: str, data: Mapping[str, Sized]) -> Iterator[Problem]:
     for key in data:
         if wrong := wrong_config_key(key):
-            yield Problem((field, key), wrong)
+            yield Problem((field, key), *wrong)
 
 
 def _size(total: int) -> Iterable[Problem]:
@@ -121,7 +122,7 @@ def _secret(secret: Secret) -> Iterator[Problem]:
     yield from _size(sum(len(value) for value in secret.data.values()))
     for key in _REQUIRED_KEYS.get(secret.type, ()):
         if key not in secret.data:
-            yield Problem(("data", key), f"is required for type {secret.type}, but not set")
+            yield Problem(("data", key), f"is required for type {secret.type}, but not set", _ADD_ENTRY)
 
 
 def _config_map(config_map: ConfigMap) -> Iterator[Problem]:

@@ -84,12 +84,16 @@ def _distinct_addresses(spec: GatewaySpec) -> Iterator[Problem]:
 def _address(address: GatewaySpecAddress) -> Iterator[Problem]:
     if address.value is not None:
         if address.type == "IPAddress" and not is_ip(address.value):
-            yield Problem(("value",), f"{quoted(address.value)} is not an IP address")
+            yield Problem(("value",), f"{quoted(address.value)} is not an IP address", "write one such as 192.0.2.1")
         if address.type == "Hostname" and not _HOSTNAME.match(address.value):
-            yield Problem(("value",), f"{quoted(address.value)} is not a lower-case host name")
+            yield Problem(
+                ("value",),
+                f"{quoted(address.value)} is not a lower-case host name",
+                "write one such as gateway.example.com",
+            )
     if address.routability is not None and not _is_routability(address.routability):
         problem = f"{quoted(address.routability)} is neither Cluster nor a path with a domain before it"
-        yield Problem(("routability",), problem)
+        yield Problem(("routability",), problem, "leave it out, or write Cluster")
 
 
 def _is_routability(text: str) -> bool:
@@ -104,7 +108,7 @@ def _keys(field: str, values: Mapping[str, str]) -> Iterator[Problem]:
     for key in values:
         if not _QUALIFIED_NAME.match(key) or len(key.partition("/")[0]) >= 253:
             problem = f"{quoted(key)} is not a name of at most 63 characters after an optional domain and '/'"
-            yield Problem((field, key), problem)
+            yield Problem((field, key), problem, "write one such as version or example.com/version")
 
 
 def _infrastructure(infrastructure: GatewayInfrastructure) -> Iterator[Problem]:

@@ -38,9 +38,9 @@ def _method(match: GRPCMethodMatch) -> Iterator[Problem]:
     if match.type is not GRPCMethodMatchType.EXACT:
         return
     if match.service is not None and not _SERVICE.fullmatch(match.service):
-        yield Problem(("service",), f"{quoted(match.service)} is not a gRPC service such as shop.v1.Cart")
+        yield Problem(("service",), f"{quoted(match.service)} is not a gRPC service", "write one such as shop.v1.Cart")
     if match.method is not None and not _METHOD.fullmatch(match.method):
-        yield Problem(("method",), f"{quoted(match.method)} is not a gRPC method such as GetItem")
+        yield Problem(("method",), f"{quoted(match.method)} is not a gRPC method", "write one such as GetItem")
 
 
 def _filter(found: GRPCRouteFilter) -> Iterable[Problem]:

@@ -46,6 +46,7 @@ from portway.objects.scalars import URL_PATH
 _URL_PATH: Final = re.compile(URL_PATH)
 _NOT_IN_PATHS: Final = ("//", "/./", "/../", "%2f", "%2F", "#")
 _NOT_AT_END: Final = ("/..", "/.")
+_NORMALISE: Final = "write the path that it leads to, with single slashes and without . and .."
 
 
 def _path_match(match: HTTPPathMatch) -> Iterator[Problem]:
@@ -56,17 +57,14 @@ def _path_match(match: HTTPPathMatch) -> Iterator[Problem]:
         yield Problem(("value",), f"{quoted(value)} does not begin with '/'", f"write {quoted('/' + value)}")
     for part in _NOT_IN_PATHS:
         if part in value:
-            yield Problem(("value",), f"{quoted(value)} contains '{part}', which no normalised path has")
+            yield Problem(("value",), f"{quoted(value)} contains '{part}', which no normalised path has", _NORMALISE)
     for end in _NOT_AT_END:
         if value.endswith(end):
-            yield Problem(("value",), f"{quoted(value)} ends with '{end}', which no normalised path does")
+            yield Problem(("value",), f"{quoted(value)} ends with '{end}', which no normalised path does", _NORMALISE)
     if value and not _URL_PATH.match(value):
-        remedy = "write other characters as %XX" if match.type is PathMatchType.EXACT else ""
-        yield Problem(
-            ("value",),
-            f"{quoted(value)} has characters that no URL path has",
-            remedy or "write them as %XX; a pattern needs type RegularExpression",
-        )
+        pattern = "" if match.type is PathMatchType.EXACT else "; a pattern needs type RegularExpression"
+        problem = f"{quoted(value)} has characters that no URL path has"
+        yield Problem(("value",), problem, f"write them as %XX{pattern}")
 
 
 def _path_modifier(modifier: HTTPPathModifier) -> Iterable[Problem]:

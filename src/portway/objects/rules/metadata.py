@@ -28,7 +28,7 @@ def _labels(meta: Meta) -> Iterator[Problem]:
     for key, value in meta.labels.items():
         wrong = wrong_qualified_name(key) or wrong_label_value(value)
         if wrong:
-            yield Problem(("labels", key), wrong)
+            yield Problem(("labels", key), *wrong)
 
 
 def _annotations(meta: Meta) -> Iterator[Problem]:
@@ -37,18 +37,18 @@ def _annotations(meta: Meta) -> Iterator[Problem]:
         size += len(key) + len(value)
         wrong = wrong_qualified_name(key.lower())
         if wrong:
-            yield Problem(("annotations", key), wrong)
+            yield Problem(("annotations", key), *wrong)
     # Bytes are counted only where the characters make it possible that there are too many.
     if size * 4 > MAX_ANNOTATIONS_BYTES:
         size = sum(len(text.encode("utf-8", "replace")) for pair in meta.annotations.items() for text in pair)
         if size > MAX_ANNOTATIONS_BYTES:
             problem = f"have {size:,} bytes together, more than the {MAX_ANNOTATIONS_BYTES:,} allowed"
-            yield Problem(("annotations",), problem)
+            yield Problem(("annotations",), problem, "move large texts into a ConfigMap")
 
 
 def _namespace(meta: Meta) -> Iterable[Problem]:
     if meta.namespace and (wrong := wrong_dns_label(meta.namespace)):
-        return (Problem(("namespace",), wrong),)
+        return (Problem(("namespace",), *wrong),)
     return ()
 
 
@@ -60,7 +60,7 @@ def _name_check(kind: str) -> Check:
         if not name:
             return (Problem(("metadata", "name"), "is empty", "give the object a name"),)
         wrong = wrong_name(name)
-        return (Problem(("metadata", "name"), wrong),) if wrong else ()
+        return (Problem(("metadata", "name"), *wrong),) if wrong else ()
 
     return check
 

@@ -1,13 +1,14 @@
 """Checks of names, addresses and ports that several groups' rules share.
 
-Each returns what is wrong as words, or an empty text. Source: `k8s.io/apimachinery/pkg/util/validation`.
+Each returns what is wrong and what to write instead; `None` if nothing is wrong. Source:
+`k8s.io/apimachinery/pkg/util/validation`.
 """
 
 import functools
 import ipaddress
 import re
 from collections.abc import Callable
-from typing import Final
+from typing import Final, NamedTuple
 
 from portway.objects.problems import quoted
 from portway.objects.scalars import DNS_LABEL, DNS_SUBDOMAIN, HOSTNAME, LABEL_VALUE, QUALIFIED_NAME
@@ -24,50 +25,76 @@ _LONGEST: Final = 320
 """A qualified name has 253 + 1 + 63 characters; no name is longer."""
 
 
-def remembered(check: Callable[[str], str]) -> Callable[[str], str]:
+class Wrong(NamedTuple):
+    """What is wrong with a name; the last two parts of a `Problem`."""
+
+    problem: str
+    remedy: str
+
+
+NameCheck = Callable[[str], Wrong | None]
+
+
+def remembered(check: NameCheck) -> NameCheck:
     """A check that remembers its results, since names recur in thousands of objects; not those of overlong texts, which
     would fill the memory and are wrong anyway."""
     cached = functools.lru_cache(_SIZE)(check)
 
     @functools.wraps(check)
-    def remembering(text: str) -> str:
+    def remembering(text: str) -> Wrong | None:
         return cached(text) if len(text) <= _LONGEST else check(text)
 
     return remembering
 
 
+def _misnamed(text: str, fits: Callable[[str], object], form: str, example: str) -> Wrong:
+    """A name that is not of a form, with one of the form: made of it where that is easy, else an example."""
+    changed = re.sub(r"[^a-z0-9.-]+", "-", text[:_LONGEST].lower()).strip("-.")
+    write = next((name for name in (changed, changed.replace(".", "-")) if fits(name)), example)
+    return Wrong(f"{quoted(text)} is not a name of {form}", f"write one such as {quoted(write)}")
+
+
 @remembered
-def wrong_dns_label(text: str) -> str:
+def wrong_dns_label(text: str) -> Wrong | None:
     """RFC 1123 label: namespaces, Services and their ports' names."""
-    if len(text) <= 63 and _DNS_LABEL.match(text):
-        return ""
-    return f"{quoted(text)} is not a name of at most 63 lower-case letters, digits and '-'"
+    if _is_dns_label(text):
+        return None
+    return _misnamed(text, _is_dns_label, "at most 63 lower-case letters, digits and '-'", "shop")
+
+
+def _is_dns_label(text: str) -> bool:
+    return len(text) <= 63 and _DNS_LABEL.match(text) is not None
 
 
 @remembered
-def wrong_dns_subdomain(text: str) -> str:
+def wrong_dns_subdomain(text: str) -> Wrong | None:
     """RFC 1123 subdomain: names of most objects, host names."""
-    if len(text) <= 253 and _DNS_SUBDOMAIN.match(text):
-        return ""
-    return f"{quoted(text)} is not a name of at most 253 lower-case letters, digits, '-' and '.'"
+    if _is_dns_subdomain(text):
+        return None
+    return _misnamed(text, _is_dns_subdomain, "at most 253 lower-case letters, digits, '-' and '.'", "shop.example")
+
+
+def _is_dns_subdomain(text: str) -> bool:
+    return len(text) <= 253 and _DNS_SUBDOMAIN.match(text) is not None
 
 
 @remembered
-def wrong_host(text: str) -> str:
+def wrong_host(text: str) -> Wrong | None:
     """A host of an Ingress: a DNS name, perhaps with a wildcard as its first label, and no IP address."""
     if is_ip(text):
-        return f"{quoted(text)} is an IP address, not a DNS name"
+        return Wrong(f"{quoted(text)} is an IP address, not a DNS name", "write a DNS name, or no host for all of them")
     if "*" in text and (not text.startswith("*.") or "." not in text):
-        return f"{quoted(text)} has its wildcard elsewhere than as the whole first label"
+        problem = f"{quoted(text)} has its wildcard elsewhere than as the whole first label"
+        return Wrong(problem, 'write it like "*.example.com"')
     if len(text) <= 253 and _HOSTNAME.match(text):
-        return ""
+        return None
     if len(text) > 253:
-        return f"{quoted(text)} has {len(text)} characters, more than the 253 of a host name"
+        return Wrong(f"{quoted(text)} has {len(text)} characters, more than the 253 of a host name", "shorten it")
     if not text.isascii() and (encoded := _punycode(text)):
-        return f"{quoted(text)} is not a host name as it is asked for: write {quoted(encoded)}"
+        return Wrong(f"{quoted(text)} is not a host name as it is asked for", f"write {quoted(encoded)}")
     if text != text.lower() and not wrong_host(text.lower()):
-        return f"{quoted(text)} is not a lower-case host name: write {quoted(text.lower())}"
-    return f"{quoted(text)} is not a lower-case host name"
+        return Wrong(f"{quoted(text)} is not a lower-case host name", f"write {quoted(text.lower())}")
+    return Wrong(f"{quoted(text)} is not a lower-case host name", 'write one such as "shop.example.com"')
 
 
 def _punycode(text: str) -> str:
@@ -79,39 +106,46 @@ def _punycode(text: str) -> str:
 
 
 @remembered
-def wrong_qualified_name(text: str) -> str:
+def wrong_qualified_name(text: str) -> Wrong | None:
     """Key of a label: an optional DNS prefix and a name."""
     prefix, slash, _ = text.rpartition("/")
     if len(text) <= _LONGEST and _QUALIFIED_NAME.match(text) and (not slash or len(prefix) <= 253):
-        return ""
-    return f"{quoted(text)} is not a name of at most 63 letters, digits, '-', '_', '.' after an optional domain and '/'"
+        return None
+    form = "at most 63 letters, digits, '-', '_', '.' after an optional domain and '/'"
+    return Wrong(f"{quoted(text)} is not a name of {form}", "write one such as version or example.com/version")
 
 
 @remembered
-def wrong_label_value(text: str) -> str:
+def wrong_label_value(text: str) -> Wrong | None:
     """Value of a label."""
     if len(text) <= 63 and _LABEL_VALUE.match(text):
-        return ""
-    return f"{quoted(text)} is not at most 63 letters, digits, '-', '_' and '.' with a letter or digit at both ends"
+        return None
+    form = "at most 63 letters, digits, '-', '_' and '.' with a letter or digit at both ends"
+    return Wrong(f"{quoted(text)} is not {form}", "write a shorter or plainer one; an annotation may hold any text")
 
 
-def wrong_port_name(text: str) -> str:
+def wrong_port_name(text: str) -> Wrong | None:
     """Name of a port as RFC 6335 §5.1 has it."""
     if len(text) <= 15 and _PORT_NAME.match(text) and not text.replace("-", "").isdigit():
-        return ""
-    return f"{quoted(text)} is not a port name of at most 15 lower-case letters, digits and '-', with a letter in it"
+        return None
+    form = "at most 15 lower-case letters, digits and '-', with a letter in it"
+    hint = f"write the number {text} without quotes" if text.isdigit() else "write one such as http"
+    return Wrong(f"{quoted(text)} is not a port name of {form}", hint)
 
 
-def wrong_port_number(number: int) -> str:
+def wrong_port_number(number: int) -> Wrong | None:
     """Number of a port."""
-    return "" if 1 <= number <= 65535 else f"{number} is not a port from 1 to 65535"
+    if 1 <= number <= 65535:
+        return None
+    return Wrong(f"{number} is not a port from 1 to 65535", "write a port such as 80")
 
 
-def wrong_config_key(text: str) -> str:
+def wrong_config_key(text: str) -> Wrong | None:
     """Key in a Secret or ConfigMap; it may become a file's name."""
     if len(text) <= 253 and _CONFIG_KEY.match(text) and text != "." and not text.startswith(".."):
-        return ""
-    return f"{quoted(text)} is not a key of at most 253 letters, digits, '-', '_' and '.'"
+        return None
+    form = "at most 253 letters, digits, '-', '_' and '.'"
+    return Wrong(f"{quoted(text)} is not a key of {form}", "write one such as tls.crt")
 
 
 def parse_ip(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:

@@ -24,6 +24,7 @@ from portway.objects.networking_v1 import (
 from portway.objects.problems import Problem, quoted
 from portway.objects.rules.engine import Table, rules
 from portway.objects.rules.names import (
+    Wrong,
     wrong_dns_label,
     wrong_dns_subdomain,
     wrong_host,
@@ -39,6 +40,7 @@ MAX_CONTROLLER_BYTES: Final = 250
 
 _NOT_IN_PATHS: Final = ("//", "/./", "/../", "%2f", "%2F")
 _NOT_AT_END: Final = ("/..", "/.")
+_NORMALISE: Final = "write the path that it leads to, with single slashes and without . and .."
 _DOMAIN_PREFIXED_PATH: Final = re.compile(DOMAIN_PREFIXED_PATH)
 
 
@@ -55,20 +57,20 @@ def _spec(spec: IngressSpec) -> Iterator[Problem]:
     if not spec.rules and spec.default_backend is None:
         yield Problem((), "has neither rules nor a defaultBackend", "set one of the two")
     if spec.ingress_class_name is not None and (wrong := wrong_dns_subdomain(spec.ingress_class_name)):
-        yield Problem(("ingressClassName",), wrong)
+        yield Problem(("ingressClassName",), *wrong)
 
 
 def _tls(tls: IngressTLS) -> Iterator[Problem]:
     for index, host in enumerate(tls.hosts):
         if wrong := wrong_host(host) if "*" in host else wrong_dns_subdomain(host):
-            yield Problem(("hosts", index), wrong)
+            yield Problem(("hosts", index), *wrong)
     if tls.secret_name and (wrong := wrong_dns_subdomain(tls.secret_name)):
-        yield Problem(("secretName",), wrong)
+        yield Problem(("secretName",), *wrong)
 
 
 def _rule(rule: IngressRule) -> Iterable[Problem]:
     if rule.host and (wrong := wrong_host(rule.host)):
-        return (Problem(("host",), wrong),)
+        return (Problem(("host",), *wrong),)
     return ()
 
 
@@ -82,10 +84,10 @@ def _path(found: HTTPIngressPath) -> Iterator[Problem]:
         yield Problem(("path",), f"{quoted(path)} does not begin with '/'", f"write {quoted('/' + path)}")
     for part in _NOT_IN_PATHS:
         if part in path:
-            yield Problem(("path",), f"{quoted(path)} contains '{part}', which no normalised path has")
+            yield Problem(("path",), f"{quoted(path)} contains '{part}', which no normalised path has", _NORMALISE)
     for end in _NOT_AT_END:
         if path.endswith(end):
-            yield Problem(("path",), f"{quoted(path)} ends with '{end}', which no normalised path does")
+            yield Problem(("path",), f"{quoted(path)} ends with '{end}', which no normalised path does", _NORMALISE)
 
 
 def _backend(backend: IngressBackend) -> Iterable[Problem]:
@@ -100,29 +102,29 @@ def _service(service: IngressServiceBackend) -> Iterator[Problem]:
     if not service.name:
         yield Problem(("name",), "is empty", "name a Service of the same namespace")
     elif wrong := wrong_dns_label(service.name):
-        yield Problem(("name",), wrong)
+        yield Problem(("name",), *wrong)
     port = service.port
     if port.name and port.number:
         yield Problem(("port",), "has both a name and a number", "keep one of the two")
     elif port.name:
         if wrong := wrong_port_name(port.name):
-            yield Problem(("port", "name"), wrong)
+            yield Problem(("port", "name"), *wrong)
     elif port.number:
         if wrong := wrong_port_number(port.number):
-            yield Problem(("port", "number"), wrong)
+            yield Problem(("port", "number"), *wrong)
     else:
         yield Problem(("port",), "has neither a name nor a number", "write the Service port's name or number")
 
 
 def _path_segment(field: str, name: str) -> Iterable[Problem]:
     if name in (".", "..") or "/" in name or "%" in name:
-        return (Problem((field,), f"{quoted(name)} cannot stand in a path"),)
+        return (Problem((field,), f"{quoted(name)} cannot be the name of an object", "write a name without / and %"),)
     return ()
 
 
 def _reference(reference: TypedReference | IngressClassParameters) -> Iterator[Problem]:
     if reference.api_group and (wrong := wrong_dns_subdomain(reference.api_group)):
-        yield Problem(("apiGroup",), wrong)
+        yield Problem(("apiGroup",), *wrong)
     yield from _path_segment("kind", reference.kind)
     yield from _path_segment("name", reference.name)
 
@@ -132,7 +134,9 @@ def _class_spec(spec: IngressClassSpec) -> Iterable[Problem]:
     if not controller:
         return (Problem(("controller",), "is required, but not set", "write one like portway.dev/ingress-controller"),)
     if len(controller.encode("utf-8", "replace")) > MAX_CONTROLLER_BYTES:
-        return (Problem(("controller",), f"{quoted(controller)} has more than {MAX_CONTROLLER_BYTES} bytes"),)
+        return (
+            Problem(("controller",), f"{quoted(controller)} has more than {MAX_CONTROLLER_BYTES} bytes", "shorten it"),
+        )
     if not _DOMAIN_PREFIXED_PATH.match(controller):
         problem = f"{quoted(controller)} is not a path with a domain before it"
         return (Problem(("controller",), problem, "write it like portway.dev/ingress-controller"),)
@@ -140,11 +144,15 @@ def _class_spec(spec: IngressClassSpec) -> Iterable[Problem]:
 
 
 def _parameters(parameters: IngressClassParameters) -> Iterable[Problem]:
-    if parameters.scope is ParametersScope.NAMESPACE:
-        wrong = wrong_dns_label(parameters.namespace) if parameters.namespace else "is required for scope Namespace"
+    wrong: Wrong | None = None
+    if parameters.scope is not ParametersScope.NAMESPACE:
+        if parameters.namespace:
+            wrong = Wrong("is set, but scope is Cluster", "remove it, or set scope to Namespace")
+    elif not parameters.namespace:
+        wrong = Wrong("is required for scope Namespace, but not set", "name the namespace of the parameters")
     else:
-        wrong = "is set, but scope is Cluster" if parameters.namespace else ""
-    return (Problem(("namespace",), wrong),) if wrong else ()
+        wrong = wrong_dns_label(parameters.namespace)
+    return (Problem(("namespace",), *wrong),) if wrong else ()
 
 
 RULES: Final[Table] = dict(

@@ -63,7 +63,7 @@ def _backend_tls(spec: BackendSpec) -> Iterator[Problem]:
         problem = "is required where there is no dns name, but not set"
         yield Problem(("tls", "hostname"), problem, "write the name that the backend's certificate has")
     if spec.app_protocol is not None and (wrong := wrong_qualified_name(spec.app_protocol)):
-        yield Problem(("appProtocol",), wrong)
+        yield Problem(("appProtocol",), *wrong)
 
 
 def _trust(tls: BackendTLS) -> Iterable[Problem]:
@@ -139,7 +139,9 @@ def _health_check(check: HealthCheck) -> Iterator[Problem]:
 
 def _at_least(name: str, duration: timedelta) -> Iterable[Problem]:
     if duration < _SHORTEST:
-        return (Problem((name,), f"{duration} is shorter than the 100ms that are allowed at least"),)
+        return (
+            Problem((name,), f"{duration} is shorter than the 100ms that are allowed at least", "write 100ms or more"),
+        )
     return ()
 
 

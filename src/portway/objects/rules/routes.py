@@ -137,7 +137,7 @@ def named_field(
     """
     wanted = fields.get(chosen)
     if wanted is not None and wanted[1] is None:
-        yield Problem((wanted[0],), f"is required for {discriminator} {chosen}, but not set")
+        yield Problem((wanted[0],), f"is required for {discriminator} {chosen}, but not set", "set it")
     for value, (name, found) in fields.items():
         if found is not None and value is not chosen:
             remedy = f"remove it, or set {discriminator} to {value}"
