@@ -86,11 +86,22 @@ async def test_configuration_is_shown_without_keys(tmp_path: Path) -> None:
 @pytest.mark.e2e
 async def test_nobody_there(tmp_path: Path) -> None:
     admin = EnvoyAdmin(str(tmp_path / "admin.sock"))
-    try:
-        with pytest.raises(AdminUnreachable, match=r"GET /ready on .*admin\.sock"):
-            await admin.state()
-    finally:
-        await admin.close()
+    with pytest.raises(AdminUnreachable, match=r"GET /ready on .*admin\.sock"):
+        await admin.state()
+
+
+async def test_half_an_answer_is_none(tmp_path: Path) -> None:
+    """Envoy ended in the midst of it."""
+    path = str(tmp_path / "admin.sock")
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n10\r\nonly so far")
+        writer.close()
+
+    async with await asyncio.start_unix_server(answer, path):
+        with pytest.raises(AdminUnreachable, match="IncompleteRead"):
+            await EnvoyAdmin(path).server_info()
 
 
 @pytest.mark.e2e

@@ -177,7 +177,6 @@ class HostProxy:
             for process in (*self._retiring.values(), self._current):
                 if process is not None:
                     process.close()
-            await self._admin.close()
             self._finished.set()
 
     async def _take_over(self) -> None:
@@ -401,7 +400,6 @@ class HostProxy:
         try:
             await drain_and_end(process, admin, settings, self._hurry)
         finally:
-            await admin.close()
             (self._folder.path / socket).unlink(missing_ok=True)
 
     def _watch(self, work: Coroutine[None, None, None]) -> None:
