@@ -5,6 +5,7 @@ Pure content: no time, no generation (the writer stamps the generation of the ob
 
 import msgspec
 
+from portway.model.names import SecretKey, SocketKey, TableKey
 from portway.objects.verdict import ObjectKey, Verdict
 
 
@@ -13,6 +14,13 @@ class Condition(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     status: bool
     reason: str
     message: str = ""
+
+
+class Serving(msgspec.Struct, frozen=True, kw_only=True):
+    """What proxies must hold before a listener serves: the sockets that it shares with others, and its key material."""
+
+    sockets: tuple[SocketKey, ...]
+    secrets: tuple[SecretKey, ...] = ()
 
 
 class ParentReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -24,6 +32,11 @@ class ParentReport(msgspec.Struct, frozen=True, kw_only=True):
     index: int = 0
     """Position in `spec.parentRefs`; for ancestors 0."""
     conditions: tuple[Condition, ...] = ()
+    tables: tuple[TableKey, ...] = ()
+    """Where requests of an attached HTTPRoute or GRPCRoute are looked up: its virtual hosts there are what proxies must
+    hold."""
+    sockets: tuple[SocketKey, ...] = ()
+    """Where an attached route is served."""
 
 
 class ListenerReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,11 +47,13 @@ class ListenerReport(msgspec.Struct, frozen=True, kw_only=True):
     """(group, kind)"""
     attached_routes: int = 0
     conditions: tuple[Condition, ...] = ()
+    serving: Serving | None = None
+    """`None`: it cannot serve, whatever proxies acknowledge."""
 
 
 class ObjectReport(msgspec.Struct, frozen=True, kw_only=True):
-    """All there is to say about one object. `Programmed` is not in here: it depends on what proxies acknowledged; the
-    conditions say `Programmed=True` where nothing but that is missing."""
+    """All there is to say about one object, but for what proxies acknowledged: the conditions say `Programmed=True`
+    where nothing but that is missing, and `status/programmed.py` puts it in."""
 
     object: ObjectKey
     ours: bool = True
@@ -46,6 +61,9 @@ class ObjectReport(msgspec.Struct, frozen=True, kw_only=True):
     conditions: tuple[Condition, ...] = ()
     parents: tuple[ParentReport, ...] = ()
     listeners: tuple[ListenerReport, ...] = ()
+    serving: tuple[Serving, ...] = ()
+    """Of a Gateway or ListenerSet: its listeners that can serve, for a Gateway those of its ListenerSets among them.
+    One that does is enough for its `Programmed`."""
     attached_listener_sets: int = 0
     addresses: tuple[tuple[str, str], ...] = ()
     """`status.addresses` of a Gateway: (type, value)."""

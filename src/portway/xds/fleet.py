@@ -20,6 +20,10 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     """Connected ones."""
     acknowledged: int
     """Those of them that hold all of it: each wanted version that they subscribed to, and nothing that is unwanted."""
+    waiting: tuple[ResourceKey, ...] = ()
+    """What not every connected proxy has, refused ones among it, in the order asked."""
+    held_back: tuple[ResourceKey, ...] = ()
+    """Those of them that some proxy is not sent yet: they need a cluster that is not ready in it."""
     refusals: tuple[Refusal, ...] = ()
     """Of wanted versions, one per resource, in the order asked."""
 
@@ -136,14 +140,18 @@ class FleetState:
     def progress(self, keys: Iterable[ResourceKey]) -> Progress:
         """How far these have come, in O(keys * proxies); a key that is not wanted counts as done once it is gone."""
         asked = tuple(keys)
+        lacking = [
+            [key for key in asked if not session.is_done(key, self.snapshot.get(*key))] for session in self._sessions
+        ]
+        missing = {key for keys in lacking for key in keys}
+        waiting = tuple(key for key in asked if key in missing)
         return Progress(
-            proxies=len(self._sessions),
-            acknowledged=sum(self._is_done(session, asked) for session in self._sessions),
+            proxies=len(lacking),
+            acknowledged=sum(not keys for keys in lacking),
+            waiting=waiting,
+            held_back=tuple(key for key in waiting if any(session.is_held_back(key) for session in self._sessions)),
             refusals=tuple(self._refusals[key] for key in asked if key in self._refusals),
         )
-
-    def _is_done(self, session: Session, keys: Iterable[ResourceKey]) -> bool:
-        return all(session.is_done(key, self.snapshot.get(*key)) for key in keys)
 
     def refusals(self) -> tuple[Refusal, ...]:
         """Of all wanted versions that some connected proxy refused, the latest for each."""

@@ -305,6 +305,10 @@ class Session:
             return True
         return self.holds(key, wanted.version)
 
+    def is_held_back(self, key: ResourceKey) -> bool:
+        """Whether it waits for a cluster to become ready before it is sent."""
+        return key.name in self._holdings.channels[key.type].held
+
     def state_of(self, key: ResourceKey) -> State:
         """What the proxy has of a resource."""
         record = self._holdings.channels[key.type].records.get(key.name)

@@ -5,12 +5,12 @@
 Source: Gateway API, `gateway_types.go`, `listenerset_types.go`, `gatewayclass_types.go` (conditions and reasons).
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import msgspec
 
 from portway.incremental import Context
-from portway.model.condition import Condition, ObjectReport
+from portway.model.condition import Condition, ObjectReport, Serving
 from portway.model.handles import EDGE
 from portway.objects.gateway_v1 import Gateway, GatewayClass, ListenerSet
 from portway.objects.verdict import ObjectKey, Severity, Verdict
@@ -21,7 +21,6 @@ from portway.translate.gateway.features import SUPPORTED_FEATURES
 from portway.translate.gateway.findings import Problem
 from portway.translate.gateway.gateways import (
     GatewayHead,
-    GatewayPlan,
     gateway_head,
     gateway_of,
     gateway_plan,
@@ -33,8 +32,10 @@ from portway.translate.gateway.listener_reports import (
     expiries,
     listener_report,
     listener_state,
+    serving,
     unusable_addresses,
 )
+from portway.translate.gateway.listeners import ListenerPlan
 
 
 def gateway_report(ctx: Context, key: ObjectKey) -> ObjectReport:
@@ -45,13 +46,13 @@ def gateway_report(ctx: Context, key: ObjectKey) -> ObjectReport:
     states = {listener.key: ctx.get(listener_state, listener.key) for listener in plan.listeners[key]}
     bad = [problem for state in states.values() if state is not None for problem in state.accepted]
     good = any(state is not None and not state.accepted for state in states.values())
-    able = any(state is not None and state.programmed for state in states.values())
+    able = _serving(ctx, (listener for listeners in plan.listeners.values() for listener in listeners))
     blocked = findings.joined(plan.head.problems)
     shown = ctx.get(client_certificate, key)
     unusable = ctx.get(unusable_addresses, key)
     conditions = [
         _accepted(plan.head.problems, bad, good=good),
-        _gateway_programmed(blocked, unusable, serves=able or _sets_serve(ctx, plan)),
+        _gateway_programmed(blocked, unusable, serves=bool(able)),
         findings.condition(findings.RESOLVED_REFS, () if shown.problem is None else (shown.problem,), "ResolvedRefs"),
     ]
     if any(state is not None and state.fallback for state in states.values()):
@@ -77,6 +78,7 @@ def gateway_report(ctx: Context, key: ObjectKey) -> ObjectReport:
         object=key,
         conditions=tuple(conditions),
         listeners=tuple(listener_report(ctx, listener, blocked) for listener in plan.listeners[key]),
+        serving=() if blocked else able,
         attached_listener_sets=sum(_is_accepted(ctx, owner) for owner in plan.listener_sets),
         addresses=()
         if plan.head.problems
@@ -107,12 +109,10 @@ def _gateway_programmed(blocked: str, unusable: Mapping[str, str], *, serves: bo
     return Condition(type=findings.PROGRAMMED, status=False, reason="Invalid", message=message)
 
 
-def _sets_serve(ctx: Context, plan: GatewayPlan) -> bool:
-    return any(
-        (state := ctx.get(listener_state, listener.key)) is not None and state.programmed
-        for owner in plan.listener_sets
-        for listener in plan.listeners[owner]
-    )
+def _serving(ctx: Context, listeners: Iterable[ListenerPlan]) -> tuple[Serving, ...]:
+    """Of those that can serve."""
+    found = (serving(ctx, listener.key) for listener in listeners)
+    return tuple(each for each in found if each is not None)
 
 
 def _is_accepted(ctx: Context, listener_set: ObjectKey) -> bool:
@@ -164,7 +164,9 @@ def listener_set_report(ctx: Context, key: ObjectKey) -> ObjectReport:
             condition=findings.ACCEPTED,
             reason="NotAllowed",
             field="spec.parentRef",
-            message=f"allowedListeners of {head.key} does not take ListenerSets from namespace {key.namespace}",
+            message=f"allowedListeners of {head.key} does not take ListenerSets from namespace {key.namespace}; "
+            "its listeners are not served",
+            remedy=f"let spec.allowedListeners.namespaces of {head.key} take namespace {key.namespace}",
         )
         return ObjectReport(object=key, conditions=_both(problem), verdicts=(problem.verdict(key),))
     listeners = ctx.get(listeners_of, key)
@@ -175,6 +177,7 @@ def listener_set_report(ctx: Context, key: ObjectKey) -> ObjectReport:
         object=key,
         conditions=_set_conditions(head, states, problems),
         listeners=tuple(listener_report(ctx, listener, blocked) for listener in listeners),
+        serving=() if blocked else _serving(ctx, listeners),
         verdicts=(*dict.fromkeys(problem.verdict(key) for problem in problems), *expiries(ctx, listeners)),
     )
 
@@ -183,11 +186,14 @@ def _without_gateway(ctx: Context, key: ObjectKey, gateway: ObjectKey | None) ->
     """Why nobody serves the ListenerSet: what it names is no Gateway, is not there, or is not ours."""
     severity, reason = Severity.ERROR, "NoMatchingParent"
     if gateway is None:
-        problem, remedy = "names no Gateway; its listeners are not served", "name a Gateway"
+        problem, remedy = (
+            "names no Gateway; its listeners are not served",
+            "name one, as ListenerSets add to Gateways only",
+        )
     elif read_object(ctx, Gateway, gateway.namespace, gateway.name) is None:
         problem, remedy = (
             f"{gateway} does not exist; its listeners are not served",
-            "declare it, or name another Gateway",
+            f"create it, or name one that exists",
         )
     else:
         severity, reason, remedy = Severity.INFO, "NotOurs", ""

@@ -6,16 +6,19 @@ Source: Gateway API, `gateway_types.go`, `listenerset_types.go`, `gatewayclass_t
 """
 
 from collections.abc import Iterable, Iterator, Mapping
+from typing import Final
 
 import msgspec
 
 from portway.incremental import Context, query
-from portway.model.condition import Condition, ListenerReport
+from portway.model.condition import Condition, ListenerReport, Serving
 from portway.model.handles import UNAVAILABLE
 from portway.model.listener import ClientValidation
+from portway.objects.gateway_v1 import ListenerProtocol
+from portway.objects.problems import did_you_mean
 from portway.objects.references_v1 import GATEWAY_GROUP
 from portway.objects.verdict import ObjectKey, Severity, Verdict
-from portway.translate.certificates import certificate, expiry_problem
+from portway.translate.certificates import RENEW, certificate, expiry_problem
 from portway.translate.gateway import findings
 from portway.translate.gateway.certificates import listener_tls
 from portway.translate.gateway.counts import ATTACHED
@@ -31,6 +34,9 @@ from portway.translate.gateway.hosts import EVERY, covers, is_wildcard, wider
 from portway.translate.gateway.listeners import Conflict, Family, ListenerKey, ListenerPlan
 from portway.translate.gateway.tables import needs_certificate
 from portway.translate.sockets import lost_to
+
+
+_OTHER_PORT: Final = "choose another port, or another address"
 
 
 class ListenerState(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,21 +76,27 @@ def _unsound(plan: ListenerPlan) -> tuple[Problem, ...]:
     if plan.conflict is Conflict.HOSTNAME:
         host = "all hosts" if plan.hostname == EVERY else plan.hostname
         message = f"{plan.rival} is on port {plan.port} for {host} too; this one is not served"
-        return (_not_accepted(plan, "hostname", plan.conflict.value, message),)
+        remedy = "give one of them another hostname or port"
+        return (_not_accepted(plan, "hostname", plan.conflict.value, message, remedy),)
     if plan.conflict is Conflict.PROTOCOL:
         message = f"{plan.protocol} cannot share port {plan.port} with {plan.rival}; this one is not served"
-        return (_not_accepted(plan, "protocol", plan.conflict.value, message),)
+        return (_not_accepted(plan, "protocol", plan.conflict.value, message, "give one of them another port"),)
     if plan.family is Family.UNKNOWN:
-        message = f'"{plan.protocol}" is none of HTTP, HTTPS, TLS, TCP, UDP; the listener is not served'
-        return (_not_accepted(plan, "protocol", "UnsupportedProtocol", message),)
+        names = tuple(ListenerProtocol)
+        message = f'"{plan.protocol}" is none of {", ".join(names)}; the listener is not served'
+        remedy = did_you_mean(plan.protocol, names, "write one of them")
+        return (_not_accepted(plan, "protocol", "UnsupportedProtocol", message, remedy),)
     if plan.unsupported:
         message = f"{plan.unsupported} of listeners are not supported; the listener is not served without them"
-        return (_not_accepted(plan, plan.unsupported, "UnsupportedValue", message),)
+        remedy = f"remove them; rules of routes can have {plan.unsupported}"
+        return (_not_accepted(plan, plan.unsupported, "UnsupportedValue", message, remedy),)
     return ()
 
 
-def _not_accepted(plan: ListenerPlan, field: str, reason: str, message: str) -> Problem:
-    return Problem(condition=findings.ACCEPTED, reason=reason, field=f"{plan.field}.{field}", message=message)
+def _not_accepted(plan: ListenerPlan, field: str, reason: str, message: str, remedy: str) -> Problem:
+    return Problem(
+        condition=findings.ACCEPTED, reason=reason, field=f"{plan.field}.{field}", message=message, remedy=remedy
+    )
 
 
 @query("unusable addresses")
@@ -111,13 +123,13 @@ def _port(ctx: Context, plan: ListenerPlan) -> tuple[Problem, ...]:
         if socket.address in unusable:
             continue  # the Gateway's fault, not the listener's
         if problem := ctx.read(UNAVAILABLE, socket):
-            return (_not_accepted(plan, "port", "PortUnavailable", problem),)
+            message, _, remedy = problem.partition("; ")
+            return (_not_accepted(plan, "port", "PortUnavailable", message, remedy or _OTHER_PORT),)
         taken = lost_to(ctx, socket, plan.gateway)
         if taken is not None:
             winner = "Ingress" if taken.kind == "Ingress" else str(taken)
             message = f"{socket} belongs to {winner}, which is older or comes first by name; this one is not served"
-            lost = _not_accepted(plan, "port", "PortUnavailable", message)
-            return (msgspec.structs.replace(lost, remedy="choose another port, or another address"),)
+            return (_not_accepted(plan, "port", "PortUnavailable", message, _OTHER_PORT),)
     return ()
 
 
@@ -127,6 +139,7 @@ def _kinds(plan: ListenerPlan) -> Problem:
         reason="InvalidRouteKinds",
         field=f"{plan.field}.allowedRoutes.kinds",
         message=f"{', '.join(plan.foreign_kinds)} cannot be attached to a listener of protocol {plan.protocol}",
+        remedy="remove them, or name them on a listener of their protocol",
     )
 
 
@@ -158,6 +171,19 @@ def listener_report(ctx: Context, plan: ListenerPlan, blocked: str) -> ListenerR
         supported_kinds=tuple((GATEWAY_GROUP, kind) for kind in plan.kinds),
         attached_routes=ctx.size(ATTACHED, plan.key),
         conditions=tuple(conditions),
+        serving=None if blocked else serving(ctx, plan.key),
+    )
+
+
+def serving(ctx: Context, key: ListenerKey) -> Serving | None:
+    """What proxies must hold before a listener serves; `None` if it cannot."""
+    state = ctx.get(listener_state, key)
+    if state is None or not state.programmed:
+        return None
+    tls = ctx.get(listener_tls, key)
+    return Serving(
+        sockets=ctx.get(sockets_of, key),
+        secrets=(*tls.certificates, *(() if tls.authorities is None else (tls.authorities,))),
     )
 
 
@@ -223,5 +249,5 @@ def expiries(ctx: Context, listeners: Iterable[ListenerPlan]) -> Iterator[Verdic
                     reason="CertificateExpired",
                     field=f"{listener.field}.tls.certificateRefs",
                     problem=f"{key.sources[0]} {expired}",
-                    remedy="renew it",
+                    remedy=RENEW,
                 )

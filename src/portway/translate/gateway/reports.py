@@ -3,7 +3,8 @@
 Source: Gateway API, `shared_types.go` (conditions of routes), `backendtlspolicy_types.go`, `policy_types.go`.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from typing import TypeVar
 
 import msgspec
 
@@ -12,6 +13,7 @@ from portway.model.condition import Condition, ObjectReport, ParentReport
 from portway.objects.core_v1 import Service
 from portway.objects.gateway_policies_v1 import BackendTLSPolicy
 from portway.objects.gateway_v1 import Gateway, ListenerSet
+from portway.objects.problems import listed
 from portway.objects.references_v1 import GatewayDefaultScope, LocalPolicyTargetReferenceWithSectionName
 from portway.objects.verdict import ObjectKey, Severity, Verdict
 from portway.store import read_object
@@ -20,10 +22,14 @@ from portway.translate.gateway.attachment import ParentAttachment, attachment_of
 from portway.translate.gateway.counts import GATEWAYS_OF_SERVICES, ServiceKey
 from portway.translate.gateway.findings import Problem
 from portway.translate.gateway.gateway_reports import gateway_class_report, gateway_report, listener_set_report
+from portway.translate.gateway.gateways import sockets_of
 from portway.translate.gateway.rules import RulesKey, rules_of
 from portway.translate.gateway.streams import StreamKey, stream_of
+from portway.translate.gateway.tables import table_of
 from portway.translate.policy.backend_tls import BY_SERVICE, policy_authorities
 from portway.translate.sockets import age_of
+
+T = TypeVar("T")
 
 
 def route_report(ctx: Context, key: ObjectKey) -> ObjectReport:
@@ -39,6 +45,8 @@ def route_report(ctx: Context, key: ObjectKey) -> ObjectReport:
             port=parent.port,
             index=parent.index,
             conditions=_conditions(parent, problems),
+            tables=_each(ctx.get(table_of, listener.key) for listener in parent.listeners),
+            sockets=_each(socket for listener in parent.listeners for socket in ctx.get(sockets_of, listener.key)),
         )
         for parent in attachment.parents
     )
@@ -49,7 +57,8 @@ def route_report(ctx: Context, key: ObjectKey) -> ObjectReport:
             severity=Severity.ERROR,
             reason=parent.reason,
             field=f"spec.parentRefs[{parent.index}]",
-            problem=parent.message,
+            problem=f"{parent.message}; the route is not served by it",
+            remedy=parent.remedy,
         )
         for parent in attachment.parents
         if parent.reason != "Accepted"
@@ -57,6 +66,11 @@ def route_report(ctx: Context, key: ObjectKey) -> ObjectReport:
     if parents:
         verdicts += [problem.verdict(key) for problem in problems]
     return ObjectReport(object=key, ours=bool(parents), parents=parents, verdicts=tuple(dict.fromkeys(verdicts)))
+
+
+def _each(found: Iterable[T | None]) -> tuple[T, ...]:
+    """What is there, each once, in order."""
+    return tuple(dict.fromkeys(one for one in found if one is not None))
 
 
 def _problems(ctx: Context, key: ObjectKey) -> tuple[Problem, ...]:
@@ -69,7 +83,7 @@ def _problems(ctx: Context, key: ObjectKey) -> tuple[Problem, ...]:
 
 def _conditions(parent: ParentAttachment, problems: tuple[Problem, ...]) -> tuple[Condition, ...]:
     if parent.reason != "Accepted":
-        accepted = Condition(type=findings.ACCEPTED, status=False, reason=parent.reason, message=parent.message)
+        accepted = Condition(type=findings.ACCEPTED, status=False, reason=parent.reason, message=_told(parent))
     else:
         accepted = findings.condition(
             findings.ACCEPTED, findings.of(findings.ACCEPTED, problems), "Accepted", parent.message
@@ -90,6 +104,10 @@ def _conditions(parent: ParentAttachment, problems: tuple[Problem, ...]) -> tupl
             )
         )
     return tuple(conditions)
+
+
+def _told(parent: ParentAttachment) -> str:
+    return f"{parent.message}; {parent.remedy}" if parent.remedy else parent.message
 
 
 def _parent_verdicts(ctx: Context, key: ObjectKey) -> list[Verdict]:
@@ -113,12 +131,20 @@ def _parent_verdicts(ctx: Context, key: ObjectKey) -> list[Verdict]:
                     reason="NoMatchingParent",
                     field=f"spec.parentRefs[{index}]",
                     problem=f"{parent} does not exist; the route is not served by it",
+                    remedy="create it, or name one that exists",
                 )
             )
     if not known:
         problem = "no Gateway or ListenerSet is named; the route is not served by Portway"
         verdicts.append(
-            Verdict(object=key, severity=Severity.INFO, reason="NotOurs", field="spec.parentRefs", problem=problem)
+            Verdict(
+                object=key,
+                severity=Severity.INFO,
+                reason="NotOurs",
+                field="spec.parentRefs",
+                problem=problem,
+                remedy="name one if Portway is to serve it",
+            )
         )
     if getattr(route.spec, "use_default_gateways", None) is GatewayDefaultScope.ALL:
         verdicts.append(
@@ -180,14 +206,17 @@ def _target_problem(
 ) -> Problem | None:
     if (target.group, target.kind) != ("", "Service"):
         name = f"{target.group}/{target.kind}" if target.group else target.kind
-        return _policy_problem("Invalid", field, f"{name} cannot be a target; only Services can")
+        return _policy_problem("Invalid", field, f"{name} cannot be a target", "name a Service")
     service = read_object(ctx, Service, key.namespace, target.name)
     if service is None:
-        return _policy_problem("TargetNotFound", field, f"Service {key.namespace}/{target.name} does not exist")
+        message = f"Service {key.namespace}/{target.name} does not exist"
+        return _policy_problem("TargetNotFound", f"{field}.name", message, "create it, or name one that exists")
     section = target.section_name
     if section is not None and all(port.name != section for port in service.spec.ports):
         message = f"Service {key.namespace}/{target.name} has no port named {section}"
-        return _policy_problem("TargetNotFound", f"{field}.sectionName", message)
+        named = listed([port.name for port in service.spec.ports if port.name])
+        remedy = f"write {named}" if named else "remove sectionName: the Service's ports have no names"
+        return _policy_problem("TargetNotFound", f"{field}.sectionName", message, remedy)
     winner = min(
         (age_of(rival.metadata), rival_key)
         for rival_key in BY_SERVICE.read(ctx, (key.namespace, target.name))
@@ -197,8 +226,8 @@ def _target_problem(
     if winner == key:
         return None
     port = f", port {section}" if section else ""
-    message = f"{winner} is about Service {key.namespace}/{target.name}{port} too and is older"
-    return _policy_problem("Conflicted", field, message)
+    message = f"{winner} is about Service {key.namespace}/{target.name}{port} too and is older; it holds, not this one"
+    return _policy_problem("Conflicted", field, message, "remove one of the two targets")
 
 
 def _same_target(
@@ -212,8 +241,8 @@ def _same_target(
     )
 
 
-def _policy_problem(reason: str, field: str, message: str) -> Problem:
-    return Problem(condition=findings.ACCEPTED, reason=reason, field=field, message=message)
+def _policy_problem(reason: str, field: str, message: str, remedy: str) -> Problem:
+    return Problem(condition=findings.ACCEPTED, reason=reason, field=field, message=message, remedy=remedy)
 
 
 def _authority_problems(ctx: Context, key: ObjectKey, policy: BackendTLSPolicy) -> list[Problem]:
@@ -224,6 +253,7 @@ def _authority_problems(ctx: Context, key: ObjectKey, policy: BackendTLSPolicy) 
             reason="InvalidKind" if problem.kind else "InvalidCACertificateRef",
             field=f"spec.validation.caCertificateRefs[{problem.index}]",
             message=problem.problem,
+            remedy=problem.remedy,
         )
         for problem in found.problems
     ]
@@ -231,12 +261,13 @@ def _authority_problems(ctx: Context, key: ObjectKey, policy: BackendTLSPolicy) 
         return problems
     well_known = policy.spec.validation.well_known_ca_certificates
     if well_known is not None:
-        field, message = "wellKnownCACertificates", f'"{well_known}" is not known; "System" is'
-        reason = "Invalid"
+        field, message, reason = "wellKnownCACertificates", f'"{well_known}" is not known', "Invalid"
+        remedy = 'write "System", or name CA certificates in caCertificateRefs'
     else:
         field, message, reason = "caCertificateRefs", "no CA certificate can be used", "NoValidCACertificate"
+        remedy = "mend one of the references"
     problems.append(
-        _policy_problem(reason, f"spec.validation.{field}", f"{message}; the Service is not spoken to at all")
+        _policy_problem(reason, f"spec.validation.{field}", f"{message}; the Service is not spoken to at all", remedy)
     )
     return problems
 
