@@ -107,6 +107,9 @@ class Edge(Branch, frozen=True, kw_only=True):
     """Value of `server` in answers. Empty: none of ours; the upstream's own passes."""
     access_log: str = "-"
     """JSON access log of the proxies: a file, `-` for the log of Portway, empty for none."""
+    local_backends: str = "auto"
+    """Whether a Backend may name a Unix socket, a loopback or a link-local address of the proxies' machine: `yes`,
+    `no`, or `auto`: yes, as long as all objects come from files, whose authors are trusted with the machine."""
     tracing_collector: str = ""
     """`host:port` of an OpenTelemetry collector (gRPC) that the proxies send traces to. Empty: no tracing."""
     tracing_percent: float = 100.0
@@ -323,6 +326,7 @@ CHECKS: Mapping[str, Callable[[object], str]] = {
     "escaped_slashes": _choice("keep", "reject", "redirect"),
     "underscores_in_headers": _choice("allow", "drop", "reject"),
     "tls_min_version": _choice("1.2", "1.3"),
+    "local_backends": _choice("auto", "yes", "no"),
     "redirect_status": lambda value: "" if value in (301, 302, 307, 308) else "is none of 301, 302, 307, 308",
     "tracing_percent": lambda value: "" if 0 <= float(str(value)) <= 100 else "is not between 0 and 100",
     "envoy_log_level": _choice("trace", "debug", "info", "warning", "error", "critical", "off"),

@@ -10,7 +10,7 @@ import pytest
 
 from tests.kit.backends import Backends
 from tests.kit.client import fetch
-from tests.kit.manifests import CLASS, gateway, http_route, ingress, service
+from tests.kit.manifests import CLASS, backend, gateway, http_route, ingress, resource_ingress, service
 from tests.kit.portway import Portway, portway
 
 pytestmark = pytest.mark.e2e
@@ -126,6 +126,25 @@ async def test_the_admin_address(tmp_path: Path, backends: dict[str, int]) -> No
         rebound = [("host", f"evil.example:{running.admin_port}")]
         answer = await fetch(f"http://127.0.0.1:{running.admin_port}/api/v1/status", headers=rebound)
         assert answer.status == 421
+
+
+async def test_nobody_is_sent_to_our_own_sockets(tmp_path: Path, backends: dict[str, int]) -> None:
+    async with portway(tmp_path, files(backends)) as running:
+        state = running.folder / "state"
+        own = {
+            "xds": f"unixSocket: {{path: {state}/xds.sock}}",
+            "envoy": f"unixSocket: {{path: {state}/proxies/host/admin.sock}}",
+            "here": "unixSocket: {path: /proc/self/cwd/admin.sock}",
+            "admin": f"addresses: [{{address: 127.0.0.1, port: {running.admin_port}}}]",
+        }
+        other = {"web": f"addresses: [{{address: 127.0.0.1, port: {backends['a']}}}]"}
+        for name, spec in (own | other).items():
+            running.write(f"{name}.yaml", f"{backend(name, spec)}---\n{resource_ingress(name, f'{name}.test', name)}")
+        await running.until(lambda: served(running, "a", "http://web.test/"), "served")
+        for name in own:
+            assert (await running.get(f"http://{name}.test/healthz")).status == 503
+        status = await running.status()
+        assert status["errors"] == len(own)
 
 
 async def test_a_second_portway_on_the_same_folder_says_who_has_it(tmp_path: Path, backends: dict[str, int]) -> None:

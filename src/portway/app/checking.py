@@ -8,6 +8,7 @@ import msgspec
 from portway.app.compiler import REPORTS, compile_files
 from portway.explain.report import Locate
 from portway.model.condition import ObjectReport
+from portway.model.local import OwnPlaces
 from portway.objects.kinds import KINDS
 from portway.objects.verdict import ObjectKey, Severity, Verdict
 from portway.settings import Edge
@@ -125,19 +126,23 @@ def no_place(key: ObjectKey, field: str) -> tuple[str, int] | None:
 
 
 async def check_files(
-    paths: Sequence[str], edge: Edge, *, show: Callable[[str], None] = lambda text: None
+    paths: Sequence[str],
+    edge: Edge,
+    *,
+    own: OwnPlaces | None = None,
+    show: Callable[[str], None] = lambda text: None,
 ) -> CheckResult:
     """Read files once, compile them, and gather what there is to say.
 
     Args:
         paths: files, folders, or `-` for standard input.
         edge: what would be served with which settings.
-        show: as for `compile_files`.
+        own, show: as for `compile_files`.
 
     Raises:
         InternalError: see there.
     """
-    engine, source = await compile_files(paths, edge, show=show)
+    engine, source = await compile_files(paths, edge, own=own, show=show)
     reports, _ = engine.settle().of(REPORTS)
     for failure in engine.failures():
         raise InternalError(f"{failure.name}({failure.key}): {failure.error}")

@@ -6,7 +6,8 @@ from portway.app.fallback import make_fallback_certificate
 from portway.envoy import outputs
 from portway.incremental import AnyOutput, Context, Engine, Output, Program
 from portway.model.condition import ObjectReport
-from portway.model.handles import EDGE, FALLBACK_CERTIFICATE, REPORT
+from portway.model.handles import EDGE, FALLBACK_CERTIFICATE, OWN_PLACES, REPORT
+from portway.model.local import OwnPlaces
 from portway.model.tls import Secret
 from portway.objects.verdict import ObjectKey
 from portway.settings import Edge
@@ -66,15 +67,18 @@ async def compile_files(
     edge: Edge,
     fallback: Secret | None = None,
     *,
+    own: OwnPlaces | None = None,
     show: Callable[[str], None] = lambda text: None,
 ) -> tuple[Engine, FileSource]:
     """Read files once and compile them; for `check`, `explain` and `diff`.
 
     Args:
+        own: the places of the Portway that is to serve them; `None`: of no Portway.
         show: gets a few words about how far it has come, now and then; empty at the end.
     """
     source = FileSource(paths, follow=False)
     engine = make_engine(edge, fallback or make_fallback_certificate())
+    engine.set(OWN_PLACES, None, own or OwnPlaces())
     async for change in source.changes():
         engine.apply(change)
         show(compiling_progress(source.statistics(), engine.statistics().pending))

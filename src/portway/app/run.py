@@ -23,6 +23,7 @@ from portway.app import collector
 from portway.app.compiler import compiling_progress, make_engine
 from portway.app.fallback import load_fallback_certificate
 from portway.app.metrics import make_registry, render
+from portway.app.own_places import own_places
 from portway.app.pipeline import Pipeline
 from portway.app.ports import PortWatch
 from portway.app.recorder import Recorder
@@ -39,6 +40,7 @@ from portway.infra.host import HostProxy
 from portway.infra.machine import default_heap_bytes, default_max_connections
 from portway.infra.proxy import HostSettings, HostStatistics
 from portway.infra.state import ACCESS_LOG, StateFolder
+from portway.model.handles import OWN_PLACES
 from portway.model.resource import Resource, ResourceDelta, ResourceType
 from portway.settings import Edge, Settings
 from portway.sources.files import FileSource
@@ -249,6 +251,7 @@ def _assemble(
     recorder: Recorder,
 ) -> Machine:
     engine = make_engine(compiled_edge(settings.edge), load_fallback_certificate(state.path))
+    engine.set(OWN_PLACES, None, own_places(settings))
     source = FileSource(
         settings.sources.filenames,
         state_dir=state.path / "last-good",

@@ -8,6 +8,7 @@ import click
 import msgspec
 
 from portway.app.checking import CheckResult, InternalError, Remark, check_files
+from portway.app.own_places import own_places
 from portway.cli.options import COMPILING, Output, output_option, paint, read_settings, setting_options
 from portway.cli.progress import ProgressLine
 from portway.objects.verdict import Severity
@@ -37,7 +38,9 @@ def check(strict: bool, quiet: bool, output: str, settings_file: Path | None, **
     if not settings.sources.filenames:
         raise click.UsageError("give at least one -f PATH: a file, a folder, or - for standard input")
     try:
-        result = asyncio.run(check_files(settings.sources.filenames, settings.edge, show=ProgressLine().show))
+        files = settings.sources.filenames
+        own = own_places(settings)
+        result = asyncio.run(check_files(files, settings.edge, own=own, show=ProgressLine().show))
     except InternalError as error:
         # Never hidden behind a green result.
         raise click.ClickException(

@@ -9,6 +9,7 @@ import msgspec
 
 from portway.app.compiler import compile_files
 from portway.app.fallback import make_fallback_certificate
+from portway.app.own_places import own_places
 from portway.cli.options import COMPILING, Output, output_option, paint, read_settings, setting_options
 from portway.cli.progress import ProgressLine
 from portway.explain.diff import Difference, compare
@@ -38,9 +39,10 @@ def diff(before: str, after: str, output: str, settings_file: Path | None, **fla
 
 async def _diff(settings: Settings, before: str, after: str) -> Difference:
     fallback = make_fallback_certificate()
+    own = own_places(settings)
     worlds: list[World] = []
     for path in (before, after):
-        engine, _ = await compile_files([path], settings.edge, fallback, show=ProgressLine().show)
+        engine, _ = await compile_files([path], settings.edge, fallback, own=own, show=ProgressLine().show)
         engine.settle()
         worlds.append(World(engine))
     return compare(*worlds)

@@ -7,6 +7,7 @@ import click
 import msgspec
 
 from portway.app.compiler import compile_files
+from portway.app.own_places import own_places
 from portway.cli.live import ask
 from portway.cli.options import COMPILING, Output, output_option, paint, read_settings, setting_options
 from portway.cli.progress import ProgressLine
@@ -76,7 +77,9 @@ def _fields(headers: tuple[str, ...]) -> list[tuple[str, str]]:
 
 
 async def _explain_files(settings: Settings, request: Request, address: str) -> Report:
-    engine, source = await compile_files(settings.sources.filenames, settings.edge, show=ProgressLine().show)
+    engine, source = await compile_files(
+        settings.sources.filenames, settings.edge, own=own_places(settings), show=ProgressLine().show
+    )
     engine.settle()
     world = World(engine)
     return make_report(world, follow(world, request, address), source.locate)

@@ -8,6 +8,7 @@ from portway.incremental import Query, Relation
 from portway.model.condition import ObjectReport
 from portway.model.edge import Edge
 from portway.model.listener import Listener
+from portway.model.local import OwnPlaces
 from portway.model.names import HostKey, SecretKey, SocketKey, TableKey, UpstreamKey
 from portway.model.route import RouteTable, VirtualHost
 from portway.model.tls import Secret
@@ -17,6 +18,8 @@ from portway.store import Input
 
 EDGE: Input[None, Edge] = Input("edge")
 """The settings that decide what is compiled; key `None`."""
+OWN_PLACES: Input[None, OwnPlaces] = Input("own places", default=OwnPlaces())
+"""What nobody may be sent to; key `None`."""
 UNAVAILABLE: Input[SocketKey, str] = Input("unavailable socket", default="")
 """Why a socket cannot be had, as the infrastructure found out (a foreign process holds it, no right to bind); empty:
 it can."""

@@ -3,8 +3,8 @@
 An `UpstreamKey` names a port as one user wants it (`UpstreamSettings`). What the Service's owner decided
 (`appProtocol`, BackendTLSPolicy, UpstreamPolicy) and what the user wants meet in `upstream`. Endpoints come from
 EndpointSlices, never from the cluster IP, by port name with the slice's port number; they depend on objects only, so
-that they overtake all else. An upstream that may not be spoken to (a BackendTLSPolicy that cannot be fulfilled) has no
-endpoints: it fails closed with 503.
+that they overtake all else. An upstream that may not be spoken to (a BackendTLSPolicy that cannot be fulfilled, a
+Backend that names our own sockets) has no endpoints: it fails closed with 503.
 
 Sources: Kubernetes, "EndpointSlices" (conditions), KEP-1669 (terminating endpoints serve when no other is left),
 "Topology Aware Routing"; Gateway API, GEP-1911 (`appProtocol`), GEP-1897 (BackendTLSPolicy).
@@ -38,6 +38,7 @@ from portway.objects.meta import Object
 from portway.objects.portway_v1alpha1 import Backend, BackendTLS, DNSFamily, ZoneAwareType
 from portway.objects.verdict import ObjectKey
 from portway.store import Index, read_object
+from portway.translate.local_backends import refusals
 from portway.translate.policy.backend_tls import resolve_backend_tls
 from portway.translate.policy.upstream import apply_policy, policy_of
 
@@ -163,8 +164,8 @@ def _of_backend(ctx: Context, key: UpstreamKey) -> Upstream | None:
         tls=_backend_tls(spec.tls, backend) if spec.tls is not None else _implied_tls(backend),
         origins=(key.object,),
     )
-    if spec.dns is None:
-        return declared
+    if spec.dns is None or refusals(ctx, backend):
+        return declared  # one that is refused has no endpoints
     return msgspec.structs.replace(
         declared,
         discovery=Discovery.DNS,
@@ -279,6 +280,8 @@ def _backend_endpoints(ctx: Context, key: UpstreamKey) -> Endpoints:
     backend = read_object(ctx, Backend, key.namespace, key.name)
     if backend is None:
         return Endpoints()
+    if refusals(ctx, backend):
+        return Endpoints(origins=(key.object,))
     if backend.spec.unix_socket is not None:
         found = [Endpoint(address=backend.spec.unix_socket.path, port=0)]
     else:

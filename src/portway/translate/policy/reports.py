@@ -10,7 +10,8 @@ from portway.objects.portway_v1alpha1 import Backend, UpstreamPolicy
 from portway.objects.references_v1 import LocalPolicyTargetReferenceWithSectionName
 from portway.objects.verdict import ObjectKey, Severity, Verdict
 from portway.store import read_object
-from portway.translate.certificates import authorities, certificate
+from portway.translate.certificates import Certificate, authorities, certificate
+from portway.translate.local_backends import refusals
 from portway.translate.policy.upstream import GROUPS, policies_for
 
 
@@ -66,7 +67,7 @@ def _target_verdicts(
         yield problem(
             "TargetNotFound",
             f"{subject} has no port {target.section_name}; it has {named}",
-            "name one of its ports",
+            "name one of its ports" if any(ports) else "remove sectionName",
             ".sectionName",
         )
     else:
@@ -76,7 +77,7 @@ def _target_verdicts(
         if held and all((one.namespace, one.name) != (key.namespace, key.name) for one in held):
             winner = f"UpstreamPolicy {held[0].namespace}/{held[0].name}"
             text = f"{winner} is about {subject} too and is older or names its port; it holds, this one does not"
-            yield problem("Conflicted", text, "keep one of the two")
+            yield problem("Conflicted", text, "remove one of the two targets")
 
 
 def _ports(ctx: Context, kind: UpstreamKind, namespace: str, name: str) -> frozenset[str] | None:
@@ -90,7 +91,7 @@ def _ports(ctx: Context, kind: UpstreamKind, namespace: str, name: str) -> froze
 
 
 def backend_report(ctx: Context, key: ObjectKey) -> ObjectReport:
-    """Accepted unless what it needs for TLS is missing."""
+    """Accepted unless it names what it may not; its references are resolved unless what it needs for TLS is missing."""
     backend = read_object(ctx, Backend, key.namespace, key.name)
     if backend is None:
         return ObjectReport(object=key)
@@ -99,20 +100,22 @@ def backend_report(ctx: Context, key: ObjectKey) -> ObjectReport:
     for index, reference in enumerate(tls.ca_certificate_refs or () if tls is not None else ()):
         found = ctx.get(authorities, ObjectKey(reference.kind, key.namespace, reference.name))
         if found.secret is None:
-            verdicts.append(
-                _unusable(key, f"spec.tls.caCertificateRefs[{index}]", found.problem, "InvalidCACertificateRef")
-            )
+            verdicts.append(_unusable(key, f"spec.tls.caCertificateRefs[{index}]", found, "InvalidCACertificateRef"))
     if tls is not None and tls.client_certificate_ref is not None:
         found = ctx.get(certificate, ObjectKey("Secret", key.namespace, tls.client_certificate_ref.name))
         if found.secret is None:
-            verdicts.append(
-                _unusable(key, "spec.tls.clientCertificateRef", found.problem, "InvalidClientCertificateRef")
-            )
+            verdicts.append(_unusable(key, "spec.tls.clientCertificateRef", found, "InvalidClientCertificateRef"))
     resolved = not verdicts
+    refused = refusals(ctx, backend)
     return ObjectReport(
         object=key,
         conditions=(
-            Condition(type="Accepted", status=True, reason="Accepted"),
+            Condition(
+                type="Accepted",
+                status=not refused,
+                reason=refused[0].reason if refused else "Accepted",
+                message=refused[0].problem if refused else "",
+            ),
             Condition(
                 type="ResolvedRefs",
                 status=resolved,
@@ -120,18 +123,18 @@ def backend_report(ctx: Context, key: ObjectKey) -> ObjectReport:
                 message="" if resolved else verdicts[0].problem,
             ),
         ),
-        verdicts=tuple(verdicts),
+        verdicts=(*refused, *verdicts),
     )
 
 
-def _unusable(key: ObjectKey, field: str, problem: str, reason: str) -> Verdict:
+def _unusable(key: ObjectKey, field: str, found: Certificate, reason: str) -> Verdict:
     return Verdict(
         object=key,
         severity=Severity.ERROR,
         reason=reason,
         field=field,
-        problem=f"{problem}; connections to the backend fail meanwhile",
-        remedy="create or mend it",
+        problem=f"{found.problem}; connections to the backend fail meanwhile",
+        remedy=found.remedy,
     )
 
 
