@@ -9,9 +9,11 @@ import sqlite3
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from portway.app.snapshot import FILE
+from portway.app.status import Status
 from tests.kit.backends import Backend, Backends
 from tests.kit.client import fetch
 from tests.kit.manifests import CLASS, gateway, http_route, ingress, service
@@ -33,6 +35,14 @@ def world(backends: dict[str, Backend]) -> dict[str, str]:
 
 async def served_by(url: str, name: str) -> bool:
     return (await fetch(url)).pod == name
+
+
+async def programmed(running: Portway, listener: str) -> str:
+    """`status/reason` of a listener of Gateway shop/gw, as `portway status -o json` has it."""
+    found = msgspec.json.decode((await running.admin("/api/v1/status")).body, type=Status)
+    (gateway_status,) = (report.status for report in found.reports if report.object == "Gateway shop/gw")
+    (conditions,) = (one.conditions for one in gateway_status.listeners or () if one.name == listener)
+    return next(f"{one.status}/{one.reason}" for one in conditions if one.type == "Programmed")
 
 
 def said(running: Portway, event: str) -> int:
@@ -91,6 +101,8 @@ async def test_a_port_that_is_stolen_before_the_proxy_opens_it(tmp_path: Path, b
             os.kill(pid, signal.SIGSTOP)
         running.write("gateway.yaml", gateway("gw", [("mine", mine, "HTTP"), ("stolen", stolen, "HTTP")]))
         await asyncio.sleep(0.5)  # Portway has looked: the port was free
+        assert await programmed(running, "mine") == "True/Programmed"
+        assert await programmed(running, "stolen") == "False/Pending"
         with socket.socket() as thief:
             thief.bind(("127.0.0.1", stolen))
             thief.listen()
@@ -101,8 +113,10 @@ async def test_a_port_that_is_stolen_before_the_proxy_opens_it(tmp_path: Path, b
                 return f"{stolen} is in use by" in (await running.admin("/api/v1/status")).body.decode()
 
             await running.until(told, "said whose the port is")
+            assert await programmed(running, "stolen") == "False/Invalid"
             assert await served_by(f"http://gw.test:{mine}/", "a")
         await running.until(lambda: served_by(f"http://gw.test:{stolen}/", "a"), "opened soon after it is free")
+        assert await programmed(running, "stolen") == "True/Programmed"
 
 
 def has_terminal() -> bool:

@@ -30,6 +30,7 @@ from portway.app.recorder import Recorder
 from portway.app.snapshot import SnapshotFile
 from portway.app.status import look, make_status, not_ready_because
 from portway.envoy.bootstrap import BootstrapSettings, build_bootstrap, encode_bootstrap
+from portway.envoy.names import listener_name
 from portway.explain.report import make_report
 from portway.explain.request import Request
 from portway.explain.trace import World, explain
@@ -41,7 +42,7 @@ from portway.infra.machine import default_heap_bytes, default_max_connections
 from portway.infra.proxy import HostSettings, HostStatistics
 from portway.infra.state import ACCESS_LOG, StateFolder
 from portway.model.handles import OWN_PLACES
-from portway.model.resource import Resource, ResourceDelta, ResourceType
+from portway.model.resource import Resource, ResourceDelta, ResourceKey, ResourceType
 from portway.settings import Edge, Settings
 from portway.sources.files import FileSource
 from portway.sources.problems import FILE_KIND
@@ -163,8 +164,9 @@ class Machine:
 
     async def status(self) -> bytes:
         async with self._one_at_a_time:
-            seen = look(self.pipeline, self.fleets(), self.processes(), self.not_ready_because())
-            return await asyncio.to_thread(lambda: msgspec.json.encode(make_status(seen, self.source.locator())))
+            seen = await look(self.pipeline, self.fleets(), self.processes(), self.not_ready_because())
+            locate, controller = self.source.locator(), self.settings.edge.gateway_controller
+            return await asyncio.to_thread(lambda: msgspec.json.encode(make_status(seen, locate, controller)))
 
     async def explain(self, body: bytes) -> bytes:
         try:
@@ -375,8 +377,11 @@ async def _announce(machine: Machine, console: Console) -> None:
     await machine.wait_ready()
     console.show("")
     log.info("ready", pid=os.getpid(), objects=sum(machine.pipeline.engine.store.statistics().objects.values()))
+    fleet = machine.discovery.fleet(machine.settings.edge.fleet)
     for socket_key in World(machine.pipeline.engine).sockets:
-        console.say(f"listening on {socket_key}")
+        # A listener that the proxy refuses keeps nothing from being ready; log and status name it.
+        if fleet.progress([ResourceKey(ResourceType.LISTENER, listener_name(socket_key))]).complete:
+            console.say(f"listening on {socket_key}")
 
 
 async def _hurry(stop: asyncio.Event, machine: Machine) -> None:

@@ -1,5 +1,6 @@
 """What `portway status` shows: one picture of a running Portway, made from the frozen statistics of its parts."""
 
+import asyncio
 from collections.abc import Iterable, Mapping
 
 import msgspec
@@ -9,10 +10,18 @@ from portway.app.checking import Remark, make_remark
 from portway.app.pipeline import Pipeline
 from portway.explain.report import Locate
 from portway.infra.proxy import HostStatistics
-from portway.model.condition import Condition, ObjectReport
+from portway.model.condition import ObjectReport
+from portway.model.resource import ResourceType
 from portway.objects.verdict import Severity
+from portway.status.programmed import as_programmed, hosts_by_origin
+from portway.status.shapes import KubernetesStatus, make_kubernetes_status
 from portway.store import Finding
 from portway.xds.fleet import FleetState
+from portway.xds.session import Session
+from portway.xds.states import State
+
+TURN = 100
+"""Reports that are judged before others have their turn: about a millisecond's worth."""
 
 
 class ProxyStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -23,8 +32,9 @@ class ProxyStatus(msgspec.Struct, frozen=True, kw_only=True):
     wanted: int
     """Resources that the fleet shall hold."""
     held: int
-    """Those of them that this proxy has acknowledged."""
+    """Those of them that this proxy has, in the wanted version, or does not ask for."""
     refused: int
+    """Those whose wanted version it refuses."""
     waiting: int
     """Not yet sent, or held back until something else is ready."""
 
@@ -48,18 +58,10 @@ class ProcessStatus(msgspec.Struct, frozen=True, kw_only=True):
     version: str
 
 
-class ConditionStatus(msgspec.Struct, frozen=True, kw_only=True):
-    type: str
-    status: bool
-    reason: str
-    message: str
-    parent: str = ""
-    """The parent or listener it is about; empty: the object itself."""
-
-
 class ObjectStatus(msgspec.Struct, frozen=True, kw_only=True):
     object: str
-    conditions: tuple[ConditionStatus, ...]
+    status: KubernetesStatus
+    """As it would stand in the object, without times and generations."""
     remarks: tuple[str, ...]
 
 
@@ -109,14 +111,20 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
     processes: tuple[ProcessStatus, ...]
 
 
-def look(
+async def look(
     pipeline: Pipeline, fleets: Mapping[str, FleetState], processes: Mapping[str, HostStatistics], reason: str
 ) -> Seen:
-    """Ask the parts; quick."""
+    """Ask the parts, a little at a time."""
+    hosts = hosts_by_origin(fleets)
+    reports: list[ObjectReport] = []
+    for number, report in enumerate(tuple(pipeline.reports.values())):
+        reports.append(as_programmed(report, fleets, hosts))
+        if number % TURN == 0:
+            await asyncio.sleep(0)
     return Seen(
         not_ready_because=reason,
         objects=pipeline.engine.store.statistics().objects,
-        reports=tuple(pipeline.reports.values()),
+        reports=tuple(reports),
         findings=pipeline.engine.store.findings(),
         proxies=tuple(_proxies(fleets)),
         refusals=tuple(
@@ -142,9 +150,15 @@ def look(
     )
 
 
-def make_status(seen: Seen, locate: Locate) -> Status:
+def make_status(seen: Seen, locate: Locate, controller: str) -> Status:
     """The whole picture. Locating fields reads files, at thousands of verdicts for seconds: call it in a thread of its
-    own."""
+    own.
+
+    Args:
+        seen: what `look` returned.
+        locate: where fields stand.
+        controller: our name as a controller of Gateways.
+    """
     reports = sorted(seen.reports, key=lambda report: report.object)
     severities = [verdict.severity for report in reports for verdict in report.verdicts]
     severities += [finding.verdict.severity for finding in seen.findings]
@@ -158,46 +172,40 @@ def make_status(seen: Seen, locate: Locate) -> Status:
         proxies=seen.proxies,
         refusals=seen.refusals,
         processes=seen.processes,
-        reports=tuple(_object(report, locate) for report in reports if report.ours),
+        reports=tuple(_object(report, locate, controller) for report in reports if report.ours),
         findings=tuple(str(make_remark(finding.verdict, finding.file, finding.line)) for finding in seen.findings),
     )
 
 
 def _proxies(fleets: Mapping[str, FleetState]) -> Iterable[ProxyStatus]:
     for name, fleet in fleets.items():
-        statistics = fleet.statistics()
-        for session in statistics.sessions:
+        for session in fleet.sessions:
+            statistics = session.statistics()
             yield ProxyStatus(
                 name=session.proxy,
                 fleet=name,
-                wanted=statistics.resources,
-                held=session.held_by_proxy,
-                refused=session.refused,
-                waiting=session.queued + session.held_back,
+                wanted=len(fleet.snapshot),
+                held=_count_done(fleet, session),
+                refused=sum(session.state_of(refusal.key) is State.REFUSED for refusal in fleet.refusals()),
+                waiting=statistics.queued + statistics.held_back,
             )
 
 
-def _object(report: ObjectReport, locate: Locate) -> ObjectStatus:
-    conditions = [_condition(condition) for condition in report.conditions]
-    for parent in report.parents:
-        name = f"{parent.parent}{f' listener {parent.section}' if parent.section else ''}"
-        conditions += [_condition(condition, name) for condition in parent.conditions]
-    for listener in report.listeners:
-        conditions += [_condition(condition, f"listener {listener.name}") for condition in listener.conditions]
+def _count_done(fleet: FleetState, session: Session) -> int:
+    return sum(
+        session.is_done(resource.key, resource)
+        for kind in ResourceType
+        for resource in fleet.snapshot.of_type(kind).values()
+    )
+
+
+def _object(report: ObjectReport, locate: Locate, controller: str) -> ObjectStatus:
     remarks: list[Remark] = []
     for verdict in report.verdicts:
         file, line = locate(verdict.object, verdict.field) or ("", 0)
         remarks.append(make_remark(verdict, file, line))
     return ObjectStatus(
-        object=str(report.object), conditions=tuple(conditions), remarks=tuple(str(remark) for remark in remarks)
-    )
-
-
-def _condition(condition: Condition, parent: str = "") -> ConditionStatus:
-    return ConditionStatus(
-        type=condition.type,
-        status=condition.status,
-        reason=condition.reason,
-        message=condition.message,
-        parent=parent,
+        object=str(report.object),
+        status=make_kubernetes_status(report, controller),
+        remarks=tuple(str(remark) for remark in remarks),
     )

@@ -1,11 +1,14 @@
 """`portway status`: what a running Portway has, per object and per proxy."""
 
+from collections.abc import Iterator
+
 import click
 import msgspec
 
-from portway.app.status import ConditionStatus, Status
+from portway.app.status import Status
 from portway.cli.live import ask
 from portway.cli.options import Output, output_option, paint, read_settings, setting_options
+from portway.status.shapes import ConditionStatus, KubernetesStatus
 
 BAD_IF_TRUE = frozenset({"Conflicted", "OverlappingTLSConfig", "PartiallyInvalid", "InsecureFrontendValidationMode"})
 """Conditions of Gateway API whose `True` is the trouble."""
@@ -44,21 +47,48 @@ def show(found: Status, *, everything: bool) -> None:
     for process in found.processes:
         click.echo(f"  envoy {process.fleet}: {process.state}, pid {process.pid}, {process.restarts} restarts")
     for one in found.reports:
-        bad = [condition for condition in one.conditions if not _is_good(condition)]
-        if not everything and not bad and not one.remarks:
+        shown = [
+            (about, condition)
+            for about, condition in conditions_of(one.status)
+            if everything or not _is_good(condition)
+        ]
+        if not everything and not shown and not one.remarks:
             continue
-        click.echo(f"  {one.object}")
-        for condition in one.conditions if everything else bad:
-            value = paint(str(condition.status), "green" if _is_good(condition) else "red")
+        click.echo(f"  {one.object}{_extent(one.status) if everything else ''}")
+        for about, condition in shown:
+            value = paint(condition.status, "green" if _is_good(condition) else "red")
             message = f": {condition.message}" if condition.message else ""
-            parent = f" [{condition.parent}]" if condition.parent else ""
-            click.echo(f"      {condition.type}={value} {condition.reason}{parent}{message}")
+            click.echo(f"      {condition.type}={value} {condition.reason}{about}{message}")
         for remark in one.remarks:
             click.echo(f"      {remark}")
 
 
+def conditions_of(status: KubernetesStatus) -> Iterator[tuple[str, ConditionStatus]]:
+    """All conditions of an object, each with what it is about if that is not the object itself."""
+    yield from (("", condition) for condition in status.conditions or ())
+    told = [(parent.parent_ref, parent.conditions) for parent in status.parents or ()]
+    told += [(ancestor.ancestor_ref, ancestor.conditions) for ancestor in status.ancestors or ()]
+    for parent, conditions in told:
+        section = f" listener {parent.section_name}" if parent.section_name else ""
+        port = f" port {parent.port}" if parent.port else ""
+        about = f" [{parent.kind} {parent.namespace}/{parent.name}{section}{port}]"
+        yield from ((about, condition) for condition in conditions)
+    for listener in status.listeners or ():
+        yield from ((f" [listener {listener.name}]", condition) for condition in listener.conditions)
+
+
+def _extent(status: KubernetesStatus) -> str:
+    """Addresses and what is attached, in parentheses; empty for kinds without."""
+    told = [", ".join(address.value for address in status.addresses or ())]
+    told += [f"listener {one.name}: {_count(one.attached_routes, 'route')}" for one in status.listeners or ()]
+    if status.attached_listener_sets:
+        told.append(_count(status.attached_listener_sets, "ListenerSet"))
+    text = "; ".join(filter(None, told))
+    return f" ({text})" if text else ""
+
+
 def _is_good(condition: ConditionStatus) -> bool:
-    return condition.status != (condition.type in BAD_IF_TRUE)
+    return (condition.status == "True") != (condition.type in BAD_IF_TRUE)
 
 
 def _count(number: int, noun: str) -> str:
