@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shutil
 import signal
 from pathlib import Path
 
@@ -121,6 +122,20 @@ async def test_running_request_finishes_before_the_end(tmp_path: Path) -> None:
             await reached(lambda: proxy.statistics().state is ProxyState.DRAINING)
             await stopping
         assert request.result() == "slow"
+
+
+async def test_it_drains_although_its_folder_is_gone(tmp_path: Path) -> None:
+    port = free_port()
+    async with (
+        slow_backend(1.5) as (backend, arrived),
+        running(tmp_path / "state", serving_bootstrap(port, "one", backend)) as proxy,
+    ):
+        async with asyncio.TaskGroup() as tasks:
+            answer = tasks.create_task(get(port, "/backend"))
+            await arrived.wait()
+            shutil.rmtree(tmp_path / "state")
+            await proxy.stop()
+        assert answer.result() == "slow"
 
 
 async def test_second_stop_does_not_wait(tmp_path: Path) -> None:

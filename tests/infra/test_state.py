@@ -1,12 +1,22 @@
 """The state folder: who may see it, who holds it, and its names."""
 
+import asyncio
 import os
+import shutil
 import socket
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from portway.infra.state import MAX_SOCKET_PATH_BYTES, StateFolder, StateFolderError, StateFolderInUse, folder_name
+from portway.infra.state import (
+    MAX_SOCKET_PATH_BYTES,
+    StateFolder,
+    StateFolderError,
+    StateFolderInUse,
+    folder_name,
+    wait_lost,
+)
 
 
 def test_folders_are_private_even_if_they_were_not(tmp_path: Path) -> None:
@@ -84,3 +94,41 @@ def test_a_folder_that_others_use_is_not_taken_from_them(tmp_path: Path) -> None
     (shared / "somebody's").unlink()
     (shared / "lost+found").mkdir()
     StateFolder(shared).close()
+
+
+def removed(state: Path) -> None:
+    shutil.rmtree(state)
+
+
+def moved(state: Path) -> None:
+    state.rename(state.with_name("elsewhere"))
+
+
+def emptied(state: Path) -> None:
+    for name in state.iterdir():
+        name.unlink() if name.is_file() else shutil.rmtree(name)
+
+
+def replaced(state: Path) -> None:
+    shutil.rmtree(state)
+    StateFolder(state).close()
+
+
+@pytest.mark.parametrize("happen", [removed, moved, emptied, replaced])
+async def test_what_happens_to_the_folder_is_noticed(tmp_path: Path, happen: Callable[[Path], None]) -> None:
+    with StateFolder(tmp_path / "state") as state:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.01):
+                await wait_lost(state)
+        happen(tmp_path / "state")
+        async with asyncio.timeout(1):
+            assert "was removed or replaced" in str(await wait_lost(state))
+
+
+async def test_a_proxy_folder_that_goes_is_noticed(tmp_path: Path) -> None:
+    with StateFolder(tmp_path / "state") as state:
+        place = state.proxy_folder("host")
+        shutil.rmtree(tmp_path / "state" / "proxies")
+        async with asyncio.timeout(1):
+            assert str(await wait_lost(state, place)).startswith(str(place.path))
+        place.close()

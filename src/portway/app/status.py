@@ -21,7 +21,7 @@ from portway.xds.session import Session
 from portway.xds.states import State
 
 TURN = 100
-"""Reports that are judged before others have their turn: about a millisecond's worth."""
+"""Reports that are judged before others have their turn: a few milliseconds' worth."""
 
 
 class ProxyStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -81,22 +81,6 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     """Sorted by object."""
     findings: tuple[str, ...]
     """What sources have to say: files that cannot be read and the like."""
-
-
-def not_ready_because(synced: bool, fleets: Mapping[str, FleetState], live: bool) -> str:
-    """Why requests are not served as declared yet; empty if they are."""
-    if not synced:
-        return "the sources are still being read"
-    if not live:
-        return "Envoy is not live"
-    for name, fleet in fleets.items():
-        sessions = fleet.statistics().sessions
-        if not sessions:
-            return f"no proxy of fleet {name} is connected"
-        waiting = max(session.queued + session.held_back + session.responses_in_flight for session in sessions)
-        if waiting:
-            return f"a proxy of fleet {name} has {waiting} resources or answers still to come"
-    return ""
 
 
 class Seen(msgspec.Struct, frozen=True, kw_only=True):

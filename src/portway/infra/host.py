@@ -12,6 +12,7 @@ Not here: what the proxy shall do (it comes over xDS), whether ports can be boun
 
 import asyncio
 import contextlib
+import os
 import signal
 import time
 from collections.abc import Awaitable, Callable, Coroutine
@@ -90,6 +91,8 @@ class HostProxy:
         self._stop = self._leave = False
         self._refused = ""
         self._admin: EnvoyAdmin | None = None
+        self._admin_socket = -1
+        """The current Envoy's admin socket, held so that it is reached even when the folder is gone."""
         self._tasks: asyncio.TaskGroup
         self._background: set[asyncio.Task[None]] = set()
 
@@ -177,6 +180,7 @@ class HostProxy:
             for process in (*self._retiring.values(), self._current):
                 if process is not None:
                     process.close()
+            self._release_admin_socket()
             self._finished.set()
 
     async def _take_over(self) -> None:
@@ -310,7 +314,8 @@ class HostProxy:
             for process in self._retiring.values():
                 tasks.create_task(end_after(process, self._settings.stop, self._hurry))
             if self._current is not None and was_live:
-                left = await drain_and_end(self._current, self.admin, self._settings.stop, self._hurry)
+                admin = EnvoyAdmin(f"/proc/self/fd/{self._admin_socket}") if self._admin_socket >= 0 else self.admin
+                left = await drain_and_end(self._current, admin, self._settings.stop, self._hurry)
                 log.info("proxy ended", pid=self._current.pid, cut_off=left.busy if left is not None else None)
             elif self._current is not None:
                 await end(self._current, self._settings.stop.kill)
@@ -352,8 +357,19 @@ class HostProxy:
     async def _announce_live(self, process: EnvoyProcess) -> None:
         if await wait_live(process, self.admin) and process is self._current:
             self._state = ProxyState.LIVE
+            self._hold_admin_socket()
             self._live.set()
             log.info("proxy is live", pid=process.pid, took_ms=int((self._clock() - self._since) * 1_000))
+
+    def _hold_admin_socket(self) -> None:
+        self._release_admin_socket()
+        with contextlib.suppress(OSError):
+            self._admin_socket = os.open(self._folder.path / ADMIN_SOCKET, os.O_PATH | os.O_CLOEXEC)
+
+    def _release_admin_socket(self) -> None:
+        if self._admin_socket >= 0:
+            os.close(self._admin_socket)
+            self._admin_socket = -1
 
     def _notice_end(self) -> None:
         """The current process ended."""

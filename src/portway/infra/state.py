@@ -16,8 +16,10 @@ There is no record of running proxies: it could be stale, or missing after a kil
 `process.py`.
 """
 
+import asyncio
 import fcntl
 import os
+from datetime import timedelta
 from hashlib import blake2b
 from pathlib import Path
 from types import TracebackType
@@ -26,6 +28,9 @@ from urllib.parse import quote
 
 MAX_NAME_BYTES = 200  # NAME_MAX is 255; some room for file systems that take less
 MAX_SOCKET_PATH_BYTES = 107  # unix(7): sun_path has 108, one of them for the end
+
+LOOK = timedelta(seconds=2)
+"""Pause between looks whether a folder is still there."""
 
 LOCK = "portway.lock"
 XDS_SOCKET = "xds.sock"
@@ -77,6 +82,10 @@ class Folder:
         """Device and inode: the same folder under any name."""
         status = os.fstat(self._descriptor)
         return status.st_dev, status.st_ino
+
+    def is_in_place(self) -> bool:
+        """Whether the path still leads to this folder. False only where that is certain."""
+        return _leads_to(self.path, self._descriptor)
 
     def close(self) -> None:
         """Idempotent."""
@@ -144,12 +153,40 @@ class StateFolder(Folder):
         _make_private(proxies)
         return ProxyFolder(proxies / folder_name(fleet))
 
+    def is_in_place(self) -> bool:
+        """Whether the path still leads to our lock; else another Portway could begin there beside us."""
+        return _leads_to(self.path / LOCK, self._lock)
+
     def close(self) -> None:
         """Give up the lock. Idempotent. The file stays: removing it would let two processes lock two different ones."""
         if self._lock >= 0:
             os.close(self._lock)
             self._lock = -1
         super().close()
+
+
+async def wait_lost(*folders: Folder) -> StateFolderError:
+    """Until one of the folders is removed, moved or emptied; why Portway cannot go on then, and what to do.
+
+    A look each few seconds: what it tells is rare, and whoever removes a folder does not wait for us to notice.
+    """
+    while True:
+        for folder in folders:
+            if not folder.is_in_place():
+                return StateFolderError(
+                    f"{folder.path} was removed or replaced while it was in use: what a restart needs cannot be kept, "
+                    "and nothing keeps a second Portway away; start again, on a folder that stays (--state-dir)"
+                )
+        await asyncio.sleep(LOOK.total_seconds())
+
+
+def _leads_to(path: Path, descriptor: int) -> bool:
+    try:
+        return os.path.samestat(path.stat(), os.fstat(descriptor))
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:  # a file system that does not answer now
+        return True
 
 
 def folder_name(fleet: str) -> str:
