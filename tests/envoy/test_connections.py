@@ -1,4 +1,4 @@
-"""Protocols through a real Envoy: TLS both ways, streams, datagrams, HTTP/2, gRPC, WebSocket, HTTP/3, PROXY headers."""
+"""Protocols through a real Envoy: TLS both ways, streams, datagrams, HTTP/2, gRPC, WebSocket, PROXY headers."""
 
 import asyncio
 from collections import Counter
@@ -8,10 +8,6 @@ from datetime import timedelta
 import grpc
 import msgspec
 import pytest
-from envoy.config.cluster.v3 import cluster_pb2 as clusterv3
-from envoy.extensions.transport_sockets.quic.v3 import quic_transport_pb2 as quicv3
-from envoy.extensions.transport_sockets.tls.v3 import tls_pb2 as tlsv3
-from envoy.extensions.upstreams.http.v3 import http_protocol_options_pb2 as http_optionsv3
 
 from portway.model.listener import (
     Chain,
@@ -23,7 +19,6 @@ from portway.model.listener import (
     UdpHandler,
 )
 from portway.model.names import SocketKey, Transport, UpstreamKey
-from portway.model.resource import ResourceType
 from portway.model.route import WeightedUpstream
 from portway.model.upstream import Endpoints, Protocol, Upstream, UpstreamTls
 from tests.envoy.world import (
@@ -348,52 +343,6 @@ async def test_proxy_headers_in_and_out() -> None:
                 seen.get_nowait()
             await proxy.get("v2.test")
             assert (await seen.get()).startswith(b"\r\n\r\n\0\r\nQUIT\n")
-
-
-async def test_http3() -> None:
-    """Envoy is its own client: a second listener forwards over HTTP/3 to the first."""
-    port = free_port()
-    secure = msgspec.structs.replace(listener(port, tls_chain("server", "h3.test"), tls_chain("server2")), http3=True)
-    world = World(
-        listeners=(secure,),
-        secrets={certificate_key(name): certificate(AUTHORITY.issue("h3.test")) for name in ("server", "server2")}
-        | {authorities_key("h3"): authorities(AUTHORITY.certificate)},
-        upstreams=upstream(
-            "quic",
-            [Backend(name="quic", kind=Kind.UDP, host="127.0.0.1", port=port)],
-            tls=UpstreamTls(sni="h3.test", authorities=authorities_key("h3")),
-            protocol=Protocol.HTTP2,
-        ),
-    )
-    given = (
-        host("h3.test", route("/", to("a"))),
-        host("outside.test", route("/", msgspec.structs.replace(to("quic"), host="h3.test"))),
-    )
-    async with hosts(*given, world=world) as proxy:
-        answer = await fetch("https://h3.test/", port=port)
-        assert (answer.pod, answer.header("alt-svc")) == ("a", f'h3=":{port}"; ma=86400')
-        cluster = clusterv3.Cluster.FromString(proxy.lab.ads.resources[ResourceType.CLUSTER]["shop/quic:80"])
-        over_quic(cluster)
-        proxy.lab.ads.put(cluster)
-        changed = proxy.lab.ads.push(ResourceType.CLUSTER, ["shop/quic:80"])
-        # Envoy does not ask again for the endpoints of a cluster that changed.
-        await proxy.lab.ads.send(ResourceType.ENDPOINTS, ["shop/quic:80"])
-        assert (await changed.reply()).error is None
-        answer = await proxy.get("outside.test")
-        assert (answer.status, answer.pod, answer.header("alt-svc")) == (200, "a", None)
-
-
-def over_quic(cluster: clusterv3.Cluster) -> None:
-    """Make a cluster that speaks HTTP/2 over TLS speak HTTP/3."""
-    tls = tlsv3.UpstreamTlsContext()
-    cluster.transport_socket.typed_config.Unpack(tls)
-    del tls.common_tls_context.alpn_protocols[:]
-    cluster.transport_socket.name = "envoy.transport_sockets.quic"
-    cluster.transport_socket.typed_config.Pack(quicv3.QuicUpstreamTransport(upstream_tls_context=tls))
-    options = http_optionsv3.HttpProtocolOptions()
-    options.explicit_http_config.http3_protocol_options.SetInParent()
-    name = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
-    cluster.typed_extension_protocol_options[name].Pack(options)
 
 
 async def test_a_listener_may_be_less_patient_with_its_streams() -> None:
