@@ -5,6 +5,7 @@ addresses of clients (it is always 127.0.0.1), and what no client can see.
 """
 
 import asyncio
+import re
 import ssl
 from collections.abc import Iterable, Mapping
 from functools import cache
@@ -34,6 +35,8 @@ AREAS: Mapping[str, tuple[Path, ...]] = {
     for area in sorted({case.parent.name for case in CASES})
 }
 CLIENT = "127.0.0.1"
+SIDE = re.compile(r"[^=;]+-side=")
+"""Beginning of the cookie that keeps a client on its side of a canary."""
 SILENCE_S = 0.5
 """How long a datagram's answer is waited for where none is expected."""
 
@@ -131,7 +134,34 @@ def _judged(entry: Entry, answer: Answer) -> list[str]:
             problems.append(f"{name} of the answer is {answer.header_values(name)}")
     if backend is not None and str(next(iter(entry))) != "head":
         problems += _received(expected, backend, answer)
-    return problems
+        if entry.get("upstream_tls") not in (None, answer.echoed().tls is not None):
+            problems.append(f"upstream_tls is {answer.echoed().tls}")
+    return [*problems, *_cookies(entry, answer)]
+
+
+def _cookies(entry: Entry, answer: Answer) -> Iterable[str]:
+    """Where the proxy's own cookies, of the session and of the side of a canary, are not what the entry expects."""
+    found: dict[str, list[str]] = {"cookie": [], "side_cookie": []}
+    for value in answer.header_values("set-cookie"):
+        found["side_cookie" if SIDE.match(value) else "cookie"].append(value)
+    for word, values in found.items():
+        if word not in entry:
+            continue
+        seen = [_without_value(value) if word == "cookie" else _attributes(value) for value in values]
+        if seen != ([] if entry[word] is None else [_attributes(str(entry[word]))]):
+            yield f"{word} is {values}"
+
+
+def _attributes(cookie: str) -> tuple[str, frozenset[str]]:
+    """Name (with its value, if it has one) and attributes, whose names are the same in any case."""
+    name, *attributes = cookie.split(";")
+    return name, frozenset(attribute.strip().lower() for attribute in attributes)
+
+
+def _without_value(cookie: str) -> tuple[str, frozenset[str]]:
+    """A session's value names the endpoint and is Envoy's own."""
+    name, attributes = _attributes(cookie)
+    return name.partition("=")[0], attributes
 
 
 def _is_status(status: object, answer: Answer) -> bool:
