@@ -7,6 +7,7 @@ from multidict import CIMultiDict
 
 from portway.admin.guard import Arrival, refusal
 from portway.admin.server import AdminServer
+from portway.admin.sockets import listen
 from tests.kit.answer import Answer
 from tests.kit.client import fetch
 
@@ -103,8 +104,10 @@ class Reader:
 
 @pytest.fixture
 async def port() -> AsyncIterator[int]:
-    server = AdminServer(Reader(), LOOPBACK, 0)
-    yield await server.start()
+    server = AdminServer(Reader(), LOOPBACK)
+    (listening,) = listen(LOOPBACK, 0)
+    await server.start([listening])
+    yield int(listening.getsockname()[1])
     await server.stop()
 
 

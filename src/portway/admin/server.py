@@ -4,7 +4,8 @@ Meant for loopback or a network that only operators reach: nothing here changes 
 pages that their browsers show are kept out by `guard.py`.
 """
 
-from collections.abc import Awaitable, Callable
+import socket
+from collections.abc import Awaitable, Callable, Iterable
 from datetime import timedelta
 from typing import Protocol, final
 
@@ -47,15 +48,13 @@ class Answers(Protocol):
 class AdminServer:
     """Serves one address from `start` to `stop`."""
 
-    def __init__(self, answers: Answers, host: str, port: int) -> None:
+    def __init__(self, answers: Answers, host: str) -> None:
         """
         Args:
-            host: name or address to listen on, without brackets; requests may name it.
-            port: 0: any that is free.
+            host: name or address that it listens on, without brackets; requests may name it.
         """
         self._answers = answers
         self._host = host
-        self._port = port
         application = web.Application(client_max_size=MAX_BODY_BYTES, middlewares=[self._guard])
         application.add_routes(
             [
@@ -70,13 +69,11 @@ class AdminServer:
             application, access_log=None, handle_signals=False, shutdown_timeout=STOP.total_seconds()
         )
 
-    async def start(self) -> int:
-        """Listen; returns the port. Raises OSError if the address cannot be had."""
+    async def start(self, sockets: Iterable[socket.socket]) -> None:
+        """Answer on sockets that listen (`sockets.listen`)."""
         await self._runner.setup()
-        site = web.TCPSite(self._runner, self._host, self._port, reuse_port=False)
-        await site.start()
-        addresses = self._runner.addresses
-        return int(addresses[0][1]) if addresses else self._port
+        for one in sockets:
+            await web.SockSite(self._runner, one).start()
 
     async def stop(self) -> None:
         await self._runner.cleanup()

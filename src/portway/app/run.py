@@ -6,67 +6,57 @@ hurries.
 """
 
 import asyncio
+import contextlib
 import os
 import signal
 import socket
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import AsyncExitStack, contextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import final
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 import structlog
 
-from portway.admin.server import AdminServer, BadQuestion
+from portway.admin.sockets import listen
 from portway.app import collector
-from portway.app.compiler import compiling_progress, make_engine
+from portway.app.compiler import make_engine
 from portway.app.fallback import load_fallback_certificate
-from portway.app.metrics import make_registry, render
+from portway.app.machine import Machine
 from portway.app.own_places import own_places
 from portway.app.pipeline import Pipeline
 from portway.app.ports import PortWatch
 from portway.app.recorder import Recorder
 from portway.app.snapshot import SnapshotFile
-from portway.app.status import look, make_status, not_ready_because
 from portway.envoy.bootstrap import BootstrapSettings, build_bootstrap, encode_bootstrap
 from portway.envoy.names import listener_name
-from portway.explain.report import make_report
-from portway.explain.request import Request
-from portway.explain.trace import World, explain
 from portway.infra.binary import EnvoyBinary, find_envoy
 from portway.infra.drain import DrainSettings
-from portway.infra.envoy_admin import AdminUnreachable
 from portway.infra.host import HostProxy
 from portway.infra.machine import default_heap_bytes, default_max_connections
-from portway.infra.proxy import HostSettings, HostStatistics
+from portway.infra.proxy import HostSettings
 from portway.infra.state import ACCESS_LOG, StateFolder
-from portway.model.handles import OWN_PLACES
+from portway.model.handles import OWN_PLACES, SOCKETS
 from portway.model.resource import Resource, ResourceDelta, ResourceKey, ResourceType
 from portway.settings import Edge, Settings
 from portway.sources.files import FileSource
 from portway.sources.problems import FILE_KIND
 from portway.store import Finding
 from portway.xds.fleet import FleetState
-from portway.xds.messages import Outcome, Refusal
+from portway.xds.messages import Outcome
 from portway.xds.server import DiscoveryServer
+
+if TYPE_CHECKING:
+    from portway.admin.server import AdminServer
 
 log = structlog.get_logger(__name__)
 
-SCRAPE = timedelta(seconds=3)
-"""How long the proxy may take for its statistics: our own are wanted most when it hangs, and scrapers wait for 10 s."""
-ASK_READY = timedelta(milliseconds=100)
-"""Pause between looks whether the first configuration is live."""
+ATTEND_AT_LATEST = timedelta(seconds=3)
+"""Nobody waits longer for an answer at the admin address than this and its imports, however much is to be compiled."""
 
 PROGRESS = timedelta(milliseconds=200)
 """How often the progress of the start is shown."""
-
-
-class ExplainQuestion(msgspec.Struct, frozen=True):
-    """Body of `POST /api/v1/explain`."""
-
-    request: Request
-    address: str = ""
 
 
 def bootstrap_of(settings: Settings, proxy_socket: str) -> bytes:
@@ -102,90 +92,6 @@ class Console(msgspec.Struct, frozen=True, kw_only=True):
     """Shows how far the start has come, in place of what was shown before; empty: it is over."""
     access_log: Callable[[bytes], None]
     """Gets lines of the access log, where it goes to standard output."""
-
-
-@final
-class Machine:
-    """The parts of a running Portway, and the answers that the admin address gives about them."""
-
-    def __init__(
-        self, settings: Settings, pipeline: Pipeline, source: FileSource, discovery: DiscoveryServer, proxy: HostProxy
-    ) -> None:
-        self.settings = settings
-        self.pipeline = pipeline
-        self.source = source
-        self.discovery = discovery
-        self.proxy = proxy
-        self.held = ""
-        """Why the last good configuration is served instead of what the sources say; empty: it is not."""
-        self._registry = make_registry(self)
-        self._was_ready = False
-        # Threads are few, and sources and the disk need them too.
-        self._one_at_a_time = asyncio.Lock()
-
-    def progress(self) -> str:
-        """How far the start has come, for a line on a terminal; empty: there is nothing that one waits for."""
-        if self.held or self._was_ready:
-            return ""
-        if not self.pipeline.is_synced:
-            return compiling_progress(self.source.statistics(), self.pipeline.engine.statistics().pending)
-        fleet = self.discovery.fleet(self.settings.edge.fleet).statistics()
-        held = max((one.held_by_proxy for one in fleet.sessions), default=0)
-        return f"sent to Envoy: {held:,} of {fleet.resources:,} resources acknowledged"
-
-    def fleets(self) -> Mapping[str, FleetState]:
-        name = self.settings.edge.fleet
-        return {name: self.discovery.fleet(name)}
-
-    def processes(self) -> Mapping[str, HostStatistics]:
-        return {self.settings.edge.fleet: self.proxy.statistics()}
-
-    def not_ready_because(self) -> str:
-        """Once ready, a change that is under way makes nobody unready; only a dead proxy does."""
-        if self._was_ready and self.proxy.is_live:
-            return ""
-        reason = not_ready_because(self.pipeline.is_synced or bool(self.held), self.fleets(), self.proxy.is_live)
-        if not reason:
-            self._was_ready = True
-        return reason
-
-    def note(self, fleet: str, proxy: str, outcome: Outcome) -> None:
-        """For `DiscoveryServer(on_outcome=...)`: a refused listener may be one whose port is somebody else's by now."""
-        del fleet, proxy  # all proxies here are on this machine
-        if isinstance(outcome, Refusal) and outcome.key.type is ResourceType.LISTENER:
-            self.pipeline.doubt_ports()
-
-    async def wait_ready(self) -> None:
-        """Until the first configuration is live."""
-        await self.proxy.wait_ready()
-        # Asked again and again: an adopted proxy that has all already says nothing that one could wait for.
-        while self.not_ready_because():  # noqa: ASYNC110 - it depends on several parts
-            await asyncio.sleep(ASK_READY.total_seconds())
-
-    async def status(self) -> bytes:
-        async with self._one_at_a_time:
-            seen = await look(self.pipeline, self.fleets(), self.processes(), self.not_ready_because())
-            locate, controller = self.source.locator(), self.settings.edge.gateway_controller
-            return await asyncio.to_thread(lambda: msgspec.json.encode(make_status(seen, locate, controller)))
-
-    async def explain(self, body: bytes) -> bytes:
-        try:
-            question = msgspec.json.decode(body, type=ExplainQuestion)
-        except msgspec.DecodeError as error:
-            raise BadQuestion(f"the body must be an explain question: {error}") from error
-        await self.pipeline.settle()
-        world = World(self.pipeline.engine)
-        found = explain(world, question.request, question.address)
-        return msgspec.json.encode(make_report(world, found, self.source.locator()))
-
-    async def metrics(self) -> bytes:
-        proxies = b""
-        try:
-            async with asyncio.timeout(SCRAPE.total_seconds()):
-                proxies = (await self.proxy.admin.prometheus()).encode()
-        except (AdminUnreachable, TimeoutError) as error:
-            log.warning("proxy statistics cannot be had", error=str(error) or "no answer in time")
-        return render(self._registry, proxies)
 
 
 async def run(settings: Settings, console: Console) -> None:
@@ -237,9 +143,9 @@ async def run(settings: Settings, console: Console) -> None:
             recorder,
         )
         listeners.append(machine.note)
-        await _start_admin(stack, settings, machine)
+        door = _open_door(settings.admin.admin_address)
         if not stop.is_set():
-            await _run_until_signal(machine, recorder, settings, console, stop)
+            await _run_until_signal(machine, recorder, door, settings, console, stop)
     log.info("stopped")
 
 
@@ -328,24 +234,49 @@ def _host_settings(settings: Settings) -> HostSettings:
     )
 
 
-async def _start_admin(stack: AsyncExitStack, settings: Settings, machine: Machine) -> None:
-    address = settings.admin.admin_address
+class _Door(NamedTuple):
+    """The admin address, bound."""
+
+    host: str
+    sockets: Sequence[socket.socket]
+
+
+def _open_door(address: str) -> _Door | None:
+    """Listen on the admin address before anything else is done: that it cannot be had is known at once."""
     if not address:
-        return
+        return None
     host, _, port = address.rpartition(":")
-    server = AdminServer(machine, host.strip("[]"), int(port))
-    stack.push_async_callback(server.stop)
+    host = host.strip("[]")
     try:
-        await server.start()
+        return _Door(host, listen(host, int(port)))
     except OSError as error:
-        # asyncio's own text repeats the address.
-        reason = os.strerror(error.errno) if error.errno else str(error)
+        reason = os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)
         problem = f"--admin-address {address} cannot be opened: {reason}"
         raise OSError(f"{problem}; choose another, or an empty one for none") from error
 
 
+async def _attend(machine: Machine, door: _Door) -> None:
+    """Answer at the door until cancelled. Not before the first configuration is compiled, for which the time that the
+    imports take is better spent; who asks meanwhile waits."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(ATTEND_AT_LATEST.total_seconds()):
+            await machine.pipeline.synced()
+    make_server = await asyncio.to_thread(_import_answers)
+    server = await make_server(machine, door.host, door.sockets)
+    try:
+        await asyncio.Event().wait()
+    finally:
+        await server.stop()
+
+
+def _import_answers() -> "Callable[[Machine, str, Sequence[socket.socket]], Awaitable[AdminServer]]":
+    from portway.app.answers import make_server  # late: see there
+
+    return make_server
+
+
 async def _run_until_signal(
-    machine: Machine, recorder: Recorder, settings: Settings, console: Console, stop: asyncio.Event
+    machine: Machine, recorder: Recorder, door: _Door | None, settings: Settings, console: Console, stop: asyncio.Event
 ) -> None:
     async with asyncio.TaskGroup() as tasks:
         proxy = tasks.create_task(machine.proxy.run())
@@ -353,6 +284,7 @@ async def _run_until_signal(
         recording = tasks.create_task(recorder.run())
         announced = tasks.create_task(_announce(machine, console))
         shown = tasks.create_task(_show_progress(machine, console))
+        more = [tasks.create_task(_attend(machine, door))] if door is not None else []
         await stop.wait()
         stop.clear()
         log.info("stopping", drain_seconds=settings.host.drain_time.total_seconds())
@@ -360,7 +292,7 @@ async def _run_until_signal(
         # While it drains, endpoints go on changing: the pipeline ends last.
         await machine.proxy.stop(leave_running=settings.host.leave_running)
         await proxy
-        for task in (pipeline, recording, announced, shown, hurry):
+        for task in (pipeline, recording, announced, shown, hurry, *more):
             task.cancel()
 
 
@@ -378,7 +310,7 @@ async def _announce(machine: Machine, console: Console) -> None:
     console.show("")
     log.info("ready", pid=os.getpid(), objects=sum(machine.pipeline.engine.store.statistics().objects.values()))
     fleet = machine.discovery.fleet(machine.settings.edge.fleet)
-    for socket_key in World(machine.pipeline.engine).sockets:
+    for socket_key in sorted(machine.pipeline.engine.groups(SOCKETS)):
         # A listener that the proxy refuses keeps nothing from being ready; log and status name it.
         if fleet.progress([ResourceKey(ResourceType.LISTENER, listener_name(socket_key))]).complete:
             console.say(f"listening on {socket_key}")

@@ -1,0 +1,92 @@
+"""The parts of a running Portway, put together: what they are doing, and whether requests are served as declared."""
+
+import asyncio
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import final
+
+from portway.app.compiler import compiling_progress
+from portway.app.pipeline import Pipeline
+from portway.infra.host import HostProxy
+from portway.infra.proxy import HostStatistics
+from portway.model.resource import ResourceType
+from portway.settings import Settings
+from portway.sources.files import FileSource
+from portway.xds.fleet import FleetState
+from portway.xds.messages import Outcome, Refusal
+from portway.xds.server import DiscoveryServer
+
+ASK_READY = timedelta(milliseconds=100)
+"""Pause between looks whether the first configuration is live."""
+
+
+@final
+class Machine:
+    """The parts of a running Portway, and how far they are."""
+
+    def __init__(
+        self, settings: Settings, pipeline: Pipeline, source: FileSource, discovery: DiscoveryServer, proxy: HostProxy
+    ) -> None:
+        self.settings = settings
+        self.pipeline = pipeline
+        self.source = source
+        self.discovery = discovery
+        self.proxy = proxy
+        self.held = ""
+        """Why the last good configuration is served instead of what the sources say; empty: it is not."""
+        self._was_ready = False
+
+    def progress(self) -> str:
+        """How far the start has come, for a line on a terminal; empty: there is nothing that one waits for."""
+        if self.held or self._was_ready:
+            return ""
+        if not self.pipeline.is_synced:
+            return compiling_progress(self.source.statistics(), self.pipeline.engine.statistics().pending)
+        fleet = self.discovery.fleet(self.settings.edge.fleet).statistics()
+        held = max((one.held_by_proxy for one in fleet.sessions), default=0)
+        return f"sent to Envoy: {held:,} of {fleet.resources:,} resources acknowledged"
+
+    def fleets(self) -> Mapping[str, FleetState]:
+        name = self.settings.edge.fleet
+        return {name: self.discovery.fleet(name)}
+
+    def processes(self) -> Mapping[str, HostStatistics]:
+        return {self.settings.edge.fleet: self.proxy.statistics()}
+
+    def not_ready_because(self) -> str:
+        """Once ready, a change that is under way makes nobody unready; only a dead proxy does."""
+        if self._was_ready and self.proxy.is_live:
+            return ""
+        reason = _not_ready_because(self.pipeline.is_synced or bool(self.held), self.fleets(), self.proxy.is_live)
+        if not reason:
+            self._was_ready = True
+        return reason
+
+    def note(self, fleet: str, proxy: str, outcome: Outcome) -> None:
+        """For `DiscoveryServer(on_outcome=...)`: a refused listener may be one whose port is somebody else's by now."""
+        del fleet, proxy  # all proxies here are on this machine
+        if isinstance(outcome, Refusal) and outcome.key.type is ResourceType.LISTENER:
+            self.pipeline.doubt_ports()
+
+    async def wait_ready(self) -> None:
+        """Until the first configuration is live."""
+        await self.proxy.wait_ready()
+        # Asked again and again: an adopted proxy that has all already says nothing that one could wait for.
+        while self.not_ready_because():  # noqa: ASYNC110 - it depends on several parts
+            await asyncio.sleep(ASK_READY.total_seconds())
+
+
+def _not_ready_because(synced: bool, fleets: Mapping[str, FleetState], live: bool) -> str:
+    """Why requests are not served as declared yet; empty if they are."""
+    if not synced:
+        return "the sources are still being read"
+    if not live:
+        return "Envoy is not live"
+    for name, fleet in fleets.items():
+        sessions = fleet.statistics().sessions
+        if not sessions:
+            return f"no proxy of fleet {name} is connected"
+        waiting = max(session.queued + session.held_back + session.responses_in_flight for session in sessions)
+        if waiting:
+            return f"a proxy of fleet {name} has {waiting} resources or answers still to come"
+    return ""
