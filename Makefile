@@ -4,6 +4,9 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 WORKERS ?= auto
 
+# Without bytecode every start of Portway, of which the tests make hundreds, would compile its source again: 1 s.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help run check test bench docs lint typings lock clean
 
 help:
