@@ -1,5 +1,25 @@
-"""`python -m portway`"""
+"""`portway`, and `python -m portway`.
 
-from portway.cli import main
+`portway run` imports for most of a second, and who stops it then has a right to exit code 0 and silence: there is
+nothing to drain yet. So these few lines come before all imports that take time.
+"""
 
-main()
+import os
+import signal
+import sys
+
+ENDINGS = (signal.SIGTERM, signal.SIGINT)
+
+
+def main() -> None:
+    """Run the command that the arguments name."""
+    if "run" in sys.argv[1:2]:
+        for number in ENDINGS:
+            signal.signal(number, lambda *_: os._exit(0))  # until the command sets its own
+    from portway.cli import main as commands
+
+    commands()
+
+
+if __name__ == "__main__":
+    main()

@@ -3,6 +3,8 @@
 import asyncio
 import contextlib
 import os
+import re
+import shutil
 import signal
 import socket
 import sqlite3
@@ -117,6 +119,46 @@ async def test_a_port_that_is_stolen_before_the_proxy_opens_it(tmp_path: Path, b
             assert await served_by(f"http://gw.test:{mine}/", "a")
         await running.until(lambda: served_by(f"http://gw.test:{stolen}/", "a"), "opened soon after it is free")
         assert await programmed(running, "stolen") == "True/Programmed"
+
+
+async def test_the_state_folder_is_removed(tmp_path: Path, backends: dict[str, Backend]) -> None:
+    """It says so and ends when requests have drained, also where Envoy was to be left running: the next Portway would
+    not find it."""
+    async with portway(tmp_path, world(backends), "--leave-running") as running:
+        url = f"http://shop.test:{running.http_port}/"
+        async with asyncio.TaskGroup() as tasks:
+            slow = tasks.create_task(fetch(f"{url}?delay=4s", seconds=20))
+            await asyncio.sleep(0.5)
+            shutil.rmtree(running.folder / "state")
+            assert await running.ended() == 1
+        assert slow.result().status == 200
+        assert f"portway run: {running.folder}/state was removed" in running.log.read_text()
+        assert (await fetch(url)).status == 0, "an Envoy that nobody would find"
+
+
+SIGTERM_IS_CAUGHT = re.compile(r"SigCgt:\t([0-9a-f]+)")
+
+
+def handles_sigterm(pid: int) -> bool:
+    found = SIGTERM_IS_CAUGHT.search(Path(f"/proc/{pid}/status").read_text())
+    return found is not None and bool(int(found[1], 16) >> (signal.SIGTERM - 1) & 1)
+
+
+@pytest.mark.parametrize("later", [0.0, 0.2, 0.5, 1.0])
+async def test_a_stop_in_the_first_second_is_no_failure(
+    tmp_path: Path, backends: dict[str, Backend], later: float
+) -> None:
+    async with portway(tmp_path, world(backends), ready=False) as running:
+
+        async def handled() -> bool:
+            return handles_sigterm(running.pid)
+
+        await running.until(handled, "handled")
+        await asyncio.sleep(later)
+        async with asyncio.timeout(10):
+            assert await running.stop() == 0
+        assert "Traceback" not in running.log.read_text()
+        assert not running.envoys()
 
 
 def has_terminal() -> bool:

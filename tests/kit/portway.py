@@ -113,6 +113,12 @@ class Portway:
         async with asyncio.timeout(STOP_S):
             return await self._process.wait()
 
+    async def ended(self) -> int:
+        """Wait until it has ended by itself; returns the exit code."""
+        assert self._process is not None
+        async with asyncio.timeout(STOP_S):
+            return await self._process.wait()
+
     async def kill(self) -> None:
         """SIGKILL to Portway; its Envoy lives on."""
         assert self._process is not None

@@ -2,7 +2,7 @@
 
 Discovery listens before Envoy starts; sources are read at once; Envoy is started (or the one that runs is adopted)
 beside that. Nothing is sent before everything declared has been compiled. SIGTERM drains and ends; a second one
-hurries.
+hurries. So does the loss of the state folder, but for the exit code.
 """
 
 import asyncio
@@ -13,6 +13,7 @@ import socket
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import AsyncExitStack, contextmanager
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -36,7 +37,7 @@ from portway.infra.drain import DrainSettings
 from portway.infra.host import HostProxy
 from portway.infra.machine import default_heap_bytes, default_max_connections
 from portway.infra.proxy import HostSettings
-from portway.infra.state import ACCESS_LOG, StateFolder
+from portway.infra.state import ACCESS_LOG, StateFolder, StateFolderError, wait_lost
 from portway.model.handles import OWN_PLACES, SOCKETS
 from portway.model.resource import Resource, ResourceDelta, ResourceKey, ResourceType
 from portway.settings import Edge, Settings
@@ -102,7 +103,8 @@ async def run(settings: Settings, console: Console) -> None:
         console: of the person who started it.
 
     Raises:
-        StateFolderError, EnvoyUnusable, OSError: it cannot start; the message says why and what to do.
+        StateFolderError, EnvoyUnusable, OSError: it cannot start, or cannot go on for want of its state folder and has
+            drained; the message says why and what to do.
     """
     collector.expect_growth()
     chosen = settings.host.envoy_binary
@@ -145,7 +147,8 @@ async def run(settings: Settings, console: Console) -> None:
         listeners.append(machine.note)
         door = _open_door(settings.admin.admin_address)
         if not stop.is_set():
-            await _run_until_signal(machine, recorder, door, settings, console, stop)
+            lost = partial(wait_lost, state, folder)
+            await _run_until_signal(machine, recorder, door, lost, settings, console, stop)
     log.info("stopped")
 
 
@@ -183,11 +186,17 @@ def _assemble(
             discovery.apply(fleet, ResourceDelta(changed=kept))
             discovery.mark_synced(fleet)
 
+    def mark_synced(name: str) -> None:
+        if machine.held:
+            log.info("sources can be read again")
+            machine.held = ""
+        discovery.mark_synced(name)
+
     pipeline = Pipeline(
         engine,
         [source],
         publish,
-        mark_synced=discovery.mark_synced,
+        mark_synced=mark_synced,
         fleets=[fleet],
         ports=PortWatch(engine, binary.path, lambda: (proxy.statistics().pid, *proxy.statistics().retiring)),
         doubt=lambda: unreadable(settings.sources.filenames, engine.store.findings()),
@@ -276,8 +285,21 @@ def _import_answers() -> "Callable[[Machine, str, Sequence[socket.socket]], Awai
 
 
 async def _run_until_signal(
-    machine: Machine, recorder: Recorder, door: _Door | None, settings: Settings, console: Console, stop: asyncio.Event
+    machine: Machine,
+    recorder: Recorder,
+    door: _Door | None,
+    lost: Callable[[], Awaitable[StateFolderError]],
+    settings: Settings,
+    console: Console,
+    stop: asyncio.Event,
 ) -> None:
+    losses: list[StateFolderError] = []
+
+    async def watch_state() -> None:
+        losses.append(await lost())
+        log.error("state folder is gone", problem=str(losses[0]))
+        stop.set()
+
     async with asyncio.TaskGroup() as tasks:
         proxy = tasks.create_task(machine.proxy.run())
         pipeline = tasks.create_task(machine.pipeline.run())
@@ -285,15 +307,20 @@ async def _run_until_signal(
         announced = tasks.create_task(_announce(machine, console))
         shown = tasks.create_task(_show_progress(machine, console))
         more = [tasks.create_task(_attend(machine, door))] if door is not None else []
+        watching = tasks.create_task(watch_state())
         await stop.wait()
+        watching.cancel()
         stop.clear()
         log.info("stopping", drain_seconds=settings.host.drain_time.total_seconds())
         hurry = tasks.create_task(_hurry(stop, machine))
         # While it drains, endpoints go on changing: the pipeline ends last.
-        await machine.proxy.stop(leave_running=settings.host.leave_running)
+        # One that is left running would not be found again without its folder.
+        await machine.proxy.stop(leave_running=settings.host.leave_running and not losses)
         await proxy
         for task in (pipeline, recording, announced, shown, hurry, *more):
             task.cancel()
+    if losses:
+        raise losses[0]
 
 
 async def _show_progress(machine: Machine, console: Console) -> None:
@@ -337,6 +364,7 @@ def _signals(stop: asyncio.Event) -> Iterator[None]:
     finally:
         for number in handled:
             loop.remove_signal_handler(number)
+            signal.signal(number, lambda *_: os._exit(0))  # nothing is left but the end of the process
 
 
 def _note_hang_up() -> None:
