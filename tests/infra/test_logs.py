@@ -7,9 +7,10 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from portway.infra import logs
-from portway.infra.logs import LogFollower, LogSettings, parse_line
+from portway.infra.logs import LogFollower, LogRepeater, LogSettings, parse_line
 
 
 class Writer:
@@ -137,3 +138,20 @@ LINES = {
 def test_parse_line(line: str) -> None:
     record = parse_line(line)
     assert (record.level, record.component, record.text) == LINES[line]
+
+
+def test_what_a_proxy_says_when_it_is_told_to_end_is_no_warning() -> None:
+    def line(pid: int, level: str, text: str) -> bytes:
+        return f"1795263273.090\t{pid}\t{level}\tmain\t{text}\n".encode()
+
+    repeat = LogRepeater()
+    with capture_logs() as records:
+        repeat(line(7, "warning", "before") + line(7, "warning", "caught ENVOY_SIGTERM"))
+        repeat(line(7, "warning", "stream closed") + line(7, "critical", "trouble") + line(8, "warning", "another"))
+    assert [(record["text"], record["log_level"]) for record in records] == [
+        ("before", "warning"),
+        ("caught ENVOY_SIGTERM", "debug"),
+        ("stream closed", "debug"),
+        ("trouble", "critical"),
+        ("another", "warning"),
+    ]

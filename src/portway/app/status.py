@@ -9,6 +9,7 @@ import portway
 from portway.app.checking import Remark, make_remark
 from portway.app.pipeline import Pipeline
 from portway.explain.report import Locate
+from portway.infra.binary import version_of
 from portway.infra.proxy import HostStatistics
 from portway.model.condition import ObjectReport
 from portway.model.resource import ResourceType
@@ -127,7 +128,7 @@ async def look(
                 state=process.state,
                 pid=process.pid,
                 restarts=process.restarts,
-                version=process.build.split("/")[1] if "/" in process.build else process.build,
+                version=version_of(process.build),
             )
             for name, process in processes.items()
         ),

@@ -29,7 +29,8 @@ def run(settings_file: Path | None, **flags: object) -> None:
     \b
     portway run -f manifests/ --http-port 8080 --https-port 8443
 
-    Ends with 0 after SIGTERM or Ctrl-C, when requests have drained; with 1 if it cannot start, or loses its state folder.
+    Ends with 0 after SIGTERM or Ctrl-C, when requests have drained; with 1 if it cannot start or loses its state
+    folder.
     """
     settings = read_settings(flags, settings_file)
     if not settings.sources.filenames:

@@ -26,7 +26,12 @@ class EnvoyBinary(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def version(self) -> str:
         """The release: `1.40.0`."""
-        return self.build.split("/")[1] if "/" in self.build else self.build
+        return version_of(self.build)
+
+
+def version_of(build: str) -> str:
+    """The release that a build is of."""
+    return build.split("/")[1] if "/" in build else build
 
 
 def packaged_envoy() -> Path:

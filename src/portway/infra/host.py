@@ -23,10 +23,10 @@ from typing import final
 import msgspec
 import structlog
 
-from portway.infra.binary import EnvoyBinary
+from portway.infra.binary import EnvoyBinary, version_of
 from portway.infra.drain import drain_and_end, end, end_after, end_in_time
 from portway.infra.envoy_admin import AdminUnreachable, EnvoyAdmin
-from portway.infra.logs import LogFollower, repeat_in_log
+from portway.infra.logs import LogFollower, LogRepeater
 from portway.infra.machine import processors
 from portway.infra.plan import STEADY, Found, Start, plan_start, restart_delay
 from portway.infra.probe import ask, wait_answer, wait_live
@@ -197,7 +197,9 @@ class HostProxy:
         newest.on_exit = self._notice_end
         info = await ask(newest, self.admin)
         start = plan_start(Found(launch=newest.launch, info=info), self._wanted(newest.launch), self._binary)
-        log.info("running proxy found", pid=newest.pid, build=info.version if info else None, plan=start.value)
+        log.info(
+            "running proxy found", pid=newest.pid, version=version_of(info.version) if info else None, plan=start.value
+        )
         match start:
             case Start.ADOPT:
                 self._become(newest, start)
@@ -340,7 +342,7 @@ class HostProxy:
             pid=process.pid,
             epoch=launch.epoch,
             bootstrap=launch.bootstrap,
-            build=self._binary.build,
+            version=self._binary.version,
         )
 
     async def _spawn(self, launch: Launch) -> EnvoyProcess:
@@ -398,7 +400,7 @@ class HostProxy:
         may_rotate = self._live.is_set
         return (
             LogFollower(
-                folder / APPLICATION_LOG, repeat_in_log, self._reopen_logs, may_rotate, settings.application_log
+                folder / APPLICATION_LOG, LogRepeater(), self._reopen_logs, may_rotate, settings.application_log
             ),
             LogFollower(folder / ACCESS_LOG, self._access_log, self._reopen_logs, may_rotate, settings.access_log),
         )

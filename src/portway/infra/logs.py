@@ -207,9 +207,27 @@ def parse_line(line: str) -> LogLine:
     return LogLine(level=LEVELS.get(level, logging.ERROR), component=component, text=text, pid=int(pid))
 
 
-def repeat_in_log(lines: bytes) -> None:
-    """Pass Envoy's application log on to Portway's, record by record, with its levels."""
-    for line in lines.decode(errors="replace").splitlines():
-        record = parse_line(line)
-        if record.text:
-            log.log(record.level, "proxy says", component=record.component, pid=record.pid, text=record.text)
+FAREWELL = "caught ENVOY_SIGTERM"
+
+
+@final
+class LogRepeater:
+    """Passes Envoy's application log on to Portway's, record by record, with its levels.
+
+    But for the warnings of a process that was told to end, that it was and that its streams break: they are what was
+    wanted, and if it was not us who told it, the supervisor says so.
+    """
+
+    def __init__(self) -> None:
+        self._ending: set[int | None] = set()
+
+    def __call__(self, lines: bytes) -> None:
+        """Takes whole lines."""
+        for line in lines.decode(errors="replace").splitlines():
+            record = parse_line(line)
+            if record.text == FAREWELL:
+                self._ending.add(record.pid)
+            expected = record.level == logging.WARNING and record.pid in self._ending
+            level = logging.DEBUG if expected else record.level
+            if record.text:
+                log.log(level, "proxy says", component=record.component, pid=record.pid, text=record.text)
