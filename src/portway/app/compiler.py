@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 
 from portway.app.fallback import make_fallback_certificate
-from portway.envoy import outputs
+from portway.envoy.outputs import OUTPUTS
 from portway.incremental import AnyOutput, Context, Engine, Output, Program
 from portway.model.condition import ObjectReport
 from portway.model.handles import EDGE, FALLBACK_CERTIFICATE, OWN_PLACES, REPORT
@@ -24,17 +24,20 @@ REPORTS: Output[ObjectKey, ObjectReport] = Output("reports", sorted(program.REPO
 """What there is to say about each object that somebody reports on."""
 
 
+EVERYTHING: tuple[AnyOutput, ...] = (*OUTPUTS, REPORTS)
+"""Envoy's resources, and what there is to say."""
+
 PROGRESS_STEPS = 2_000
 """Steps of the engine between two looks at how far it is: some tenths of a second."""
 
 
-def make_engine(edge: Edge, fallback: Secret, more: Iterable[AnyOutput] = (REPORTS,)) -> Engine:
+def make_engine(edge: Edge, fallback: Secret, outputs: Iterable[AnyOutput] = EVERYTHING) -> Engine:
     """An engine over an empty store.
 
     Args:
         edge: what the operator decided.
         fallback: the certificate that is served where no other fits.
-        more: outputs besides Envoy's resources.
+        outputs: what is kept up to date. Without any the engine computes what it is asked for.
     """
     engine = Engine(
         Store(program.INDEXES),
@@ -42,7 +45,7 @@ def make_engine(edge: Edge, fallback: Secret, more: Iterable[AnyOutput] = (REPOR
             relations=program.RELATIONS,
             feeds=program.FEEDS,
             bindings=program.BINDINGS,
-            outputs=(*outputs.OUTPUTS, *more),
+            outputs=tuple(outputs),
         ),
     )
     engine.set(EDGE, None, edge)
@@ -67,17 +70,19 @@ async def compile_files(
     edge: Edge,
     fallback: Secret | None = None,
     *,
+    outputs: Iterable[AnyOutput] = EVERYTHING,
     own: OwnPlaces | None = None,
     show: Callable[[str], None] = lambda text: None,
 ) -> tuple[Engine, FileSource]:
     """Read files once and compile them; for `check`, `explain` and `diff`.
 
     Args:
+        outputs: as for `make_engine`.
         own: the places of the Portway that is to serve them; `None`: of no Portway.
         show: gets a few words about how far it has come, now and then; empty at the end.
     """
     source = FileSource(paths, follow=False)
-    engine = make_engine(edge, fallback or make_fallback_certificate())
+    engine = make_engine(edge, fallback or make_fallback_certificate(), outputs)
     engine.set(OWN_PLACES, None, own or OwnPlaces())
     async for change in source.changes():
         engine.apply(change)

@@ -42,7 +42,7 @@ async def _diff(settings: Settings, before: str, after: str) -> Difference:
     own = own_places(settings)
     worlds: list[World] = []
     for path in (before, after):
-        engine, _ = await compile_files([path], settings.edge, fallback, own=own, show=ProgressLine().show)
+        engine, _ = await compile_files([path], settings.edge, fallback, outputs=(), own=own, show=ProgressLine().show)
         engine.settle()
         worlds.append(World(engine))
     return compare(*worlds)

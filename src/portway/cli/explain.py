@@ -78,7 +78,7 @@ def _fields(headers: tuple[str, ...]) -> list[tuple[str, str]]:
 
 async def _explain_files(settings: Settings, request: Request, address: str) -> Report:
     engine, source = await compile_files(
-        settings.sources.filenames, settings.edge, own=own_places(settings), show=ProgressLine().show
+        settings.sources.filenames, settings.edge, outputs=(), own=own_places(settings), show=ProgressLine().show
     )
     engine.settle()
     world = World(engine)
