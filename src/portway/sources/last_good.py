@@ -34,6 +34,8 @@ SAVE_YIELD: Final = 0.005
 """Seconds between one part of a large write and the next."""
 SAVE_CHUNKS: Final = 250
 """Written at a time; about 5 ms, then events have their turn."""
+SAVE_AGAIN: Final = 10.0
+"""Seconds before what could not be written (a full disk) is tried again."""
 
 
 class _Unsaved(msgspec.Struct):
@@ -43,6 +45,10 @@ class _Unsaved(msgspec.Struct):
     """Remove what is there first."""
     removed: set[bytes] = msgspec.field(default_factory=set)
     texts: dict[bytes, tuple[int, str]] = msgspec.field(default_factory=dict)
+
+    def first(self, limit: int) -> dict[bytes, tuple[int, str]]:
+        """The chunks that are written next."""
+        return dict(islice(self.texts.items(), limit))
 
 
 @final
@@ -62,6 +68,8 @@ class Keeper:
         self._unsaved_roots = False
         self._since = 0.0
         self._pause = SAVE_PAUSE
+        self._is_failing = False
+        self._again = 0.0
         self.failure = ""
         """Why nothing is kept although it should be; empty if all is well."""
 
@@ -81,6 +89,8 @@ class Keeper:
         if self._database is not None:
             while self._unsaved or self._unsaved_roots:
                 self.save()
+                if self._is_failing:
+                    break
             self._database.close()
             self._database = None
 
@@ -88,6 +98,9 @@ class Keeper:
         """Seconds to wait for another change before writing; None: there is nothing to write."""
         if not (self._unsaved or self._unsaved_roots):
             return None
+        if self._is_failing:
+            self._again = self._again or now + SAVE_AGAIN
+            return max(0.0, self._again - now)
         return max(0.0, min(self._pause, self._since + SAVE_LATEST - now))
 
     def files(self) -> frozenset[str]:
@@ -159,47 +172,59 @@ class Keeper:
         return self._unsaved.setdefault(file, _Unsaved())
 
     def save(self) -> None:
-        """Write some of what there is to write, a few milliseconds' worth. Blocking."""
+        """Write some of what there is to write, a few milliseconds' worth; all of it is still there if that fails.
+        Blocking."""
         if self._database is None:
             return
         self._pause = SAVE_YIELD
+        self._again = 0.0
+        written: dict[str, dict[bytes, tuple[int, str]]] = {}
         try:
             with self._database:
                 if self._unsaved_roots:
                     self._write_roots(self._database)
                 left = SAVE_CHUNKS
-                while self._unsaved and left > 0:
-                    left -= self._write_some(self._database, next(iter(self._unsaved)), left)
+                for file, changes in self._unsaved.items():
+                    if left <= 0:
+                        break
+                    written[file] = changes.first(left)
+                    left -= _write_some(self._database, file, changes, written[file])
         except sqlite3.Error as error:
+            self._is_failing = True
             self.failure = f"last good versions cannot be written: {error}"
-            self._unsaved.clear()
-            self._unsaved_roots = False
         else:
+            self._is_failing = self._unsaved_roots = False
             self.failure = ""
+            self._settle(written)
+
+    def _settle(self, written: Mapping[str, Mapping[bytes, tuple[int, str]]]) -> None:
+        """These changes are on disk."""
+        for file, chunks in written.items():
+            changes = self._unsaved[file]
+            changes.forget = False
+            changes.removed.clear()
+            for digest in chunks:
+                del changes.texts[digest]
+            if not changes.texts:
+                del self._unsaved[file]
 
     def _write_roots(self, database: sqlite3.Connection) -> None:
-        self._unsaved_roots = False
         database.execute("DELETE FROM root")
         rows = [(path, *map(str, identity)) for path, identity in self._roots.items()]
         database.executemany("INSERT INTO root (path, device, inode) VALUES (?, ?, ?)", rows)
 
-    def _write_some(self, database: sqlite3.Connection, file: str, limit: int) -> int:
-        """Write what changed in one file, at most so many chunks; returns their number."""
-        changes = self._unsaved[file]
-        if changes.forget:
-            database.execute("DELETE FROM chunk WHERE file = ?", (file,))
-            changes.forget = False
-        gone = [(file, digest) for digest in changes.removed]
-        database.executemany("DELETE FROM chunk WHERE file = ? AND digest = ?", gone)
-        changes.removed.clear()
-        some = dict(islice(changes.texts.items(), limit))
-        new = [(file, digest, line, text) for digest, (line, text) in some.items()]
-        database.executemany("INSERT OR IGNORE INTO chunk (file, digest, line, text) VALUES (?, ?, ?, ?)", new)
-        for digest in some:
-            del changes.texts[digest]
-        if not changes.texts:
-            del self._unsaved[file]
-        return len(gone) + len(new) + 1
+
+def _write_some(
+    database: sqlite3.Connection, file: str, changes: _Unsaved, chunks: Mapping[bytes, tuple[int, str]]
+) -> int:
+    """Write what changed in one file, of the new chunks those given; returns how many rows that were."""
+    if changes.forget:
+        database.execute("DELETE FROM chunk WHERE file = ?", (file,))
+    gone = [(file, digest) for digest in changes.removed]
+    database.executemany("DELETE FROM chunk WHERE file = ? AND digest = ?", gone)
+    new = [(file, digest, line, text) for digest, (line, text) in chunks.items()]
+    database.executemany("INSERT OR IGNORE INTO chunk (file, digest, line, text) VALUES (?, ?, ?, ?)", new)
+    return len(gone) + len(new) + 1
 
 
 def _open_database(state_dir: Path) -> sqlite3.Connection:
