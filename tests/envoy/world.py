@@ -15,10 +15,12 @@ from portway.envoy.bootstrap import BootstrapSettings, build_bootstrap
 from portway.envoy.cluster import build_cluster
 from portway.envoy.endpoint import build_endpoints
 from portway.envoy.http3 import build_http3_listener
+from portway.envoy.http_connection_manager import Peer
 from portway.envoy.listener import build_listener, socket_address
 from portway.envoy.names import secret_name
 from portway.envoy.route_configuration import build_route_configuration
 from portway.envoy.secret import build_secret
+from portway.envoy.shared_manager import build_shared_manager
 from portway.envoy.udp import build_composite_cluster, build_composite_endpoints, build_udp_listener, needs_composite
 from portway.envoy.virtual_host import build_virtual_host
 from portway.model.listener import Chain, HttpHandler, Listener
@@ -123,6 +125,8 @@ def resources(world: World) -> list[Message]:
 
 def _listener(listener: Listener, world: World) -> Iterable[Message]:
     if listener.udp is None:
+        managers = (build_shared_manager(listener, world.edge, peer) for peer in Peer)
+        yield from (manager for manager in managers if manager is not None)
         yield build_listener(listener, world.edge, world.cluster)
         quic = build_http3_listener(listener, world.edge) if listener.http3 else None
         if quic is not None:

@@ -18,10 +18,12 @@ from google.protobuf.message import Message
 from portway.envoy.cluster import build_cluster
 from portway.envoy.endpoint import build_endpoints
 from portway.envoy.http3 import build_http3_listener
+from portway.envoy.http_connection_manager import Peer
 from portway.envoy.listener import build_listener, socket_address
 from portway.envoy.names import cluster_key, listener_name, secret_name, virtual_host_name
 from portway.envoy.route_configuration import build_route_configuration
 from portway.envoy.secret import build_secret
+from portway.envoy.shared_manager import build_shared_manager
 from portway.envoy.udp import build_composite_cluster, build_composite_endpoints, build_udp_listener, needs_composite
 from portway.envoy.virtual_host import build_virtual_host
 from portway.incremental import Engine
@@ -302,10 +304,12 @@ class _Maker:
         moved = msgspec.structs.replace(listener, key=key, chains=tuple(map(self._chain, listener.chains)))
         edge = self.case.edge
         if moved.udp is None:
+            managers = [build_shared_manager(moved, edge, peer) for peer in Peer]
+            shared = [_resource(one, ResourceType.EXTENSION) for one in managers if one is not None]
             built = [build_listener(moved, edge, self.cluster)]
             quic = build_http3_listener(moved, edge) if moved.http3 else None
             built += [quic] if quic is not None else []
-            return [_resource(one, ResourceType.LISTENER) for one in built]
+            return [*shared, *(_resource(one, ResourceType.LISTENER) for one in built)]
         udp = build_udp_listener(moved, socket_address(key), edge, self.cluster)
         found = [_resource(udp, ResourceType.LISTENER)]
         if needs_composite(moved.udp):

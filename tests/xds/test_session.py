@@ -2,6 +2,8 @@
 
 from itertools import pairwise
 
+import pytest
+
 from portway.model.resource import Readiness, Resource, ResourceKey, ResourceType
 from portway.xds.flights import Chunk, Limits
 from portway.xds.messages import Request
@@ -395,17 +397,29 @@ def test_an_on_demand_name_is_answered() -> None:
     assert response.removed == ("gw/r/nowhere",)
 
 
-def test_secrets_come_when_asked_for_and_hold_nothing_back() -> None:
+@pytest.mark.parametrize("kind", [ResourceType.SECRET, ResourceType.EXTENSION])
+def test_secrets_and_extensions_come_when_asked_for_and_hold_nothing_back(kind: ResourceType) -> None:
     talk = serving()
-    secret = ResourceKey(ResourceType.SECRET, "s")
-    wanted = Resource(key=secret, version="1", body=b"{}")
+    wanted = Resource(key=ResourceKey(kind, "s"), version="1", body=b"{}")
     talk.apply(wanted)
     talk.settle()
-    talk.session.receive(Request(type=ResourceType.SECRET, subscribe=("s", "missing")), talk.now)
+    talk.session.receive(Request(type=kind, subscribe=("s", "missing")), talk.now)
     response = talk.poll()
     assert response is not None
-    assert [resource.key for resource in response.resources] == [secret]
+    assert response.resources == (wanted,)
     assert response.removed == ()
+
+
+@pytest.mark.parametrize("kind", [ResourceType.SECRET, ResourceType.EXTENSION])
+def test_secrets_and_extensions_are_not_taken_away_from_what_uses_them(kind: ResourceType) -> None:
+    talk = serving()
+    wanted = Resource(key=ResourceKey(kind, "s"), version="1", body=b"{}")
+    talk.apply(wanted)
+    talk.settle()
+    talk.session.receive(Request(type=kind, subscribe=("s",)), talk.now)
+    assert talk.poll() is not None
+    talk.apply(removed=[wanted])
+    assert talk.poll() is None
 
 
 def test_an_answer_to_nothing_is_counted() -> None:

@@ -11,14 +11,10 @@ from envoy.extensions.filters.network.tcp_proxy.v3 import tcp_proxy_pb2 as tcp_p
 
 from portway.envoy.access_log import CONNECTION_FIELDS, build_access_logs
 from portway.envoy.filters.access import cidr_range
-from portway.envoy.http_connection_manager import (
-    Codec,
-    Peer,
-    answer_headers_of,
-    build_http_connection_manager,
-)
+from portway.envoy.http_connection_manager import Peer
 from portway.envoy.messages import duration, encode, typed
-from portway.envoy.names import NO_CLUSTER, cluster_key, cluster_name, listener_name, secret_key
+from portway.envoy.names import NO_CLUSTER, cluster_key, cluster_name, listener_name, manager_key, secret_key
+from portway.envoy.shared_manager import build_manager, guard_of, is_sharing, peers, reference, sharing_peers
 from portway.envoy.shares import ClusterNames
 from portway.envoy.tls import build_downstream_tls, downstream_secrets
 from portway.envoy.udp import build_udp_listener, composite_name, needs_composite
@@ -26,7 +22,7 @@ from portway.incremental import Context
 from portway.model.edge import Edge
 from portway.model.handles import EDGE, LISTENER
 from portway.model.listener import Chain, HttpHandler, Listener, TcpHandler
-from portway.model.names import Dialect, SocketKey, UpstreamKey
+from portway.model.names import SocketKey, UpstreamKey
 from portway.model.resource import Resource, ResourceKey, ResourceType, make_resource
 
 BUFFER_BYTES = 256 * 1024
@@ -51,9 +47,15 @@ def build_listener(listener: Listener, edge: Edge, clusters: ClusterNames) -> li
     if inspected:
         # Not on plain sockets: it waits for the client's first bytes, and some TCP protocols let the server begin.
         _add_listener_filter(built, "envoy.filters.listener.tls_inspector", tls_inspectorv3.TlsInspector())
+    guard = guard_of(listener)
+    references = {peer: reference(listener, peer) for peer in Peer}
     for chain in listener.chains:
-        for peer in _peers(chain, edge):
-            built.filter_chains.append(_filter_chain(listener, chain, edge, peer, inspected, clusters))
+        for peer in peers(chain, edge):
+            filter_chain = _filter_chain(chain, edge, peer, inspected)
+            filter_chain.filters.append(
+                references[peer] if is_sharing(chain, guard) else _network_filter(listener, chain, edge, peer, clusters)
+            )
+            built.filter_chains.append(filter_chain)
     return built
 
 
@@ -71,15 +73,8 @@ def _add_listener_filter(
     built.listener_filters.append(listener_componentsv3.ListenerFilter(name=name, typed_config=typed(config)))
 
 
-def _peers(chain: Chain, edge: Edge) -> tuple[Peer, ...]:
-    if isinstance(chain.handler, HttpHandler) and edge.trusted_proxies:
-        return (Peer.CLIENT, Peer.TRUSTED_PROXY)
-    return (Peer.CLIENT,)
-
-
-def _filter_chain(
-    listener: Listener, chain: Chain, edge: Edge, peer: Peer, inspected: bool, clusters: ClusterNames
-) -> listener_componentsv3.FilterChain:
+def _filter_chain(chain: Chain, edge: Edge, peer: Peer, inspected: bool) -> listener_componentsv3.FilterChain:
+    """The chain, as yet without a filter."""
     built = listener_componentsv3.FilterChain(name=chain.name)
     match = built.filter_chain_match
     match.server_names.extend(chain.server_names)
@@ -97,25 +92,17 @@ def _filter_chain(
                 name="envoy.transport_sockets.tls", typed_config=typed(build_downstream_tls(chain.tls))
             )
         )
+    return built
+
+
+def _network_filter(
+    listener: Listener, chain: Chain, edge: Edge, peer: Peer, clusters: ClusterNames
+) -> listener_componentsv3.Filter:
     if isinstance(chain.handler, TcpHandler):
         proxy = build_tcp_proxy(chain.handler, edge, str(listener.key.port), clusters)
-        built.filters.add(name="envoy.filters.network.tcp_proxy").typed_config.CopyFrom(typed(proxy))
-        return built
-    port = chain.handler.scheme_port or listener.key.port
-    dialect = chain.handler.table.dialect
-    built.filters.add(name="envoy.filters.network.http_connection_manager").typed_config.CopyFrom(
-        build_http_connection_manager(
-            chain.handler.table.name,
-            edge,
-            peer,
-            Codec.AUTO,
-            str(listener.key.port),
-            idle_timeout=chain.handler.idle_timeout,
-            answer_headers=answer_headers_of(edge, dialect, port if listener.http3 else 0) if chain.tls else (),
-            bad_gateway=dialect is Dialect.INGRESS,
-        )
-    )
-    return built
+        return listener_componentsv3.Filter(name="envoy.filters.network.tcp_proxy", typed_config=typed(proxy))
+    manager = build_manager(listener, chain, chain.handler, edge, peer)
+    return listener_componentsv3.Filter(name="envoy.filters.network.http_connection_manager", typed_config=manager)
 
 
 def build_tcp_proxy(handler: TcpHandler, edge: Edge, stat_prefix: str, clusters: ClusterNames) -> tcp_proxyv3.TcpProxy:
@@ -138,7 +125,8 @@ def build_tcp_proxy(handler: TcpHandler, edge: Edge, stat_prefix: str, clusters:
 
 
 def listener_resource(context: Context, key: SocketKey) -> Resource | None:
-    """The resource of a socket. It requires the secrets, route tables and clusters that its chains name."""
+    """The resource of a socket. It requires the secrets, shared managers, route tables and clusters that its chains
+    name."""
     listener = context.get(LISTENER, key)
     if listener is None:
         return None
@@ -158,6 +146,7 @@ def listener_resource(context: Context, key: SocketKey) -> Resource | None:
     else:
         built = build_listener(listener, edge, clusters)
         requires |= required_by_chains(listener)
+        requires.update(manager_key(key, peer) for peer in sharing_peers(listener, edge))
     return make_resource(
         ResourceKey(ResourceType.LISTENER, built.name),
         encode(built),

@@ -45,6 +45,11 @@ def listener_name(key: SocketKey) -> str:
     return str(key)
 
 
+def manager_key(key: SocketKey, peer: str) -> ResourceKey:
+    """`manager/0.0.0.0:443/tcp/client`: the connection manager that filter chains of a socket share."""
+    return ResourceKey(ResourceType.EXTENSION, f"manager/{listener_name(key)}/{peer}")
+
+
 def virtual_host_name(key: HostKey) -> str:
     """As VHDS wants it: the route configuration's name, a slash, the host."""
     return f"{key.table.name}/{key.host}"

@@ -10,6 +10,7 @@ from portway.envoy.http3 import http3_listener_resource
 from portway.envoy.listener import listener_resource
 from portway.envoy.route_configuration import route_configuration_resource
 from portway.envoy.secret import secret_resource
+from portway.envoy.shared_manager import client_manager_resource, trusted_manager_resource
 from portway.envoy.udp import composite_cluster_resource, composite_endpoints_resource
 from portway.envoy.virtual_host import virtual_host_resource
 from portway.incremental import AnyOutput, Output
@@ -28,6 +29,10 @@ COMPOSITE_ENDPOINTS: Output[SocketKey, Resource] = Output(
     "composite endpoints out", [SOCKETS], composite_endpoints_resource
 )
 SECRETS: Output[tuple[str, SecretKey], Resource] = Output("secrets out", [SECRET_USES], secret_resource)
+CLIENT_MANAGERS: Output[SocketKey, Resource] = Output("shared managers out", [SOCKETS], client_manager_resource)
+TRUSTED_MANAGERS: Output[SocketKey, Resource] = Output(
+    "shared managers for trusted proxies out", [SOCKETS], trusted_manager_resource
+)
 LISTENERS: Output[SocketKey, Resource] = Output("listeners out", [SOCKETS], listener_resource)
 HTTP3_LISTENERS: Output[SocketKey, Resource] = Output("http3 listeners out", [SOCKETS], http3_listener_resource)
 ROUTE_CONFIGURATIONS: Output[TableKey, Resource] = Output(
@@ -41,6 +46,8 @@ OUTPUTS: tuple[AnyOutput, ...] = (
     COMPOSITE_CLUSTERS,
     COMPOSITE_ENDPOINTS,
     SECRETS,
+    CLIENT_MANAGERS,
+    TRUSTED_MANAGERS,
     LISTENERS,
     HTTP3_LISTENERS,
     ROUTE_CONFIGURATIONS,

@@ -19,6 +19,7 @@ class ResourceType(StrEnum):
     CLUSTER = "type.googleapis.com/envoy.config.cluster.v3.Cluster"
     ENDPOINTS = "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment"
     SECRET = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret"  # noqa: S105 - a type URL
+    EXTENSION = "type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig"
     LISTENER = "type.googleapis.com/envoy.config.listener.v3.Listener"
     ROUTES = "type.googleapis.com/envoy.config.route.v3.RouteConfiguration"
     VIRTUAL_HOST = "type.googleapis.com/envoy.config.route.v3.VirtualHost"

@@ -190,7 +190,7 @@ class Selection:
                 draft.removed.append(name)
             case ResourceType.VIRTUAL_HOST:
                 self._holdings.hosts.defer_removal(name)
-            case ResourceType.ENDPOINTS | ResourceType.SECRET | ResourceType.ROUTES:
+            case ResourceType.ENDPOINTS | ResourceType.SECRET | ResourceType.EXTENSION | ResourceType.ROUTES:
                 pass  # the proxy drops them by itself
             case _:
                 assert_never(channel.kind)

@@ -8,7 +8,8 @@ The rules of the protocol that are not in the other modules' tables:
 
 - A changed cluster is followed at once by its endpoints: Envoy warms the new cluster with them and does not ask again.
 - Names that Envoy subscribes to again are sent again: it let go of them in between.
-- Endpoints, secrets and route configurations are never removed by us: Envoy unsubscribes when nothing uses them.
+- Endpoints, secrets, extensions and route configurations are never removed by us: Envoy unsubscribes when nothing
+  uses them.
 - A subscription for endpoints that do not exist is answered so. Else their cluster warms for 15 s, and no other
   cluster is acknowledged meanwhile.
 - A route configuration without virtual hosts is answered with the removal of one that does not exist, else its
@@ -36,6 +37,7 @@ URGENCY: tuple[ResourceType, ...] = (
     ResourceType.CLUSTER,  # before what points at them
     ResourceType.ENDPOINTS,  # those that had to wait for their own cluster's change
     ResourceType.SECRET,  # a listener warms until it has them
+    ResourceType.EXTENSION,  # ... and the connection manager that its chains name
     ResourceType.LISTENER,
     ResourceType.ROUTES,
     ResourceType.VIRTUAL_HOST,

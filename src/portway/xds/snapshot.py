@@ -17,7 +17,9 @@ from portway.model.resource import Resource, ResourceDelta, ResourceKey, Resourc
 
 RECALLED = 20_000  # superseded versions, kept without their bytes: well under 1 KB each
 
-WITHOUT_REQUIREMENTS = frozenset({ResourceType.CLUSTER, ResourceType.ENDPOINTS, ResourceType.SECRET})
+WITHOUT_REQUIREMENTS = frozenset(
+    {ResourceType.CLUSTER, ResourceType.ENDPOINTS, ResourceType.SECRET, ResourceType.EXTENSION}
+)
 """Types that keep no cluster alive, so nobody ever asks for their past."""
 
 

@@ -46,7 +46,7 @@ class Subscriptions:
                 self._start_routes(now)
             case ResourceType.VIRTUAL_HOST:
                 self._start_virtual_hosts(now)
-            case ResourceType.SECRET:
+            case ResourceType.SECRET | ResourceType.EXTENSION:
                 pass
             case _:
                 assert_never(channel.kind)
