@@ -19,6 +19,7 @@ from tests.kit.certificates import Authority
 from tests.kit.load import LoadProcess, LoadSpec
 from tests.kit.manifests import CLASS, gateway, ingress, secret, service
 from tests.kit.portway import Portway, portway
+from tests.kit.verdicts import faults_of_all
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
@@ -91,7 +92,7 @@ ROUTE = "HTTPRoute shop/zz: "
 HOST = f"zz.yaml:9: error: {INGRESS}spec.rules[0].host: "
 SECRET = f"{INGRESS}spec.tls[0].secretName: "
 WILDCARD = 'has its wildcard elsewhere than as the whole first label; it is not served; write it like "*.example.com"'
-MEANWHILE = "the default certificate is shown; put a certificate with its key there (kubectl create secret tls)"
+MEANWHILE = "the default certificate is shown"
 CASES: Mapping[str, Case] = {
     "malformed YAML": Case(
         "apiVersion: v1\nkind: Service\nmetadata: {name: x\nspec: {}\n",
@@ -115,18 +116,21 @@ CASES: Mapping[str, Case] = {
         bad(backend="gone"),
         (
             f"zz.yaml:12: error: {INGRESS}spec.rules[0].http.paths[0].backend.service.name: "
-            "Service shop/gone does not exist; requests to it answer 503; create it, or name another one",
+            "Service shop/gone does not exist; requests to it answer 503; create it, or name one that exists",
         ),
     ),
     "a missing Secret": Case(
         ingress("zz", "bad.test", [("/", "a")], tls="gone"),
-        (f"zz.yaml:8: error: {SECRET}Secret shop/gone does not exist; {MEANWHILE}",),
+        (
+            f"zz.yaml:8: error: {SECRET}Secret shop/gone does not exist; {MEANWHILE}; "
+            "create it with kubectl create secret tls, or name another Secret",
+        ),
     ),
     "a certificate that does not match its key": Case(
         with_certificate("mismatching"),
         (
             f"zz.yaml:8: error: {SECRET}Secret shop/zz: tls.key does not belong to the first certificate of tls.crt; "
-            f"{MEANWHILE}",
+            f"{MEANWHILE}; put the key there that the certificate was made for, and the leaf first into tls.crt",
         ),
     ),
     "an expired certificate": Case(
@@ -137,7 +141,8 @@ CASES: Mapping[str, Case] = {
         matching("/a("),
         (
             f"zz.yaml:21: error: {ROUTE}spec.rules[0].matches[0].path.value: "
-            "the value is no RE2 expression: missing ): /a(; the match is left out",
+            "the value is no RE2 expression: missing ): /a(; the match is left out; "
+            "correct or shorten it (RE2's syntax, without look-around and back-references)",
         ),
     ),
     "a regular expression that is too large": Case(
@@ -202,7 +207,7 @@ CASES: Mapping[str, Case] = {
         listener_set("zz", "zzz") + "---\n" + listener_set("zzz", "zz"),
         tuple(
             f"zz.yaml:{line}: error: ListenerSet shop/{name}: spec.parentRef: names no Gateway; its listeners are not "
-            "served; name a Gateway"
+            "served; name one, as ListenerSets add to Gateways only"
             for line, name in ((5, "zz"), (12, "zzz"))
         ),
     ),
@@ -211,10 +216,10 @@ CASES: Mapping[str, Case] = {
         + "---\n"
         + ingress("zzz", "two.test", [("/", "b")], annotations={"server-alias": "one.test"}),
         (
-            f"zz.yaml:6: warning: {INGRESS}metadata.annotations: the alias two.test is not used: an Ingress has it as "
-            "host",
-            "zz.yaml:21: warning: Ingress shop/zzz: metadata.annotations: the alias one.test is not used: an Ingress "
-            "has it as host",
+            f'zz.yaml:7: warning: {INGRESS}metadata.annotations["nginx.ingress.kubernetes.io/server-alias"]: '
+            "the alias two.test is not used: an Ingress has it as host; remove the alias here, or the name there",
+            'zz.yaml:22: warning: Ingress shop/zzz: metadata.annotations["nginx.ingress.kubernetes.io/server-alias"]: '
+            "the alias one.test is not used: an Ingress has it as host; remove the alias here, or the name there",
         ),
     ),
     "a Gateway on the port of Ingress": Case(
@@ -225,9 +230,9 @@ CASES: Mapping[str, Case] = {
         gateway("zz", [("http", 8081, "HTTP"), ("tcp", 8081, "TCP")]),
         (
             "zz.yaml:12: error: Gateway shop/zz: spec.listeners[0].protocol: HTTP cannot share port 8081 with "
-            "listener tcp of Gateway shop/zz; this one is not served",
+            "listener tcp of Gateway shop/zz; this one is not served; give one of them another port",
             "zz.yaml:13: error: Gateway shop/zz: spec.listeners[1].protocol: TCP cannot share port 8081 with "
-            "listener http of Gateway shop/zz; this one is not served",
+            "listener http of Gateway shop/zz; this one is not served; give one of them another port",
         ),
     ),
     "a NUL byte": Case(
@@ -241,7 +246,8 @@ CASES: Mapping[str, Case] = {
         bad(path='"/a\\0b"'),
         (
             f'zz.yaml:12: error: {INGRESS}spec.rules[0].http.paths[0].path: "/a\\x00b" has the control character '
-            "U+0000 at position 2; requests are routed as if this path were not there",
+            "U+0000 at position 2; requests are routed as if this path were not there; "
+            "write a path that begins with /, without ?, # and control characters",
         ),
     ),
     "invalid UTF-8": Case(
@@ -300,7 +306,7 @@ CASES: Mapping[str, Case] = {
         '{"spec":' + "[" * 100_000 + "]" * 100_000 + "}",
         (
             "zz.json:1: error: more than 200 objects and lists are nested; it is not served; "
-            "no Kubernetes object needs that",
+            "nest less, no Kubernetes object needs that",
         ),
         file="zz.json",
     ),
@@ -335,6 +341,7 @@ async def test_check_says_it(tmp_path: Path, name: str) -> None:
         (tmp_path / file).write_text(text)
     put(tmp_path, case)
     result = await check_files([str(tmp_path)], Edge())
+    assert faults_of_all(result.verdicts) == []
     said = [str(remark).replace(f"{tmp_path}/", "") for remark in result.verdicts]
     assert len(said) == len(case.said), said
     for line, expected in zip(said, case.said, strict=True):

@@ -1,6 +1,6 @@
 """A folder with an `in.yaml` is a case (see README.md); `--accept` writes what came out, to be read in the diff."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import cast
 
@@ -8,7 +8,9 @@ import pytest
 import yaml
 
 from portway.explain.trace import World
+from portway.model.condition import Condition, ObjectReport
 from portway.model.handles import REPORT
+from portway.objects.kinds import KINDS
 from tests.golden.answering import answer, expected_of
 from tests.golden.compiled import (
     CASES,
@@ -22,6 +24,8 @@ from tests.golden.compiled import (
     status_of,
     unsaid,
 )
+from tests.golden.fields import is_field
+from tests.kit.verdicts import faults_of_all
 
 
 @pytest.mark.parametrize("case", CASES, ids=name_of)
@@ -31,6 +35,37 @@ def test_golden(case: Path, accept: bool) -> None:
         _write(case, world)
     problems = [*_answers(case, world), *_status(case, world), *_model(case, world)]
     assert problems == []
+
+
+@pytest.mark.parametrize("case", CASES, ids=name_of)
+def test_every_verdict_says_what_to_do(case: Path) -> None:
+    world = compile_case(case)
+    problems: list[str] = []
+    store = world.engine.store
+    for key in sorted(key for kind in KINDS for key in store.keys(kind)):
+        report = world.engine.get(REPORT, key)
+        stored = store.get(key)
+        assert stored is not None
+        problems += faults_of_all(report.verdicts)
+        problems += [
+            f"{verdict}: no such field"
+            for verdict in report.verdicts
+            if verdict.object != key or not is_field(verdict.field, stored.object)
+        ]
+        problems += [
+            f"{key}: {each.type} is silent" for each in conditions_of(report) if not each.status and not each.message
+        ]
+    assert problems == []
+
+
+def conditions_of(report: ObjectReport) -> Iterator[Condition]:
+    """All conditions of an object but `Conflicted`, which is good when it is false."""
+    everything = [
+        *report.conditions,
+        *(each for listener in report.listeners for each in listener.conditions),
+        *(each for parent in report.parents for each in parent.conditions),
+    ]
+    return (each for each in everything if each.type != "Conflicted")
 
 
 def _answers(case: Path, world: World) -> list[str]:

@@ -1,33 +1,42 @@
 """What every verdict must say: which object, which field, what is wrong and what to do about it."""
 
 from collections.abc import Iterable
+from typing import Protocol
 
-from portway.objects.verdict import Severity, Verdict
+from portway.objects.verdict import Severity
 
 _ENDS = (".", ",", ";", ":", " ")
-"""Verdicts are joined with others' words, so no text brings its own end. A question mark is one of ours."""
-_ABBREVIATIONS = ("..", "/.")
+"""A verdict's texts are joined with others, so none brings its own end. A question mark is one of ours."""
+_DOTTED = ("..", "/.")
 """Names that end in a dot by themselves."""
 
 
-def faults_of(verdict: Verdict) -> list[str]:
-    """What is wrong with a verdict's own words; empty if nothing is. One that is for information needs no remedy."""
-    texts = {"problem": verdict.problem, "remedy": verdict.remedy}
-    faults = [
-        f"{name} is empty"
-        for name, text in texts.items()
-        if not text and (name == "problem" or verdict.severity is not Severity.INFO)
-    ]
+class Said(Protocol):
+    """A verdict, or a line of `check`."""
+
+    @property
+    def severity(self) -> Severity: ...
+    @property
+    def reason(self) -> str: ...
+    @property
+    def problem(self) -> str: ...
+    @property
+    def remedy(self) -> str: ...
+
+
+def faults_of(verdict: Said) -> list[str]:
+    """What is wrong with a verdict's own words; empty if nothing is. Information needs no remedy."""
+    faults = [] if verdict.problem else ["problem is empty"]
+    if not verdict.remedy and verdict.severity is not Severity.INFO:
+        faults.append("remedy is empty")
     if not verdict.reason.isalnum():
         faults.append(f"reason {verdict.reason!r} is no word")
-    for name, text in texts.items():
-        if text.startswith(" ") or (text.endswith(_ENDS) and not text.endswith(_ABBREVIATIONS)):
-            faults.append(f"{name} has a stray end: {text!r}")
-        if "  " in text or "; ;" in text or "!" in text.replace("!#$", ""):
-            faults.append(f"{name} is not in our style: {text!r}")
+    for text in (verdict.problem, verdict.remedy):
+        if text.startswith(" ") or (text.endswith(_ENDS) and not text.endswith(_DOTTED)):
+            faults.append(f"stray end: {text!r}")
     return [f"{verdict}: {fault}" for fault in faults]
 
 
-def faults_of_all(verdicts: Iterable[Verdict]) -> list[str]:
+def faults_of_all(verdicts: Iterable[Said]) -> list[str]:
     """The faults of many verdicts."""
     return [fault for verdict in verdicts for fault in faults_of(verdict)]

@@ -307,7 +307,7 @@ REPORT_CASES = {
         SERVICE + policy("p", "timeouts: {connect: 1s}") + policy("o", "timeouts: {connect: 1s}"),
         [
             "spec.targetRefs[0]: UpstreamPolicy shop/o is about Service shop/cart too and is older or names its port; "
-            "it holds, this one does not; keep one of the two"
+            "it holds, this one does not; remove one of the two targets"
         ],
     ),
 }

@@ -19,6 +19,12 @@ MAX_REGEX_PROGRAM = 4_000
 MAX_HEADER_VALUE_BYTES = 16_384
 """Longest value of a header edit (Envoy: `HeaderValue.value.max_bytes`)."""
 
+CORRECT_REGEX = "correct or shorten it (RE2's syntax, without look-around and back-references)"
+"""What to do about a pattern that `check_regex` objects to."""
+
+CORRECT_PATH = "write a path that begins with /, without ?, # and control characters"
+"""What to do about a path that `check_path` objects to."""
+
 TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 """RFC 9110 §5.6.2."""
 

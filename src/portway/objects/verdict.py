@@ -57,7 +57,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True, order=True):
     problem: str
     """What is wrong, with the value found, and what happens meanwhile: served, degraded, refused."""
     remedy: str
-    """What the owner of the object can do about it."""
+    """What the owner of the object can do about it. Empty only for information that asks for nothing."""
 
     def __post_init__(self) -> None:
         # Here, where every text passes, and not where each is made: the values in them are anybody's.

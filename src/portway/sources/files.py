@@ -198,7 +198,7 @@ class FileSource:
         found = await self._watcher.scan(restorable)
         for item, failure in (("inotify", self._watcher.failure), ("last-good", self._keeper.failure)):
             if failure:
-                self._report(item, _degraded(failure))
+                self._report(item, _degraded(item, failure))
         await self._restore(file for file in restorable if any(is_below(file, outage) for outage in found.outages))
         for file in restorable - found.files.keys() - self._records.keys():
             self._keeper.forget(file, self._clock())
@@ -228,7 +228,7 @@ class FileSource:
     async def _restore(self, files: Iterable[str]) -> None:
         """Serve files that cannot be reached as they were before the restart; why is said of their folder."""
         for file in files:
-            unreachable = Problem(line=0, reason="Unreachable", problem="it cannot be reached")
+            unreachable = Problem(line=0, reason="Unreachable", problem="it cannot be reached", remedy="bring it back")
             change = FileReading(file, unreachable, EMPTY, self._keeper.texts_of(file)).result()
             record = msgspec.structs.replace(change.record, findings=())
             self._put(file, FileChange(record, declared=change.declared))
@@ -246,7 +246,7 @@ class FileSource:
                 yield change
         else:
             await asyncio.to_thread(self._keeper.save)
-            self._report("last-good", _degraded(self._keeper.failure) if self._keeper.failure else None)
+            self._report("last-good", _degraded("last-good", self._keeper.failure) if self._keeper.failure else None)
 
     def _report_troubles(self) -> None:
         for path, trouble in self._watcher.take_troubles().items():
@@ -375,5 +375,12 @@ def _looks_half_written(record: FileRecord, before: FileRecord) -> bool:
     return not record.whole or (before.documents > 0 and not record.documents)
 
 
-def _degraded(problem: str) -> Problem:
-    return Problem(line=0, reason="Degraded", problem=problem, severity=Severity.WARNING)
+_RESTORE: Mapping[str, str] = {
+    "inotify": "raise fs.inotify.max_user_instances (sysctl), or close programs that watch files",
+    "last-good": "look at the state folder: its free space, its permissions",
+}
+"""What to do about a part of the source that does not work."""
+
+
+def _degraded(item: str, problem: str) -> Problem:
+    return Problem(line=0, reason="Degraded", problem=problem, remedy=_RESTORE[item], severity=Severity.WARNING)

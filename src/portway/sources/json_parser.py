@@ -52,11 +52,21 @@ def parse_json(text: str) -> list[JsonDocument]:
             line = text.count("\n", 0, at) + 1 if at >= 0 else line
             _refuse(line, 0, f'key "{error}" is there twice in one object', "keep one of the two")
         except RecursionError:
-            _refuse(line, 0, f"more than {MAX_DEPTH} objects and lists are nested", "no Kubernetes object needs that")
+            _refuse(
+                line,
+                0,
+                f"more than {MAX_DEPTH} objects and lists are nested",
+                "nest less, no Kubernetes object needs that",
+            )
         except ValueError as error:  # an integer of more than 4,300 digits (CPython's own bound)
             _refuse(line, 0, f"a number that is too long: {error}", "put it into quotes if text is meant")
         if _is_too_deep(data):
-            _refuse(line, 0, f"more than {MAX_DEPTH} objects and lists are nested", "no Kubernetes object needs that")
+            _refuse(
+                line,
+                0,
+                f"more than {MAX_DEPTH} objects and lists are nested",
+                "nest less, no Kubernetes object needs that",
+            )
         documents.append(JsonDocument(data, start, line))
         line += text.count("\n", start, end)
         position = end

@@ -18,7 +18,7 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """From 1; 0: the line as a whole."""
     reason: str
     problem: str
-    remedy: str = ""
+    remedy: str
     severity: Severity = Severity.ERROR
     field: str = ""
     object: ObjectKey | None = None

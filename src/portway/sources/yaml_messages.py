@@ -8,6 +8,7 @@ from portway.sources.problems import Problem
 
 _INDENTATION: Final = "check the indentation of this line and the ones above"
 _QUOTE: Final = "put the value into quotes"
+_CHECK_LINE: Final = "check the indentation and the quotes of this line and the ones above"
 
 _MESSAGES: Final[dict[str, tuple[str, str]]] = {
     # libyaml's word: (what is wrong, what helps)
@@ -86,7 +87,7 @@ def explain_syntax(error: yaml.YAMLError, text: str = "") -> Problem:
             remedy='write it as an escape in "..." quotes, or remove it',
         )
     if not isinstance(error, yaml.MarkedYAMLError):
-        return Problem(line=0, reason="InvalidYAML", problem=str(error))
+        return Problem(line=0, reason="InvalidYAML", problem=str(error), remedy=_CHECK_LINE)
     mark = error.problem_mark or error.context_mark
     if mark and error.context_mark and mark.index >= len(text.rstrip()):
         mark = error.context_mark  # what is not closed before the end is best sought where it was opened
@@ -109,4 +110,4 @@ def _words(error: yaml.MarkedYAMLError, text: str) -> tuple[str, str]:
         return _BAD_START.get(sign, (f"a value cannot begin with {sign or 'this character'}", _QUOTE))
     if said.startswith("found undefined alias"):
         return _MESSAGES["found undefined alias"]
-    return _MESSAGES.get(said, (said, ""))
+    return _MESSAGES.get(said, (said, _CHECK_LINE))

@@ -128,7 +128,12 @@ def compose(text: str) -> Iterator[Node]:
         raise TextRefused(explain_syntax(error, text)) from error
     except UnicodeEncodeError as error:  # a lone surrogate from a JSON-style escape cannot stand in a text
         line = text.count("\n", 0, error.start) + 1
-        problem = Problem(line=line, reason="InvalidYAML", problem="half of a surrogate pair is not a character")
+        problem = Problem(
+            line=line,
+            reason="InvalidYAML",
+            problem="half of a surrogate pair is not a character",
+            remedy="write the character itself",
+        )
         raise TextRefused(problem) from error
 
 
@@ -324,11 +329,14 @@ def _refuse_tag(node: Node) -> NoReturn:
     _refuse(node, f"tag {tag} has no meaning in Kubernetes objects", "remove it, or quote the value")
 
 
+_FLATTEN: Final = "nest less, no Kubernetes object needs that"
+
+
 def _refuse_depth(node: Node | None) -> NoReturn:
     problem = f"more than {MAX_DEPTH} collections are nested, or an alias refers to what holds it"
     if node is None:
-        raise TextRefused(Problem(line=1, reason="InvalidYAML", problem=problem))
-    _refuse(node, problem, "no Kubernetes object needs that")
+        raise TextRefused(Problem(line=1, reason="InvalidYAML", problem=problem, remedy=_FLATTEN))
+    _refuse(node, problem, _FLATTEN)
 
 
 def _refuse(node: Node, problem: str, remedy: str) -> NoReturn:

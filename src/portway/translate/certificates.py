@@ -9,6 +9,7 @@ Sources: Kubernetes, "TLS Secrets"; Gateway API, `GatewayTLSConfig.certificateRe
 """
 
 from datetime import UTC, datetime
+from typing import Final
 
 import msgspec
 from cryptography import x509
@@ -27,6 +28,8 @@ from portway.objects.core_v1 import Secret as SecretObject
 from portway.objects.verdict import ObjectKey
 from portway.store import read_object
 
+RENEW: Final = "put a renewed certificate there"
+"""What to do about an expired certificate."""
 TLS_TYPE = "kubernetes.io/tls"
 MIN_RSA_BITS = 2048  # BoringSSL in Envoy refuses smaller server keys: "RSA key size below 2048 bits".
 
@@ -35,7 +38,9 @@ class Certificate(msgspec.Struct, frozen=True, kw_only=True):
     """What a source of key material is good for."""
 
     problem: str = ""
-    """Why it cannot be used, with what to do; empty: it can."""
+    """Why it cannot be used; empty: it can."""
+    remedy: str = ""
+    """What to do about it."""
     missing: bool = False
     """The problem is that the object does not exist."""
     secret: Secret | None = None
@@ -64,41 +69,50 @@ def covers(names: tuple[str, ...], host: str) -> bool:
 
 def parse_certificate(chain: bytes, key: bytes, origins: tuple[ObjectKey, ...]) -> Certificate:
     """Check a certificate chain (PEM, leaf first) and its private key (PEM)."""
+    problem, remedy, found = _checked(chain, key, origins)
+    return Certificate(problem=problem, remedy=remedy, secret=found)
+
+
+def _checked(chain: bytes, key: bytes, origins: tuple[ObjectKey, ...]) -> tuple[str, str, Secret | None]:
+    """Problem and remedy, or the secret."""
     try:
         certificates = x509.load_pem_x509_certificates(chain)
     except ValueError:
-        return Certificate(problem="tls.crt holds no PEM certificates that can be read")
+        return "tls.crt holds no PEM certificates that can be read", "put the chain there in PEM form, leaf first", None
     leaf = certificates[0]
     try:
         private = load_pem_private_key(key, password=None)
     except TypeError:
-        return Certificate(problem="tls.key is encrypted; store it without a passphrase")
+        return "tls.key is encrypted", "store it without a passphrase", None
     except (ValueError, UnsupportedAlgorithm):
-        return Certificate(problem="tls.key holds no PEM private key that can be read")
+        return "tls.key holds no PEM private key that can be read", "put the key there in PEM form", None
     try:
         public = leaf.public_key()
         matches = public == private.public_key()
     except (ValueError, UnsupportedAlgorithm):
-        return Certificate(problem="tls.crt has a key of an algorithm that proxies do not know; use RSA or ECDSA")
+        return "tls.crt has a key of an algorithm that proxies do not know", "use RSA or ECDSA", None
     if not matches:
-        return Certificate(problem="tls.key does not belong to the first certificate of tls.crt")
+        problem = "tls.key does not belong to the first certificate of tls.crt"
+        return problem, "put the key there that the certificate was made for, and the leaf first into tls.crt", None
     if isinstance(public, RSAPublicKey):
         if public.key_size < MIN_RSA_BITS:
-            return Certificate(problem=f"the RSA key has {public.key_size} bits; at least {MIN_RSA_BITS} are needed")
+            return f"the RSA key has {public.key_size} bits", f"make one of {MIN_RSA_BITS} bits or more", None
     elif not isinstance(public, EllipticCurvePublicKey):
-        return Certificate(problem="tls.crt has a key of an algorithm that proxies do not know; use RSA or ECDSA")
+        return "tls.crt has a key of an algorithm that proxies do not know", "use RSA or ECDSA", None
     elif public.curve.name not in ("secp256r1", "secp384r1", "secp521r1"):
-        return Certificate(problem=f"the ECDSA key is on the curve {public.curve.name}; use P-256, P-384 or P-521")
-    return Certificate(
-        secret=Secret(
-            # Written again from what was parsed: text around the PEM blocks is nobody's business.
-            certificates=b"".join(certificate.public_bytes(Encoding.PEM) for certificate in certificates),
-            key=PrivateKey(key),
-            names=names_of(leaf),
-            not_after=leaf.not_valid_after_utc,
-            origins=origins,
-        )
+        return f"the ECDSA key is on the curve {public.curve.name}", "use P-256, P-384 or P-521", None
+    found = Secret(
+        # Written again from what was parsed: text around the PEM blocks is nobody's business.
+        certificates=b"".join(certificate.public_bytes(Encoding.PEM) for certificate in certificates),
+        key=PrivateKey(key),
+        names=names_of(leaf),
+        not_after=leaf.not_valid_after_utc,
+        origins=origins,
     )
+    return "", "", found
+
+
+_CREATE: Final = "create it with kubectl create secret tls, or name another Secret"
 
 
 @query("certificate")
@@ -106,12 +120,13 @@ def certificate(ctx: Context, key: ObjectKey) -> Certificate:
     """The certificate in a Secret of type kubernetes.io/tls."""
     found = read_object(ctx, SecretObject, key.namespace, key.name)
     if found is None:
-        return Certificate(problem=f"{key} does not exist", missing=True)
+        return Certificate(problem=f"{key} does not exist", remedy=_CREATE, missing=True)
     if found.type != TLS_TYPE:
-        return Certificate(problem=f"{key} is of type {found.type}; a certificate needs {TLS_TYPE}")
+        return Certificate(problem=f"{key} is of type {found.type}", remedy=f"make it anew with type {TLS_TYPE}")
     chain, private = found.data.get("tls.crt"), found.data.get("tls.key")
     if not chain or not private:
-        return Certificate(problem=f"{key} has no {'tls.crt' if not chain else 'tls.key'}")
+        entry = "tls.crt" if not chain else "tls.key"
+        return Certificate(problem=f"{key} has no {entry}", remedy=f"add {entry} in PEM form")
     parsed = parse_certificate(chain.reveal(), private.reveal(), (key,))
     return msgspec.structs.replace(parsed, problem=f"{key}: {parsed.problem}") if parsed.problem else parsed
 
@@ -126,14 +141,16 @@ def authorities(ctx: Context, key: ObjectKey) -> Certificate:
         secret = read_object(ctx, SecretObject, key.namespace, key.name)
         entry = None if secret is None else secret.data.get("ca.crt")
         text = None if secret is None else (entry.reveal() if entry else b"")
+    remedy = "put the CA certificates into ca.crt, in PEM form"
     if text is None:
-        return Certificate(problem=f"{key} does not exist", missing=True)
+        create = f"create it with the CA certificates in ca.crt, or name another {key.kind}"
+        return Certificate(problem=f"{key} does not exist", remedy=create, missing=True)
     if not text.strip():
-        return Certificate(problem=f"{key} has no ca.crt")
+        return Certificate(problem=f"{key} has no ca.crt", remedy=remedy)
     try:
         certificates = x509.load_pem_x509_certificates(text)
     except ValueError:
-        return Certificate(problem=f"{key}: ca.crt holds no PEM certificates that can be read")
+        return Certificate(problem=f"{key}: ca.crt holds no PEM certificates that can be read", remedy=remedy)
     pem = b"".join(one.public_bytes(Encoding.PEM) for one in certificates)
     return Certificate(secret=Secret(certificates=pem, origins=(key,)))
 

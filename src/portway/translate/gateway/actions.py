@@ -25,6 +25,7 @@ from portway.model.route import (
 from portway.objects.filters_v1 import CookieLifetimeType, SessionPersistence, SessionPersistenceType
 from portway.objects.grpcroute_v1 import GRPCBackendRef
 from portway.objects.httproute_v1 import HTTPBackendRef, HTTPRouteRetry, HTTPRouteRule, HTTPRouteTimeouts
+from portway.objects.problems import quoted
 from portway.objects.verdict import Severity
 from portway.translate.gateway import backends
 from portway.translate.gateway.backends import Use
@@ -177,7 +178,7 @@ def persistence_problem(declared: SessionPersistence | None, field: str) -> tupl
                 condition="",
                 reason="UnsupportedValue",
                 field=f"{field}.sessionPersistence.cookie.path",
-                message=f"{declared.cookie.path!r} is no path of a cookie; the cookie is set for /",
+                message=f"{quoted(declared.cookie.path)} is no path of a cookie; the cookie is set for /",
                 remedy="write a path from /, without semicolons, spaces and control characters",
                 severity=Severity.WARNING,
             ),

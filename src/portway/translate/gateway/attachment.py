@@ -15,6 +15,7 @@ from portway.incremental import Context, query
 from portway.model.names import Transport
 from portway.objects.gateway_v1 import RouteFrom
 from portway.objects.meta import Meta
+from portway.objects.problems import listed, nearest
 from portway.objects.references_v1 import GATEWAY_GROUP, ParentReference
 from portway.objects.verdict import ObjectKey
 from portway.store import OBJECT
@@ -70,6 +71,8 @@ class ParentAttachment(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
     """`Accepted`, or the specification's reason for not."""
     message: str
+    remedy: str
+    """What the owner of the route can do; empty where nothing need be done."""
 
 
 class Attachment(msgspec.Struct, frozen=True, kw_only=True):
@@ -123,7 +126,9 @@ def _attach(
     right_kind = [listener for listener in named if key.kind in listener.kinds]
     allowed = [listener for listener in right_kind if _admits(ctx, listener, key.namespace)]
     attached = [found for listener in allowed if (found := _hosts(ctx, route, listener)) is not None]
-    reason, message = _judgement(key, parent, reference, named, right_kind, allowed, attached)
+    reason, message, remedy = _judgement(key, reference, parent, named, right_kind, allowed, attached)
+    if not named:
+        remedy = _listeners_there_are(ctx, parent, reference)
     return ParentAttachment(
         index=index,
         parent=parent,
@@ -133,6 +138,7 @@ def _attach(
         listeners=tuple(attached),
         reason=reason,
         message=message,
+        remedy=remedy,
     )
 
 
@@ -142,6 +148,25 @@ def _named(ctx: Context, parent: ObjectKey, reference: ParentReference) -> Seque
         return ctx.get(listeners_of, parent)
     listener = ctx.get(listener_plan, ListenerKey(parent, reference.section_name))
     return () if listener is None else (listener,)
+
+
+def _listeners_there_are(ctx: Context, parent: ObjectKey, reference: ParentReference) -> str:
+    """Which listeners a parentRef could name. Asked only where it names none, so that routes in order depend on
+    nothing but their own listener."""
+    listeners = ctx.get(listeners_of, parent)
+    names = [listener.key.name for listener in listeners]
+    if (
+        reference.section_name
+        and reference.section_name not in names
+        and (near := nearest(reference.section_name, names))
+    ):
+        return f"did you mean {near}?"
+    offered = listed([f"{listener.key.name} (port {listener.port})" for listener in listeners[:MAX_NAMED]])
+    return f"name {offered}" if offered else f"add a listener to {parent}"
+
+
+MAX_NAMED: Final = 5
+"""Listeners that a message names."""
 
 
 def _admits(ctx: Context, listener: ListenerPlan, namespace: str) -> bool:
@@ -179,27 +204,31 @@ def _hosts(ctx: Context, route: RouteObject, listener: ListenerPlan) -> Attached
 
 def _judgement(
     key: ObjectKey,
-    parent: ObjectKey,
     reference: ParentReference,
+    parent: ObjectKey,
     named: Sequence[ListenerPlan],
     right_kind: Sequence[ListenerPlan],
     allowed: Sequence[ListenerPlan],
     attached: Sequence[AttachedListener],
-) -> tuple[str, str]:
-    """Reason and message, judged in the order that the specification's tests expect."""
+) -> tuple[str, str, str]:
+    """Reason, message and remedy, judged in the order that the specification's tests expect."""
     if attached:
-        return "Accepted", f"attached to {', '.join(sorted({listener.key.name for listener in attached}))}"
+        return "Accepted", f"attached to {', '.join(sorted({listener.key.name for listener in attached}))}", ""
     if not named:
         wanted = [f"named {reference.section_name}"] if reference.section_name else []
         wanted += [f"on port {reference.port}"] if reference.port else []
-        return "NoMatchingParent", f"{parent} has no listener {' '.join(wanted)}".rstrip()
+        return "NoMatchingParent", f"{parent} has no listener {' '.join(wanted)}".rstrip(), ""
     names = ", ".join(listener.key.name for listener in named)
     if not right_kind:
-        return "NotAllowedByListeners", f"{key.kind} is no kind of route that can be attached to {names} of {parent}"
+        message = f"{key.kind} is no kind of route that can be attached to {names} of {parent}"
+        remedy = f"name a listener whose protocol and allowedRoutes.kinds take {key.kind}"
+        return "NotAllowedByListeners", message, remedy
     if not allowed:
         return (
             "NotAllowedByListeners",
             f"allowedRoutes of {names} of {parent} does not take routes from namespace {key.namespace}",
+            f"let allowedRoutes.namespaces of the listener take namespace {key.namespace}",
         )
     hosts = ", ".join(sorted({listener.hostname for listener in allowed}))
-    return "NoMatchingListenerHostname", f"none of the route's hostnames is in those of {parent} ({hosts})"
+    message = f"none of the route's hostnames is in those of {parent} ({hosts})"
+    return "NoMatchingListenerHostname", message, "write a hostname within those, or leave hostnames out"

@@ -3,6 +3,7 @@
 Source: Gateway API, `BackendObjectReference`; order of judgement: kind, permission, existence, port.
 """
 
+from typing import Final
 from typing import Protocol as Shape
 
 import msgspec
@@ -34,6 +35,9 @@ class Reference(Shape):
     def name(self) -> str: ...
     @property
     def port(self) -> int | None: ...
+
+
+_CREATE: Final = "create it, or name one that exists"
 
 
 class Use(msgspec.Struct, frozen=True, kw_only=True):
@@ -88,9 +92,9 @@ def resolve(ctx: Context, reference: Reference, field: str, use: Use) -> Resolve
 def _service(ctx: Context, target: ObjectKey, number: int | None, field: str, use: Use) -> Resolved:
     service = read_object(ctx, Service, target.namespace, target.name)
     if service is None:
-        return _problem("BackendNotFound", field, f"{target} does not exist", use)
+        return _problem("BackendNotFound", field, f"{target} does not exist", use, _CREATE)
     if number is None:
-        return _problem("BackendNotFound", field, f"no port of {target} is named", use, "write a port")
+        return _problem("BackendNotFound", field, f"no port of {target} is named", use, _one_of_its_ports(service))
     if service.spec.type is ServiceType.EXTERNAL_NAME and is_this_machine(service.spec.external_name):
         name = service.spec.external_name
         message = f"{target} stands for {name or 'nothing'}, which would be the proxy itself"
@@ -102,17 +106,19 @@ def _service(ctx: Context, target: ObjectKey, number: int | None, field: str, us
         return Resolved(upstream=_key(target, number, use.settings))
     if port is None and ports:
         message = f"port {number} of {target} is {ports[0].protocol}, the route needs {use.transport}"
-        return _problem("UnsupportedProtocol", field, message, use)
+        remedy = f"name a port of protocol {use.transport}, or add one to the Service"
+        return _problem("UnsupportedProtocol", field, message, use, remedy)
     if port is None:
-        offered = ", ".join(str(each.port) for each in service.spec.ports) or "none"
-        return _problem("BackendNotFound", field, f"{target} has no port {number} (it has {offered})", use)
+        return _problem(
+            "BackendNotFound", f"{field}.port", f"{target} has no port {number}", use, _one_of_its_ports(service)
+        )
     settings = use.settings
     if not settings.passthrough and (policy := resolve_backend_tls(ctx, target.namespace, target.name, port.name)):
         if policy.tls is None:
             # Not a fault of the route's: the policy says so itself, the route's share is refused.
-            return _problem(
-                "", field, f"{policy.origin} cannot be fulfilled, so {target} is not spoken to", use, condition=""
-            )
+            message = f"{policy.origin} cannot be fulfilled, so {target} is not spoken to"
+            remedy = f"see what is said about {policy.origin}, and mend it"
+            return _problem("", field, message, use, remedy, condition="")
         if use.certificate is not None:
             settings = msgspec.structs.replace(settings, client_certificate=use.certificate)
     return Resolved(upstream=_key(target, number, settings))
@@ -121,11 +127,16 @@ def _service(ctx: Context, target: ObjectKey, number: int | None, field: str, us
 def _backend(ctx: Context, target: ObjectKey, number: int | None, field: str, use: Use) -> Resolved:
     backend = read_object(ctx, Backend, target.namespace, target.name)
     if backend is None:
-        return _problem("BackendNotFound", field, f"{target} does not exist", use)
+        return _problem("BackendNotFound", field, f"{target} does not exist", use, _CREATE)
     if use.transport is not Transport.TCP:
-        return _problem("UnsupportedProtocol", field, f"{target} is spoken to over TCP only", use)
+        return _problem("UnsupportedProtocol", field, f"{target} is spoken to over TCP only", use, "name a Service")
     # A Backend names the ports of its addresses itself; a port in the reference says nothing more.
     return Resolved(upstream=_key(target, 0, use.settings))
+
+
+def _one_of_its_ports(service: Service) -> str:
+    offered = ", ".join(str(port.port) for port in service.spec.ports)
+    return f"name one of its ports: {offered}" if offered else "add the port to the Service, which has none"
 
 
 def _key(target: ObjectKey, port: int, settings: UpstreamSettings) -> UpstreamKey:
@@ -133,7 +144,7 @@ def _key(target: ObjectKey, port: int, settings: UpstreamSettings) -> UpstreamKe
 
 
 def _problem(
-    reason: str, field: str, message: str, use: Use, remedy: str = "", *, condition: str = findings.RESOLVED_REFS
+    reason: str, field: str, message: str, use: Use, remedy: str, *, condition: str = findings.RESOLVED_REFS
 ) -> Resolved:
     return Resolved(
         problem=Problem(

@@ -71,7 +71,11 @@ def listener_tls(ctx: Context, key: ListenerKey) -> ListenerTls:
     place = f"{plan.field}.tls"
     references = listener.tls.certificate_refs if listener.tls is not None else ()
     if not references:
-        problem = _bad(f"{place}.certificateRefs", "a listener that ends TLS needs a certificate; it is not served")
+        problem = _bad(
+            f"{place}.certificateRefs",
+            "a listener that ends TLS needs a certificate; it is not served",
+            "name a Secret of type kubernetes.io/tls",
+        )
         return ListenerTls(problems=(problem,))
     usable: list[SecretKey] = []
     names: set[str] = set()
@@ -99,12 +103,12 @@ def _certificate(ctx: Context, owner: ObjectKey, reference: SecretObjectReferenc
     """The Secret behind a certificate reference, if it is permitted and can be used."""
     if (reference.group, reference.kind) != ("", "Secret"):
         name = f"{reference.group}/{reference.kind}" if reference.group else reference.kind
-        return _bad(place, f"{name} holds no certificate; refer to a Secret of type kubernetes.io/tls")
+        return _bad(place, f"{name} holds no certificate", "name a Secret of type kubernetes.io/tls")
     target = ObjectKey("Secret", reference.namespace or owner.namespace, reference.name)
     if not grants.is_permitted(ctx, owner, target):
         return _not_permitted(place, owner, target)
-    problem = ctx.get(certificate, target).problem
-    return _bad(place, problem) if problem else target
+    found = ctx.get(certificate, target)
+    return _bad(place, found.problem, found.remedy) if found.problem else target
 
 
 def _continued(problem: Problem, meanwhile: str) -> Problem:
@@ -112,8 +116,8 @@ def _continued(problem: Problem, meanwhile: str) -> Problem:
     return msgspec.structs.replace(problem, message=f"{problem.message}; {meanwhile}")
 
 
-def _bad(field: str, message: str, reason: str = "InvalidCertificateRef") -> Problem:
-    return Problem(condition=findings.RESOLVED_REFS, reason=reason, field=field, message=message)
+def _bad(field: str, message: str, remedy: str, reason: str = "InvalidCertificateRef") -> Problem:
+    return Problem(condition=findings.RESOLVED_REFS, reason=reason, field=field, message=message, remedy=remedy)
 
 
 def _not_permitted(field: str, owner: ObjectKey, target: ObjectKey) -> Problem:
@@ -155,6 +159,7 @@ def _with_client_validation(ctx: Context, plan: ListenerPlan, tls: ListenerTls) 
                 reason="NoValidCACertificate",
                 field=f"{place}.caCertificateRefs",
                 message="no CA certificate can be used, so no client could be checked; the listener is not served",
+                remedy="mend one of the references, or remove the validation",
             ),
         )
     return msgspec.structs.replace(
@@ -175,14 +180,19 @@ def _authorities(
         if (reference.group, reference.kind) not in (("", "ConfigMap"), ("", "Secret")):
             name = f"{reference.group}/{reference.kind}" if reference.group else reference.kind
             problems.append(
-                _bad(field, f"{name} holds no CA certificates; use a ConfigMap", "InvalidCACertificateKind")
+                _bad(
+                    field,
+                    f"{name} holds no CA certificates",
+                    "name a ConfigMap with ca.crt",
+                    "InvalidCACertificateKind",
+                )
             )
             continue
         target = ObjectKey(reference.kind, reference.namespace or gateway.namespace, reference.name)
         if not grants.is_permitted(ctx, gateway, target):
             problems.append(_not_permitted(field, gateway, target))
-        elif problem := ctx.get(authorities, target).problem:
-            problems.append(_bad(field, problem, "InvalidCACertificateRef"))
+        elif (found := ctx.get(authorities, target)).problem:
+            problems.append(_bad(field, found.problem, found.remedy, "InvalidCACertificateRef"))
         else:
             usable.add(target)
     return usable, tuple(problems)

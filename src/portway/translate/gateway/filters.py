@@ -38,6 +38,7 @@ from portway.objects.httproute_v1 import (
     HTTPURLRewriteFilter,
     PathModifierType,
 )
+from portway.objects.problems import quoted
 from portway.objects.references_v1 import LocalObjectReference
 from portway.translate.gateway import backends, findings
 from portway.translate.gateway.backends import Use
@@ -84,11 +85,11 @@ def filtered(
         part = _translate(ctx, each, place, use)
         if of_backend and (part.redirect is not None or part.cors is not None or part.auth is not None):
             message = f"{each.type} is supported on rules, not on backendRefs; {use.consequence}"
-            part = _refusal(_unsupported(place, message))
+            part = _refusal(_unsupported(place, message, "move it to the filters of the rule"))
         result = _joined(result, part)
     if result.redirect is not None and (result.path is not None or result.host):
         message = "a rule cannot both redirect and rewrite; its requests answer 500"
-        clash = _unsupported(field, message, reason="IncompatibleFilters")
+        clash = _unsupported(f"{field}.filters", message, "remove one of the two", reason="IncompatibleFilters")
         result = _joined(result, _refusal(clash))
     return result
 
@@ -138,7 +139,8 @@ def _translate(ctx: Context, declared: HTTPRouteFilter | GRPCRouteFilter, place:
             return Filtered(cors=_cors(declared.cors))
         if declared.external_auth is not None:
             return _auth(ctx, declared.external_auth, f"{place}.externalAuth", use)
-    return _refusal(_unsupported(place, f"the filter {declared.type} has no settings; its requests answer 500"))
+    message = f"the filter {declared.type} has no settings; its requests answer 500"
+    return _refusal(_unsupported(place, message, "set the field that its type names, or remove the filter"))
 
 
 def _refusal(problem: Problem) -> Filtered:
@@ -149,8 +151,8 @@ def _because(problems: tuple[Problem, ...]) -> str:
     return problems[0].message if problems else ""
 
 
-def _unsupported(field: str, message: str, *, reason: str = "UnsupportedValue") -> Problem:
-    return Problem(condition=findings.ACCEPTED, reason=reason, field=field, message=message)
+def _unsupported(field: str, message: str, remedy: str, *, reason: str = "UnsupportedValue") -> Problem:
+    return Problem(condition=findings.ACCEPTED, reason=reason, field=field, message=message, remedy=remedy)
 
 
 def _edits(declared: HTTPHeaderFilter, place: str) -> tuple[HeaderEdits, tuple[Problem, ...]]:
@@ -158,7 +160,9 @@ def _edits(declared: HTTPHeaderFilter, place: str) -> tuple[HeaderEdits, tuple[P
 
     def note(field: str, problem: str) -> None:
         if problem:
-            problems.append(_unsupported(f"{place}.{field}", f"{problem}; the requests of the rule answer 500"))
+            message = f"{problem}; the requests of the rule answer 500"
+            remedy = "write it without control characters" if field.endswith(".value") else "remove it"
+            problems.append(_unsupported(f"{place}.{field}", message, remedy))
 
     for name, headers in (("set", declared.set), ("add", declared.add)):
         for index, header in enumerate(headers):
@@ -182,7 +186,7 @@ def _edits(declared: HTTPHeaderFilter, place: str) -> tuple[HeaderEdits, tuple[P
 
 
 def _said(value: str, problem: str) -> str:
-    return f"{value[:80]!r} {problem}" if problem else ""
+    return f"{quoted(value)} {problem}" if problem else ""
 
 
 def _mirror(ctx: Context, declared: HTTPRequestMirrorFilter, place: str, use: Use) -> Filtered:

@@ -23,7 +23,7 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     field: str
     message: str
     """What is wrong with which value, and what happens meanwhile."""
-    remedy: str = ""
+    remedy: str
     severity: Severity = Severity.ERROR
 
     def verdict(self, key: ObjectKey) -> Verdict:

@@ -110,8 +110,8 @@ def _gateway_programmed(blocked: str, unusable: Mapping[str, str], *, serves: bo
 
 
 def _serving(ctx: Context, listeners: Iterable[ListenerPlan]) -> tuple[Serving, ...]:
-    """Of those that can serve."""
-    found = (serving(ctx, listener.key) for listener in listeners)
+    """Of those that can serve, by their keys: a plan whose ListenerSets only change their rank equals the old one."""
+    found = (serving(ctx, key) for key in sorted(listener.key for listener in listeners))
     return tuple(each for each in found if each is not None)
 
 
@@ -193,7 +193,7 @@ def _without_gateway(ctx: Context, key: ObjectKey, gateway: ObjectKey | None) ->
     elif read_object(ctx, Gateway, gateway.namespace, gateway.name) is None:
         problem, remedy = (
             f"{gateway} does not exist; its listeners are not served",
-            f"create it, or name one that exists",
+            "create it, or name one that exists",
         )
     else:
         severity, reason, remedy = Severity.INFO, "NotOurs", ""

@@ -35,7 +35,6 @@ from portway.translate.gateway.listeners import Conflict, Family, ListenerKey, L
 from portway.translate.gateway.tables import needs_certificate
 from portway.translate.sockets import lost_to
 
-
 _OTHER_PORT: Final = "choose another port, or another address"
 
 
@@ -87,7 +86,7 @@ def _unsound(plan: ListenerPlan) -> tuple[Problem, ...]:
         remedy = did_you_mean(plan.protocol, names, "write one of them")
         return (_not_accepted(plan, "protocol", "UnsupportedProtocol", message, remedy),)
     if plan.unsupported:
-        message = f"{plan.unsupported} of listeners are not supported; the listener is not served without them"
+        message = f"{plan.unsupported} of listeners are not supported; the listener is not served"
         remedy = f"remove them; rules of routes can have {plan.unsupported}"
         return (_not_accepted(plan, plan.unsupported, "UnsupportedValue", message, remedy),)
     return ()

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from portway.model.checks import check_path, check_regex
+from portway.model.checks import CORRECT_PATH, CORRECT_REGEX, check_path, check_regex
 from portway.model.route import PathKind, PathMatch, RouteMatch, ValueKind, ValueMatch
 from portway.objects.grpcroute_v1 import GRPCHeaderMatchType, GRPCMethodMatch, GRPCMethodMatchType, GRPCRouteMatch
 from portway.objects.httproute_v1 import HeaderMatchType, HTTPRouteMatch, PathMatchType, QueryParamMatchType
@@ -44,6 +44,7 @@ class BadMatch(NamedTuple):
     field: str
     """Relative to the match."""
     problem: str
+    remedy: str
 
 
 _KINDS = {PathKind.EXACT: 0, PathKind.REGEX: 1, PathKind.PREFIX: 2, PathKind.TEXT_PREFIX: 2}
@@ -56,17 +57,17 @@ def http_match(declared: HTTPRouteMatch) -> Match | BadMatch:
     for index, header in enumerate(declared.headers):
         is_regex = header.type is HeaderMatchType.REGULAR_EXPRESSION
         if is_regex and (problem := check_regex(header.value)):
-            return BadMatch(f"headers[{index}].value", problem)
+            return BadMatch(f"headers[{index}].value", problem, CORRECT_REGEX)
         # Of equivalent names the first counts, the others must be ignored.
         headers.setdefault(header.name.lower(), _value(header.name.lower(), header.value, is_regex=is_regex))
     query: dict[str, ValueMatch] = {}
     for index, parameter in enumerate(declared.query_params):
         is_regex = parameter.type is QueryParamMatchType.REGULAR_EXPRESSION
         if is_regex and (problem := check_regex(parameter.value)):
-            return BadMatch(f"queryParams[{index}].value", problem)
+            return BadMatch(f"queryParams[{index}].value", problem, CORRECT_REGEX)
         query.setdefault(parameter.name, _value(parameter.name, parameter.value, is_regex=is_regex))
     if problem := _path_problem(path):
-        return BadMatch("path.value", problem)
+        return BadMatch("path.value", problem, CORRECT_REGEX if path.kind is PathKind.REGEX else CORRECT_PATH)
     return Match(
         match=RouteMatch(
             path=path,
@@ -106,12 +107,12 @@ def grpc_match(declared: GRPCRouteMatch) -> Match | BadMatch:
     for index, header in enumerate(declared.headers):
         is_regex = header.type is GRPCHeaderMatchType.REGULAR_EXPRESSION
         if is_regex and (problem := check_regex(header.value)):
-            return BadMatch(f"headers[{index}].value", problem)
+            return BadMatch(f"headers[{index}].value", problem, CORRECT_REGEX)
         headers.setdefault(header.name.lower(), _value(header.name.lower(), header.value, is_regex=is_regex))
     method = declared.method or GRPCMethodMatch(service="")
     path = _grpc_path(method)
     if problem := _path_problem(path):
-        return BadMatch("method", problem)
+        return BadMatch("method", problem, CORRECT_REGEX)
     return Match(
         match=RouteMatch(path=path, headers=tuple(headers[name] for name in sorted(headers))),
         rank=Rank(_KINDS[path.kind], -len(method.service or ""), -len(method.method or ""), -len(headers), 0),

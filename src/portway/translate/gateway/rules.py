@@ -178,6 +178,7 @@ def _entries(rule: _Rule) -> tuple[list[Entry], list[Problem]]:
                     reason="UnsupportedValue",
                     field=f"{place}.{match.field}",
                     message=f"the value {match.problem}; the match is left out",
+                    remedy=match.remedy,
                 )
             )
             continue

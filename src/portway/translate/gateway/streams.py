@@ -140,6 +140,7 @@ def stream_of(ctx: Context, key: StreamKey) -> Stream | None:
                 reason="UnsupportedValue",
                 field="spec.rules[1]",
                 message="only the first rule can have traffic, as nothing tells connections apart",
+                remedy="make a route of its own of it, for another listener",
                 severity=Severity.WARNING,
             )
         )

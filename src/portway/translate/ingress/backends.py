@@ -72,7 +72,7 @@ def _service(ctx: Context, namespace: str, backend: IngressServiceBackend) -> Pl
         return Place(
             field="service.port",
             problem=f"Service {namespace}/{backend.name} has no port {wanted}",
-            remedy=f"it has {there}" if there else "it has no ports at all",
+            remedy=f"name one of its ports: {there}" if there else "add the port to the Service, which has none",
         )
     return Place(upstream=UpstreamKey(UpstreamKind.SERVICE, namespace, backend.name, number))
 

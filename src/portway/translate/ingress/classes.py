@@ -64,7 +64,7 @@ def standing(ctx: Context, key: ObjectKey) -> Standing:
     return Standing(
         ours=False,
         field="spec.ingressClassName",
-        problem="names no class and there is no default IngressClass: not ours, not served",
+        problem="names no class and there is no default IngressClass; it is not served by Portway",
         remedy=f"set it to an IngressClass with spec.controller {edge.controller_class}, or let the operator serve"
         " Ingresses without class (--watch-ingress-without-class)",
     )
@@ -94,15 +94,16 @@ def _by_field(ctx: Context, edge: Edge, name: str) -> Standing:
         return Standing(
             ours=False,
             field="spec.ingressClassName",
-            problem=f"IngressClass {name} does not exist: not ours, not served",
+            problem=f"IngressClass {name} does not exist; the Ingress is not served by Portway",
             remedy=f"declare it with spec.controller {edge.controller_class} if Portway is to serve this Ingress",
         )
     if not is_ours(edge, found):
         return Standing(
             ours=False,
             field="spec.ingressClassName",
-            problem=f"IngressClass {name} belongs to the controller {found.spec.controller or '(none)'}: not ours",
-            remedy=f"ours is {edge.controller_class}",
+            problem=f"IngressClass {name} belongs to the controller {found.spec.controller or '(none)'}; the Ingress is"
+            " not served by Portway",
+            remedy=f"name a class with spec.controller {edge.controller_class} if Portway is to serve it",
         )
     return _OURS
 
@@ -113,6 +114,6 @@ def _by_annotation(edge: Edge, annotated: str) -> Standing:
     return Standing(
         ours=False,
         field=f'metadata.annotations["{CLASS_ANNOTATION}"]',
-        problem=f'"{annotated}" is another class: not ours',
-        remedy=f'ours is "{edge.ingress_class}"',
+        problem=f'"{annotated}" is another class; the Ingress is not served by Portway',
+        remedy=f'write "{edge.ingress_class}" if Portway is to serve it',
     )

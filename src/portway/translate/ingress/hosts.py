@@ -18,10 +18,12 @@ from typing import Final
 import msgspec
 
 from portway.incremental import Context, Relation, feed, query
+from portway.model.handles import EDGE
 from portway.model.route import PathMatch
 from portway.objects.verdict import ObjectKey, Severity, Verdict
 from portway.translate.ingress.annotations.entry import Settings
 from portway.translate.ingress.annotations.paths import APP_ROOT, REWRITE_TARGET, SERVER_ALIAS, USE_REGEX
+from portway.translate.ingress.annotations.reading import annotation_field
 from portway.translate.ingress.annotations.redirects import (
     FROM_TO_WWW_REDIRECT,
     PERMANENT_REDIRECT,
@@ -86,7 +88,7 @@ def host_plan(ctx: Context, host: str) -> HostPlan | None:
     if not primary:
         return None
     regex_mode = any(_wants_regex(share) for share in primary)
-    merge = _Merge(host, regex_mode=regex_mode)
+    merge = _Merge(host, ctx.read(EDGE, None).annotation_prefix, regex_mode=regex_mode)
     if regex_mode:
         merge.warn_of_regex_mode(primary)
     for share in primary:
@@ -138,8 +140,10 @@ def is_rewritten(settings: Settings, location: Location) -> bool:
 class _Merge:
     """The paths of one host while they are put together, oldest Ingress first."""
 
-    def __init__(self, host: str, *, regex_mode: bool) -> None:
+    def __init__(self, host: str, prefix: str, *, regex_mode: bool) -> None:
         self.host = host
+        self.prefix = prefix
+        """Of annotations."""
         self.regex_mode = regex_mode
         self.owned: dict[tuple[str, bool], Owned] = {}
         self.verdicts: dict[ObjectKey, list[Verdict]] = {}
@@ -148,7 +152,7 @@ class _Merge:
         match = path_match(location, regex_mode=self.regex_mode)
         if isinstance(match, Unusable):
             problem = f'"{location.path}" {match.problem}; requests are routed as if this path were not there'
-            self._say(share.ingress, Severity.ERROR, "InvalidPath", f"{location.field}.path", problem)
+            self._say(share.ingress, Severity.ERROR, "InvalidPath", f"{location.field}.path", problem, match.remedy)
             return
         key = path_key(location, regex_mode=self.regex_mode)
         new = Owned(location=location, match=match, ingress=share.ingress, settings=share.settings, implicit=implicit)
@@ -186,7 +190,14 @@ class _Merge:
                         f" {first.namespace} declared first ({first})"
                     )
                     remedy = f"set it on an Ingress of namespace {first.namespace}"
-                    self._say(share.ingress, Severity.WARNING, "HostOfOthers", "metadata.annotations", problem, remedy)
+                    self._say(
+                        share.ingress,
+                        Severity.WARNING,
+                        "HostOfOthers",
+                        annotation_field(self.prefix, name),
+                        problem,
+                        remedy,
+                    )
 
     def complete(self, oldest: Share) -> None:
         """Add what no path fits: the default backend of the Ingress that first declared the host, else 404, under all
@@ -238,9 +249,7 @@ class _Merge:
         remedy = "remove one of them" if same else "the older Ingress keeps a path; remove one of them"
         self._say(loser.ingress, Severity.WARNING, "Conflict", loser.location.field, problem, remedy)
 
-    def _say(
-        self, ingress: ObjectKey, severity: Severity, reason: str, field: str, problem: str, remedy: str = ""
-    ) -> None:
+    def _say(self, ingress: ObjectKey, severity: Severity, reason: str, field: str, problem: str, remedy: str) -> None:
         self.verdicts.setdefault(ingress, []).append(
             Verdict(object=ingress, severity=severity, reason=reason, field=field, problem=problem, remedy=remedy)
         )

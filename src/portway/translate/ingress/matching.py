@@ -15,7 +15,7 @@ from urllib.parse import quote, unquote
 import msgspec
 import re2  # type: ignore[import-untyped]  # ships no stubs
 
-from portway.model.checks import check_header_value, check_path, check_regex
+from portway.model.checks import CORRECT_PATH, CORRECT_REGEX, check_header_value, check_path, check_regex
 from portway.model.route import SCHEME_HEADER, PathKind, PathMatch, ValueKind, ValueMatch
 from portway.translate.ingress.shares import Location
 
@@ -27,6 +27,7 @@ class Unusable(msgspec.Struct, frozen=True):
     """Why a path cannot be matched."""
 
     problem: str
+    remedy: str
 
 
 def path_key(location: Location, *, regex_mode: bool) -> tuple[str, bool]:
@@ -56,12 +57,15 @@ def path_match(location: Location, *, regex_mode: bool) -> PathMatch | Unusable:
             or check_regex(rewrite_pattern(location.path))
         )
         if problem:
-            return Unusable(f"{problem} (a path of this host is a regular expression or is rewritten, so all are)")
+            return Unusable(
+                f"{problem} (a path of this host is a regular expression or is rewritten, so all are)",
+                f"{CORRECT_REGEX}, or give it another host",
+            )
         return PathMatch(kind=PathKind.REGEX, value=search_pattern(location.path))
     path, exact = path_key(location, regex_mode=False)
     problem = check_path(path)
     if problem:
-        return Unusable(problem)
+        return Unusable(problem, CORRECT_PATH)
     return PathMatch(kind=PathKind.EXACT if exact else PathKind.PREFIX, value=escaped_path(path))
 
 

@@ -3,16 +3,18 @@
 from collections.abc import Iterator
 
 from portway.incremental import Context
-from portway.model.checks import check_domain
+from portway.model.checks import CORRECT_REGEX, check_domain
 from portway.model.condition import ObjectReport
 from portway.model.handles import EDGE
 from portway.model.names import SocketKey
 from portway.objects.networking_v1 import Ingress, IngressBackend, IngressClass
 from portway.objects.verdict import ObjectKey, Severity, Verdict
 from portway.store import read_object
-from portway.translate.certificates import certificate, expiry_problem
+from portway.translate.certificates import RENEW, certificate, expiry_problem
+from portway.translate.ingress.annotations.canary import CANARY_BY_HEADER_PATTERN
 from portway.translate.ingress.annotations.entry import Settings
-from portway.translate.ingress.annotations.paths import DEFAULT_BACKEND
+from portway.translate.ingress.annotations.paths import DEFAULT_BACKEND, SERVER_ALIAS
+from portway.translate.ingress.annotations.reading import annotation_field
 from portway.translate.ingress.backends import NOT_FOUND, first_port, place_of
 from portway.translate.ingress.canaries import pattern_problem
 from portway.translate.ingress.chains import certificate_choice
@@ -41,7 +43,7 @@ def report_ingress(ctx: Context, key: ObjectKey) -> ObjectReport:
         return ObjectReport(object=key, ours=False, verdicts=(verdict,))
     reading = ctx.get(annotations_of, key)
     found = [*reading.verdicts, *_backends(ctx, key, ingress, reading.settings), *_secrets(ctx, key, ingress)]
-    found.extend(_canary(key, reading.settings))
+    found.extend(_canary(key, reading.settings, ctx.read(EDGE, None).annotation_prefix))
     for host, share in shares_of(ctx, key).items():
         found.extend(_host(ctx, host, share))
     found.extend(_sockets(ctx, key))
@@ -61,7 +63,7 @@ def _shape(key: ObjectKey, ingress: Ingress) -> Iterator[Verdict]:
                 remedy="write a host name, with or without *. before it",
             )
     if not ingress.spec.rules and ingress.spec.default_backend is None:
-        yield _warning(key, "Empty", "spec", "has neither rules nor a default backend: nothing is served", "add one")
+        yield _warning(key, "Empty", "spec", "has neither rules nor a default backend: nothing is served", "add rules")
 
 
 def _backends(ctx: Context, key: ObjectKey, ingress: Ingress, settings: Settings) -> Iterator[Verdict]:
@@ -72,8 +74,9 @@ def _backends(ctx: Context, key: ObjectKey, ingress: Ingress, settings: Settings
             yield from _backend(ctx, key, path.backend, f"spec.rules[{number}].http.paths[{place}].backend")
     name = settings.get(DEFAULT_BACKEND)
     if name and (problem := first_port(ctx, key.namespace, name).problem):
-        field = f'metadata.annotations["{ctx.read(EDGE, None).annotation_prefix}/{DEFAULT_BACKEND.name}"]'
-        yield _warning(key, "BackendNotFound", field, f"{problem}; the annotation has no effect", "create it")
+        field = annotation_field(ctx.read(EDGE, None).annotation_prefix, DEFAULT_BACKEND.name)
+        remedy = "create it, or name one that exists"
+        yield _warning(key, "BackendNotFound", field, f"{problem}; the annotation has no effect", remedy)
 
 
 def _backend(ctx: Context, key: ObjectKey, backend: IngressBackend, field: str) -> Iterator[Verdict]:
@@ -87,7 +90,7 @@ def _backend(ctx: Context, key: ObjectKey, backend: IngressBackend, field: str) 
         reason=reason,
         field=f"{field}.{place.field}" if place.field else field,
         problem=f"{place.problem}; requests to it answer {place.status}",
-        remedy=place.remedy or "create it, or name another one",
+        remedy=place.remedy or "create it, or name one that exists",
     )
 
 
@@ -105,37 +108,44 @@ def _secrets(ctx: Context, key: ObjectKey, ingress: Ingress) -> Iterator[Verdict
                 reason="InvalidCertificateRef",
                 field=field,
                 problem=problem,
-                remedy="put a certificate with its key there (kubectl create secret tls)",
+                remedy=found.remedy,
             )
         elif expired := expiry_problem(found.secret):
             secret = f"the certificate in Secret {key.namespace}/{entry.secret_name}"
-            yield _warning(key, "CertificateExpired", field, f"{secret} {expired}", "renew it")
+            yield _warning(key, "CertificateExpired", field, f"{secret} {expired}", RENEW)
 
 
-def _canary(key: ObjectKey, settings: Settings) -> Iterator[Verdict]:
+def _canary(key: ObjectKey, settings: Settings, prefix: str) -> Iterator[Verdict]:
     if problem := pattern_problem(settings):
-        field = "metadata.annotations"
-        text = f"canary-by-header-pattern {problem}; requests with the header do not go to the canary"
-        yield Verdict(object=key, severity=Severity.ERROR, reason="InvalidAnnotation", field=field, problem=text)
+        yield Verdict(
+            object=key,
+            severity=Severity.ERROR,
+            reason="InvalidAnnotation",
+            field=annotation_field(prefix, CANARY_BY_HEADER_PATTERN.name),
+            problem=f"the value {problem}; requests with the header do not go to the canary",
+            remedy=CORRECT_REGEX,
+        )
 
 
 def _host(ctx: Context, host: str, share: Share) -> Iterator[Verdict]:
     plan = ctx.get(host_plan, host)
     if plan is None:
         problem = f"no other Ingress has the host {host}: this canary gets no requests"
-        yield _warning(share.ingress, "CanaryWithoutPrimary", "spec.rules", problem, "a canary needs a primary")
+        remedy = "declare the host, with the same paths, in an Ingress that is no canary"
+        yield _warning(share.ingress, "CanaryWithoutPrimary", "spec.rules", problem, remedy)
         return
     yield from plan.verdicts.get(share.ingress, ())
     choice = ctx.get(certificate_choice, host) if share.has_tls else None
     if choice is not None and choice.ingress == share.ingress and choice.problem and "not for" in choice.problem:
         problem = f"{choice.problem}; the default certificate is shown for it"
-        yield _warning(share.ingress, "CertificateNameMismatch", "spec.tls", problem, "add the name to the certificate")
+        remedy = f"put a certificate with the name {host} there"
+        yield _warning(share.ingress, "CertificateNameMismatch", "spec.tls", problem, remedy)
     for alias in plan.aliases:
         if not alias.startswith("~") and (owner := alias_owner(ctx, alias)) != host:
             by = f"the host {owner} has it as alias too" if owner is not None else "an Ingress has it as host"
-            yield _warning(
-                share.ingress, "Conflict", "metadata.annotations", f"the alias {alias} is not used: {by}", ""
-            )
+            field = annotation_field(ctx.read(EDGE, None).annotation_prefix, SERVER_ALIAS.name)
+            remedy = "remove the alias here, or the name there"
+            yield _warning(share.ingress, "Conflict", field, f"the alias {alias} is not used: {by}", remedy)
 
 
 def _sockets(ctx: Context, key: ObjectKey) -> Iterator[Verdict]:
@@ -153,7 +163,7 @@ def _sockets(ctx: Context, key: ObjectKey) -> Iterator[Verdict]:
                     severity=Severity.ERROR,
                     reason="PortUnavailable",
                     problem=problem,
-                    remedy="give one of them another port",
+                    remedy="give the other one another port, or Ingress (--http-port, --https-port)",
                 )
 
 
@@ -173,8 +183,8 @@ def report_class(ctx: Context, key: ObjectKey) -> ObjectReport:
             severity=Severity.INFO,
             reason="NotOurs",
             field="spec.controller",
-            problem=f"belongs to {found.spec.controller or 'nobody'}: its Ingresses are not served",
-            remedy=f"ours is {edge.controller_class}",
+            problem=f"belongs to {found.spec.controller or 'nobody'}; its Ingresses are not served by Portway",
+            remedy=f"write {edge.controller_class} if Portway is to serve them",
         )
         return ObjectReport(object=key, ours=False, verdicts=(verdict,))
     verdicts = []
@@ -188,5 +198,6 @@ def report_class(ctx: Context, key: ObjectKey) -> ObjectReport:
         and found.metadata.annotations.get(DEFAULT_ANNOTATION) == "true"
     ):
         problem = f"IngressClass {default.metadata.name} is the default: it is newer, or before it by name"
-        verdicts.append(_warning(key, "Conflict", "metadata.annotations", problem, "let one class be the default"))
+        field = f'metadata.annotations["{DEFAULT_ANNOTATION}"]'
+        verdicts.append(_warning(key, "Conflict", field, problem, "remove the annotation from one of the two"))
     return ObjectReport(object=key, verdicts=tuple(verdicts))

@@ -28,6 +28,7 @@ class AuthorityProblem(msgspec.Struct, frozen=True, kw_only=True):
     kind: bool
     """The reference is to a kind that cannot hold CA certificates (`InvalidKind`)."""
     problem: str
+    remedy: str
 
 
 class ResolvedTls(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,13 +81,14 @@ def policy_authorities(ctx: Context, key: ObjectKey) -> Authorities:
     problems: list[AuthorityProblem] = []
     for index, reference in enumerate(validation.ca_certificate_refs or ()):
         if reference.group != "" or reference.kind not in ("ConfigMap", "Secret"):
-            problem = f"{reference.kind} cannot hold CA certificates; refer to a ConfigMap with ca.crt"
-            problems.append(AuthorityProblem(index=index, kind=True, problem=problem))
+            problem = f"{reference.kind} cannot hold CA certificates"
+            remedy = "name a ConfigMap with ca.crt"
+            problems.append(AuthorityProblem(index=index, kind=True, problem=problem, remedy=remedy))
             continue
         source = ObjectKey(reference.kind, key.namespace, reference.name)
         found = ctx.get(authorities, source)
         if found.secret is None:
-            problems.append(AuthorityProblem(index=index, kind=False, problem=found.problem))
+            problems.append(AuthorityProblem(index=index, kind=False, problem=found.problem, remedy=found.remedy))
         else:
             usable.append(source)
     return Authorities(usable=tuple(sorted(set(usable))), problems=tuple(problems))

@@ -4,8 +4,9 @@ import ipaddress
 import re
 from typing import Final
 
+from portway.objects.problems import quoted
 from portway.translate.ingress.annotations import parsers
-from portway.translate.ingress.annotations.entry import Annotation, Group, OnInvalid, Risk
+from portway.translate.ingress.annotations.entry import Annotation, Group, OnInvalid, Remark, Risk
 
 _ORIGIN: Final = re.compile(
     r"[A-Za-z][A-Za-z0-9+.\-]*://(?:\*\.)?[A-Za-z0-9](?:[A-Za-z0-9.\-]*[A-Za-z0-9])?(?::[0-9]{1,5})?\Z"
@@ -14,19 +15,24 @@ _MAX_ORIGIN: Final = 300  # A host name has at most 253 characters (RFC 1123); t
 ANY: Final = ("*",)
 
 
-def _odd_origins(text: str) -> str:
+def _odd_origins(text: str) -> Remark | None:
     entries = parsers.items(text)
     odd = [entry for entry in entries if entry != "*" and not _is_origin(entry)]
     if not odd or "*" in entries:
-        return ""
+        return None
     rest = "the others are allowed" if len(odd) < len(entries) else "no origin is left, so no field is sent"
-    return f"{', '.join(map(repr, odd[:3]))} is no origin; {rest}"
+    return Remark(
+        f"{', '.join(map(quoted, odd[:3]))} is no origin; {rest}", "write origins like https://app.example.com"
+    )
 
 
-def _narrowed(text: str) -> str:
+def _narrowed(text: str) -> Remark | None:
     """Networks with bits beyond their prefix, which do not count."""
     odd = [item for item in parsers.items(text) if "/" in item and ipaddress.ip_interface(item).ip != _first(item)]
-    return f"{odd[0]} means {ipaddress.ip_network(odd[0], strict=False)}" if odd else ""
+    if not odd:
+        return None
+    network = ipaddress.ip_network(odd[0], strict=False)
+    return Remark(f"{odd[0]} means {network}", f"write {network}, or {odd[0].partition('/')[0]} for the address alone")
 
 
 def _first(item: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
@@ -49,7 +55,7 @@ def _is_origin(entry: str) -> bool:
 def _methods(text: str) -> str:
     for item in parsers.items(text):
         if not item.isascii() or not item.isalpha():
-            raise ValueError(f"{item!r} is not a method")
+            raise ValueError(f"{quoted(item)} is not a method")
     return text
 
 

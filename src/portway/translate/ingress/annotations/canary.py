@@ -3,14 +3,16 @@
 from typing import Final
 
 from portway.translate.ingress.annotations import parsers
-from portway.translate.ingress.annotations.entry import Annotation, Group, Risk
+from portway.translate.ingress.annotations.entry import Annotation, Group, Remark, Risk
 
 MIN_TOTAL: Final = 100
 """Smaller totals count as this."""
 
 
-def _small_total(text: str) -> str:
-    return "" if int(text) >= MIN_TOTAL else f"{text} is less than {MIN_TOTAL}, which is what counts"
+def _small_total(text: str) -> Remark | None:
+    if int(text) >= MIN_TOTAL:
+        return None
+    return Remark(f"{text} is less than {MIN_TOTAL}, which is what counts", f"write {MIN_TOTAL} or more")
 
 
 CANARY: Final = Annotation(

@@ -8,7 +8,7 @@ its parsers); where Portway differs on purpose, the entry's text says so.
 
 from collections.abc import Callable, Mapping
 from enum import StrEnum
-from typing import Final, Generic, TypeVar, cast
+from typing import Final, Generic, NamedTuple, TypeVar, cast
 
 import msgspec
 
@@ -63,6 +63,13 @@ class OnInvalid(StrEnum):
     DENY = "the Ingress's paths answer 503"
 
 
+class Remark(NamedTuple):
+    """What is to be said about a value that is of the form and may still not mean what its owner thinks."""
+
+    problem: str
+    remedy: str
+
+
 class Annotation(msgspec.Struct, Generic[T], frozen=True, kw_only=True, eq=False):
     """One annotation that Portway honours. Compared by identity."""
 
@@ -80,9 +87,8 @@ class Annotation(msgspec.Struct, Generic[T], frozen=True, kw_only=True, eq=False
     scope: Scope = Scope.LOCATION
     risk: Risk = Risk.LOW
     on_invalid: OnInvalid = OnInvalid.DEFAULT
-    remark: Callable[[str], str] | None = None
-    """What is to be said about a value that is of the form and may still not mean what its owner thinks; empty:
-    nothing. Asked only for values that `parse` takes."""
+    remark: Callable[[str], Remark | None] | None = None
+    """Asked only for values that `parse` takes."""
     alias: str = ""
     """Another name for the same; it counts only where `name` is absent or empty."""
     default_text: str = ""

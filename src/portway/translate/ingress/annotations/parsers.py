@@ -12,6 +12,7 @@ from datetime import timedelta
 from typing import Final, TypeVar
 
 from portway.model.checks import check_domain, check_regex
+from portway.objects.problems import quoted
 
 E = TypeVar("E")
 P = TypeVar("P")
@@ -82,7 +83,7 @@ def words(allowed: Collection[str]) -> Callable[[str], frozenset[str]]:
         found = frozenset(value.split())
         unknown = sorted(found.difference(allowed))
         if unknown or not found:
-            raise ValueError(f"{unknown[0]!r} is none of them" if unknown else "it names none")
+            raise ValueError(f"{quoted(unknown[0])} is none of them" if unknown else "it names none")
         return found
 
     return parse
@@ -157,14 +158,14 @@ def hosts(value: str) -> tuple[str, ...]:
             pattern = item.lstrip("~*")
             problem = check_regex(pattern)
             if problem:
-                raise ValueError(f"{item!r} {problem}")
+                raise ValueError(f"{quoted(item)} {problem}")
             patterns.add(pattern)
             found.add(item)
             continue
         try:
             found.add(host(item))
         except ValueError:
-            raise ValueError(f"{item!r} is not a host name") from None
+            raise ValueError(f"{quoted(item)} is not a host name") from None
     problem = check_regex(named_like(patterns)) if patterns else ""
     if problem:
         raise ValueError(f"what its regular expressions make together {problem}")
@@ -183,7 +184,7 @@ def cidrs(value: str) -> tuple[str, ...]:
         try:
             found.add(ipaddress.ip_network(item, strict=False))
         except ValueError:
-            raise ValueError(f"{item!r} is neither an address nor a network") from None
+            raise ValueError(f"{quoted(item)} is neither an address nor a network") from None
     if not found:
         raise ValueError("it names no network")
     return tuple(str(network) for network in sorted(found, key=lambda network: (network.version, str(network))))

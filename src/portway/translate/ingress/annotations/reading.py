@@ -50,7 +50,7 @@ def read_annotations(ingress: ObjectKey, annotations: Mapping[str, str], edge: E
     values: dict[str, object] = {}
     denied: list[str] = []
     verdicts: list[Verdict] = []
-    teller = _Teller(ingress, prefix)
+    teller = _Teller(ingress, edge.annotation_prefix)
     for name, value in ours.items():
         if (entry := BY_NAME.get(name)) is not None:
             if entry.name != name and entry.name in ours:
@@ -59,7 +59,7 @@ def read_annotations(ingress: ObjectKey, annotations: Mapping[str, str], edge: E
             try:
                 values[entry.name] = _parsed(entry, value)
                 if entry.remark is not None and (remark := entry.remark(value)):
-                    verdicts.append(teller.say(Severity.WARNING, "Annotation", name, remark))
+                    verdicts.append(teller.say(Severity.WARNING, "Annotation", name, *remark))
             except ValueError as error:
                 verdicts.append(teller.invalid(name, value, entry, str(error)))
                 if entry.on_invalid is OnInvalid.DENY:
@@ -80,6 +80,11 @@ def read_annotations(ingress: ObjectKey, annotations: Mapping[str, str], edge: E
     verdicts.extend(_cookie_path(teller, settings))
     verdicts.extend(_credentials(teller, settings))
     return Reading(settings=settings, verdicts=tuple(verdicts))
+
+
+def annotation_field(prefix: str, name: str) -> str:
+    """Path of an annotation of ours in the Ingress."""
+    return f'metadata.annotations["{prefix}/{name}"]'
 
 
 def _trimmed(value: str) -> str:
@@ -103,12 +108,12 @@ class _Teller:
         self.ingress = ingress
         self.prefix = prefix
 
-    def say(self, severity: Severity, reason: str, name: str, problem: str, remedy: str = "") -> Verdict:
+    def say(self, severity: Severity, reason: str, name: str, problem: str, remedy: str) -> Verdict:
         return Verdict(
             object=self.ingress,
             severity=severity,
             reason=reason,
-            field=f'metadata.annotations["{self.prefix}{name}"]',
+            field=annotation_field(self.prefix, name),
             problem=problem,
             remedy=remedy,
         )
@@ -182,7 +187,7 @@ _NEEDS: Final = (
 
 def _cookie_path(teller: _Teller, settings: Settings) -> Iterator[Verdict]:
     if settings.get(AFFINITY) and settings.get(USE_REGEX) and not settings.has(SESSION_COOKIE_PATH):
-        problem = "session-cookie-path should be set: a regular expression is no path, and becomes the cookie's"
+        problem = "use-regex makes the path a regular expression, which becomes the Path of the cookie"
         yield teller.say(Severity.WARNING, "CookiePath", AFFINITY.name, problem, "set session-cookie-path")
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Final
 
 from portway.translate.ingress.annotations import parsers
-from portway.translate.ingress.annotations.entry import Annotation, Group, Risk, Scope
+from portway.translate.ingress.annotations.entry import Annotation, Group, Remark, Risk, Scope
 
 
 def _status(low: int, high: int, otherwise: int) -> parsers.Parser[int]:
@@ -17,9 +17,11 @@ def _status(low: int, high: int, otherwise: int) -> parsers.Parser[int]:
     return parse
 
 
-def _replaced(low: int, high: int, otherwise: int) -> Callable[[str], str]:
-    def remark(text: str) -> str:
-        return "" if low <= int(text) <= high else f"{text} is no status from {low} to {high}; {otherwise} is sent"
+def _replaced(low: int, high: int, otherwise: int) -> Callable[[str], Remark | None]:
+    def remark(text: str) -> Remark | None:
+        if low <= int(text) <= high:
+            return None
+        return Remark(f"{text} is no status from {low} to {high}; {otherwise} is sent", f"write {otherwise}")
 
     return remark
 

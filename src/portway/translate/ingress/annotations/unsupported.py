@@ -8,6 +8,7 @@ firewall, and snippets with directives that decide it.
 import re
 from typing import Final
 
+from portway.objects.problems import quoted
 from portway.translate.ingress.annotations.entry import Group, Risk, Unsupported
 
 _L: Final = Risk.LOW
@@ -234,7 +235,7 @@ def guarding_directive(entry: Unsupported, value: str) -> str:
     if entry.group is Group.SNIPPETS and not entry.protects:
         code = re.sub(r"#[^\n]*", "", value)
         found = _GUARDING.search(code)
-        return f"its directive {found[1]!r} may protect the path" if found else ""
+        return f"its directive {quoted(found[1])} may protect the path" if found else ""
     if not entry.protects:
         return ""
     if entry.name in _SWITCHES and value.strip() in _OFF:
