@@ -70,6 +70,7 @@ async def test_a_start_without_the_folder_serves_the_last_good_configuration(
         aside.rename(running.files)
         running.write("route.yaml", ingress("shop", "shop.test", [("/", "b")]))
         await running.until(lambda: served(running, "b"), "followed again")
+        assert "sources can be read again" in running.log_end()
 
 
 async def test_what_left_while_the_folder_was_away_is_gone(tmp_path: Path, backends: dict[str, int]) -> None:

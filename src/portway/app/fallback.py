@@ -1,10 +1,13 @@
 """The certificate that is served where no other fits: made once, kept in the state folder, so that it is the same after
 a restart and a person who trusted it need not do so again."""
 
+import asyncio
 import datetime as dt
 import os
+from collections.abc import Callable
 from pathlib import Path
 
+import structlog
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -16,8 +19,12 @@ from portway.translate.certificates import parse_certificate
 
 LIFETIME = dt.timedelta(days=365)
 RENEW_BEFORE = dt.timedelta(days=30)
+LOOK = dt.timedelta(hours=6)
+"""Pause between looks whether it is time to renew; what fails (a full disk) is tried again that often."""
 NAME = "portway.invalid"
 FILE = "fallback-certificate.pem"
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 
 def make_fallback_certificate(now: dt.datetime | None = None) -> Secret:
@@ -61,3 +68,37 @@ def load_fallback_certificate(state: Path, now: dt.datetime | None = None) -> Se
         file.write(made.certificates + made.key.pem)
     temporary.replace(path)
     return load_fallback_certificate(state, current)
+
+
+def _now() -> dt.datetime:
+    return dt.datetime.now(dt.UTC)
+
+
+async def renew_fallback_certificate(
+    state: Path,
+    served: Secret,
+    use: Callable[[Secret], None],
+    *,
+    look: dt.timedelta = LOOK,
+    clock: Callable[[], dt.datetime] = _now,
+) -> None:
+    """Renew it while Portway runs, for as long as that is. Until cancelled.
+
+    Args:
+        state: the state folder.
+        served: the certificate that is used now.
+        use: gets each later one.
+        look: pause between looks whether it is time.
+        clock: the time of day.
+    """
+    while True:
+        await asyncio.sleep(look.total_seconds())
+        try:
+            found = await asyncio.to_thread(load_fallback_certificate, state, clock())
+        except OSError as error:
+            log.error("default certificate cannot be renewed", problem=str(error), until=str(served.not_after))  # noqa: TRY400
+            continue
+        if found != served:
+            served = found
+            use(served)
+            log.info("default certificate renewed", until=str(served.not_after))

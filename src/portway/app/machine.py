@@ -9,7 +9,9 @@ from portway.app.compiler import compiling_progress
 from portway.app.pipeline import Pipeline
 from portway.infra.host import HostProxy
 from portway.infra.proxy import HostStatistics
+from portway.model.handles import FALLBACK_CERTIFICATE
 from portway.model.resource import ResourceType
+from portway.model.tls import Secret
 from portway.settings import Settings
 from portway.sources.files import FileSource
 from portway.xds.fleet import FleetState
@@ -67,6 +69,10 @@ class Machine:
         del fleet, proxy  # all proxies here are on this machine
         if isinstance(outcome, Refusal) and outcome.key.type is ResourceType.LISTENER:
             self.pipeline.doubt_ports()
+
+    def use_fallback_certificate(self, certificate: Secret) -> None:
+        """Serve another certificate where no other fits, from now on. It travels as a secret: no listener changes."""
+        self.pipeline.set_input(FALLBACK_CERTIFICATE, None, certificate)
 
     async def wait_ready(self) -> None:
         """Until the first configuration is live."""

@@ -10,7 +10,7 @@ import contextlib
 import time
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from datetime import timedelta
-from typing import Protocol, cast, final
+from typing import Protocol, TypeVar, cast, final
 
 import msgspec
 import structlog
@@ -23,7 +23,7 @@ from portway.model.condition import ObjectReport
 from portway.model.names import HostKey, SocketKey, TableKey
 from portway.model.resource import Resource, ResourceDelta, ResourceKey
 from portway.objects.verdict import ObjectKey
-from portway.store import Source
+from portway.store import Input, Source
 
 log = structlog.get_logger(__name__)
 
@@ -35,6 +35,9 @@ IDLE = timedelta(seconds=1)
 
 ASK_AGAIN = timedelta(seconds=2)
 """Pause before a port that could not be had is asked about again."""
+
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
 
 Publish = Callable[[str, ResourceDelta], None]
 """Gives a fleet's changes to whoever serves it."""
@@ -151,6 +154,11 @@ class Pipeline:
         while not self._slice():  # noqa: ASYNC110 - nothing is waited for
             await asyncio.sleep(0)
 
+    def set_input(self, source: Input[K, V], key: K, value: V) -> None:
+        """Set an input of the engine that comes from no source, and have what follows from it handed out."""
+        self.engine.set(source, key, value)
+        self._wake()
+
     def doubt_ports(self) -> None:
         """A proxy refused a listener: look again whether its port can be had."""
         if self._ports is not None:
@@ -171,11 +179,14 @@ class Pipeline:
             self._change_sets += 1
             if change.synced:
                 self._awaited.discard(number)
-            if not self._work.is_set():
-                self._since = self._clock()
-                self._work.set()
+            self._wake()
             # A source that reads without waiting must not keep the compiler from its turn.
             await asyncio.sleep(0)
+
+    def _wake(self) -> None:
+        if not self._work.is_set():
+            self._since = self._clock()
+            self._work.set()
 
     async def _compile(self) -> None:
         while True:

@@ -10,7 +10,7 @@ import contextlib
 import os
 import signal
 import socket
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Sequence
 from contextlib import AsyncExitStack, contextmanager
 from datetime import timedelta
 from functools import partial
@@ -23,7 +23,7 @@ import structlog
 from portway.admin.sockets import listen
 from portway.app import collector
 from portway.app.compiler import make_engine
-from portway.app.fallback import load_fallback_certificate
+from portway.app.fallback import load_fallback_certificate, renew_fallback_certificate
 from portway.app.machine import Machine
 from portway.app.own_places import own_places
 from portway.app.pipeline import Pipeline
@@ -40,6 +40,7 @@ from portway.infra.proxy import HostSettings
 from portway.infra.state import ACCESS_LOG, StateFolder, StateFolderError, wait_lost
 from portway.model.handles import OWN_PLACES, SOCKETS
 from portway.model.resource import Resource, ResourceDelta, ResourceKey, ResourceType
+from portway.model.tls import Secret
 from portway.settings import Edge, Settings
 from portway.sources.files import FileSource
 from portway.sources.problems import FILE_KIND
@@ -58,6 +59,9 @@ ATTEND_AT_LATEST = timedelta(seconds=3)
 
 PROGRESS = timedelta(milliseconds=200)
 """How often the progress of the start is shown."""
+
+Beside = Callable[[], Coroutine[None, None, None]]
+"""Runs beside the rest until it is cancelled."""
 
 
 def bootstrap_of(settings: Settings, proxy_socket: str) -> bytes:
@@ -129,6 +133,7 @@ async def run(settings: Settings, console: Console) -> None:
         await discovery.start(f"unix:{state.xds_socket}")
         stack.push_async_callback(discovery.stop)
         kept = await asyncio.to_thread(file.read, settings.edge.fleet)
+        fallback = load_fallback_certificate(state.path)
         machine = _assemble(
             settings,
             state,
@@ -143,12 +148,20 @@ async def run(settings: Settings, console: Console) -> None:
             binary,
             kept,
             recorder,
+            fallback,
         )
         listeners.append(machine.note)
         door = _open_door(settings.admin.admin_address)
+        beside: list[Beside] = [
+            recorder.run,
+            partial(renew_fallback_certificate, state.path, fallback, machine.use_fallback_certificate),
+            partial(_announce, machine, console),
+            partial(_show_progress, machine, console),
+        ]
+        if door is not None:
+            beside.append(partial(_attend, machine, door))
         if not stop.is_set():
-            lost = partial(wait_lost, state, folder)
-            await _run_until_signal(machine, recorder, door, lost, settings, console, stop)
+            await _run_until_signal(machine, beside, partial(wait_lost, state, folder), stop)
     log.info("stopped")
 
 
@@ -160,8 +173,9 @@ def _assemble(
     binary: EnvoyBinary,
     kept: tuple[Resource, ...],
     recorder: Recorder,
+    fallback: Secret,
 ) -> Machine:
-    engine = make_engine(compiled_edge(settings.edge), load_fallback_certificate(state.path))
+    engine = make_engine(compiled_edge(settings.edge), fallback)
     engine.set(OWN_PLACES, None, own_places(settings))
     source = FileSource(
         settings.sources.filenames,
@@ -286,41 +300,36 @@ def _import_answers() -> "Callable[[Machine, str, Sequence[socket.socket]], Awai
 
 async def _run_until_signal(
     machine: Machine,
-    recorder: Recorder,
-    door: _Door | None,
+    beside: Sequence[Beside],
     lost: Callable[[], Awaitable[StateFolderError]],
-    settings: Settings,
-    console: Console,
     stop: asyncio.Event,
 ) -> None:
-    losses: list[StateFolderError] = []
-
-    async def watch_state() -> None:
-        losses.append(await lost())
-        log.error("state folder is gone", problem=str(losses[0]))
-        stop.set()
-
+    host = machine.settings.host
     async with asyncio.TaskGroup() as tasks:
         proxy = tasks.create_task(machine.proxy.run())
-        pipeline = tasks.create_task(machine.pipeline.run())
-        recording = tasks.create_task(recorder.run())
-        announced = tasks.create_task(_announce(machine, console))
-        shown = tasks.create_task(_show_progress(machine, console))
-        more = [tasks.create_task(_attend(machine, door))] if door is not None else []
-        watching = tasks.create_task(watch_state())
+        others = [tasks.create_task(run()) for run in (machine.pipeline.run, *beside)]
+        watching = tasks.create_task(_stop_when_lost(lost, stop))
         await stop.wait()
+        loss = watching.result() if watching.done() else None
         watching.cancel()
         stop.clear()
-        log.info("stopping", drain_seconds=settings.host.drain_time.total_seconds())
-        hurry = tasks.create_task(_hurry(stop, machine))
-        # While it drains, endpoints go on changing: the pipeline ends last.
-        # One that is left running would not be found again without its folder.
-        await machine.proxy.stop(leave_running=settings.host.leave_running and not losses)
+        log.info("stopping", drain_seconds=host.drain_time.total_seconds())
+        others.append(tasks.create_task(_hurry(stop, machine)))
+        # While it drains, endpoints go on changing: the pipeline ends last. An Envoy whose folder is gone is never left
+        # running: nobody would find it.
+        await machine.proxy.stop(leave_running=host.leave_running and loss is None)
         await proxy
-        for task in (pipeline, recording, announced, shown, hurry, *more):
+        for task in others:
             task.cancel()
-    if losses:
-        raise losses[0]
+    if loss is not None:
+        raise loss
+
+
+async def _stop_when_lost(lost: Callable[[], Awaitable[StateFolderError]], stop: asyncio.Event) -> StateFolderError:
+    loss = await lost()
+    log.error("state folder is gone", problem=str(loss))
+    stop.set()
+    return loss
 
 
 async def _show_progress(machine: Machine, console: Console) -> None:
