@@ -5,7 +5,7 @@ A filter that cannot be applied must not be skipped: the requests that it stands
 Source: Gateway API, `HTTPRouteFilter`, `GRPCRouteFilter`, `HTTPExternalAuthFilter`.
 """
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from datetime import timedelta
 from math import gcd
 
@@ -40,6 +40,7 @@ from portway.objects.httproute_v1 import (
 )
 from portway.objects.problems import quoted
 from portway.objects.references_v1 import LocalObjectReference
+from portway.objects.verdict import Severity
 from portway.translate.gateway import backends, findings
 from portway.translate.gateway.backends import Use
 from portway.translate.gateway.findings import Problem
@@ -68,7 +69,7 @@ _TAKE_ALL = 10_000
 
 
 def filtered(
-    ctx: Context, declared: Iterable[HTTPRouteFilter | GRPCRouteFilter], field: str, use: Use, *, of_backend: bool
+    ctx: Context, declared: Sequence[HTTPRouteFilter | GRPCRouteFilter], field: str, use: Use, *, of_backend: bool
 ) -> Filtered:
     """Add filters up.
 
@@ -91,6 +92,9 @@ def filtered(
         message = "a rule cannot both redirect and rewrite; its requests answer 500"
         clash = _unsupported(f"{field}.filters", message, "remove one of the two", reason="IncompatibleFilters")
         result = _joined(result, _refusal(clash))
+    if result.redirect is not None and result.cors is not None:
+        number = next(index for index, each in enumerate(declared) if getattr(each, "cors", None) is not None)
+        result = _joined(result, Filtered(problems=(_silent_cors(f"{field}.filters[{number}]"),)))
     return result
 
 
@@ -141,6 +145,19 @@ def _translate(ctx: Context, declared: HTTPRouteFilter | GRPCRouteFilter, place:
             return _auth(ctx, declared.external_auth, f"{place}.externalAuth", use)
     message = f"the filter {declared.type} has no settings; its requests answer 500"
     return _refusal(_unsupported(place, message, "set the field that its type names, or remove the filter"))
+
+
+def _silent_cors(field: str) -> Problem:
+    """Proxies redirect before they look at cross-origin rules, and browsers follow no redirect of a preflight (Fetch,
+    "CORS-preflight fetch")."""
+    return Problem(
+        condition="",
+        reason="UnsupportedValue",
+        field=field,
+        message="CORS has no effect on a rule that redirects; preflights are redirected too, which browsers refuse",
+        remedy="remove it, and let pages ask for what the redirect leads to",
+        severity=Severity.WARNING,
+    )
 
 
 def _refusal(problem: Problem) -> Filtered:
