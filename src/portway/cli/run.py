@@ -36,11 +36,14 @@ def run(settings_file: Path | None, **flags: object) -> None:
     if not settings.sources.filenames:
         raise click.UsageError("give at least one -f PATH: a file, a folder, or - for standard input")
     errors = set_up_logs(settings.logs.log_level, settings.logs.log_format, sys.stderr)
+    failures: list[BaseException] = []
     try:
         asyncio.run(run_portway(settings, _console(settings.logs.log_format, errors)))
     except* (StateFolderError, EnvoyUnusable, OSError) as group:
+        failures = _leaves(group)
+    if failures:  # not within `except*`: what is raised there is printed as a group, with its traceback
         errors.flush()
-        for error in _leaves(group):
+        for error in failures:
             click.echo(f"portway run: {error}", err=True)
         sys.exit(1)
 

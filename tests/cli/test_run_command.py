@@ -1,0 +1,25 @@
+"""`portway run`: how its failures are said."""
+
+from pathlib import Path
+
+import pytest
+
+from portway.cli import run as command
+from portway.infra.state import StateFolderError
+
+
+def test_failures_of_parts_that_run_side_by_side_are_said_without_a_traceback(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    async def fail(*_: object) -> None:
+        full, gone = OSError(28, "No space left on device"), StateFolderError("the folder was removed")
+        raise ExceptionGroup("tasks", [ExceptionGroup("tasks", [full]), gone])
+
+    monkeypatch.setattr(command, "run_portway", fail)
+    with pytest.raises(SystemExit) as ended:
+        command.run.main(["-f", str(tmp_path)], standalone_mode=False)
+    assert ended.value.code == 1
+    assert capfd.readouterr().err.splitlines() == [
+        "portway run: [Errno 28] No space left on device",
+        "portway run: the folder was removed",
+    ]
