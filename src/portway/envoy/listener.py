@@ -1,6 +1,8 @@
 """Listeners: one per socket. Filter chains say what happens to which connections; a change of one leaves the
 connections of the others alone, so nothing here depends on all chains but what has to (the TLS inspector)."""
 
+from functools import lru_cache
+
 from envoy.config.core.v3 import address_pb2 as addressv3
 from envoy.config.core.v3 import base_pb2 as basev3
 from envoy.config.listener.v3 import listener_components_pb2 as listener_componentsv3
@@ -51,11 +53,11 @@ def build_listener(listener: Listener, edge: Edge, clusters: ClusterNames) -> li
     references = {peer: reference(listener, peer) for peer in Peer}
     for chain in listener.chains:
         for peer in peers(chain, edge):
-            filter_chain = _filter_chain(chain, edge, peer, inspected)
+            filter_chain = built.filter_chains.add()
+            filter_chain.MergeFromString(_filter_chain(chain, edge.trusted_proxies, peer, inspected))
             filter_chain.filters.append(
                 references[peer] if is_sharing(chain, guard) else _network_filter(listener, chain, edge, peer, clusters)
             )
-            built.filter_chains.append(filter_chain)
     return built
 
 
@@ -73,8 +75,10 @@ def _add_listener_filter(
     built.listener_filters.append(listener_componentsv3.ListenerFilter(name=name, typed_config=typed(config)))
 
 
-def _filter_chain(chain: Chain, edge: Edge, peer: Peer, inspected: bool) -> listener_componentsv3.FilterChain:
-    """The chain, as yet without a filter."""
+@lru_cache(maxsize=16_384)
+def _filter_chain(chain: Chain, trusted_proxies: tuple[str, ...], peer: Peer, inspected: bool) -> bytes:
+    """The chain, as yet without a filter, serialised. Kept, since a listener is built anew for each change of one of its
+    chains, and there may be thousands: 3 µs each instead of 10."""
     built = listener_componentsv3.FilterChain(name=chain.name)
     match = built.filter_chain_match
     match.server_names.extend(chain.server_names)
@@ -85,14 +89,14 @@ def _filter_chain(chain: Chain, edge: Edge, peer: Peer, inspected: bool) -> list
     if peer is Peer.TRUSTED_PROXY:
         built.name = f"{chain.name} {peer}"
         # The peer itself, whatever a PROXY header says of the client.
-        match.direct_source_prefix_ranges.extend(map(cidr_range, edge.trusted_proxies))
+        match.direct_source_prefix_ranges.extend(map(cidr_range, trusted_proxies))
     if chain.tls is not None:
         built.transport_socket.CopyFrom(
             basev3.TransportSocket(
                 name="envoy.transport_sockets.tls", typed_config=typed(build_downstream_tls(chain.tls))
             )
         )
-    return built
+    return encode(built)
 
 
 def _network_filter(

@@ -1,6 +1,7 @@
 """Names of resources. Each says what the thing serves, so that an edit elsewhere renames nothing; none equals a name of
 the bootstrap, since ours hold a `/` or a `:`."""
 
+from functools import lru_cache
 from hashlib import blake2b
 
 from portway.incremental import Context, query
@@ -36,6 +37,7 @@ def secret_name(key: SecretKey) -> str:
     return f"{key.use}/{text}"
 
 
+@lru_cache(maxsize=16_384)
 def secret_key(key: SecretKey) -> ResourceKey:
     return ResourceKey(ResourceType.SECRET, secret_name(key))
 
