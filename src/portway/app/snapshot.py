@@ -86,7 +86,7 @@ class SnapshotFile:
     def _open(self) -> sqlite3.Connection:
         self._path.touch(mode=0o600)
         self._path.chmod(0o600)
-        database = sqlite3.connect(self._path, self._patience, check_same_thread=False, isolation_level=None)
+        database = sqlite3.connect(self._path, timeout=self._patience, check_same_thread=False, isolation_level=None)
         try:
             database.execute("PRAGMA journal_mode=WAL")
             # After a power cut the last change may be missing; the file stays whole.
