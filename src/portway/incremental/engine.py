@@ -3,7 +3,7 @@
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from typing import cast, final
 
-from portway.incremental.graph import ABSENT, Graph, Home, Node, Raised, State
+from portway.incremental.graph import ABSENT, CLEAN, DIRTY, Graph, Home, Node, Raised
 from portway.incremental.groups import Groups, least_row
 from portway.incremental.handles import (
     AnyOutput,
@@ -256,7 +256,7 @@ class Engine:
 
     def _settle_feed(self, groups: Groups) -> None:
         node, _ = groups.pending.popitem()
-        if node.state is State.CLEAN and node.value is not ABSENT:
+        if node.state == CLEAN and node.value is not ABSENT:
             return
         old = node.value
         self._graph.refresh(node)
@@ -291,7 +291,7 @@ class Engine:
     def _member_appeared(self, homes: Iterable[Home], key: Hashable) -> None:
         for home in homes:
             if key not in home.nodes:
-                node = home.nodes[key] = Node(home, key, State.DIRTY)
+                node = home.nodes[key] = Node(home, key, DIRTY)
                 self._graph.enlist(node)
 
     def _member_vanished(self, homes: Iterable[Home], key: Hashable) -> None:

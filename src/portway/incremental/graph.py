@@ -5,20 +5,19 @@ have a `pending` place, where they are put down when they may have changed, and 
 """
 
 from collections.abc import Callable, Hashable, Iterable, Iterator
-from enum import IntEnum
-from typing import cast, final
+from typing import Final, cast, final
 
 import msgspec
 
 from portway.incremental.handles import Context, CycleError, Function
 
-
-class State(IntEnum):
-    CLEAN = 0
-    SUSPECT = 1
-    DIRTY = 2
-    VERIFYING = 3
-    RUNNING = 4
+# States of a node. Not an enum: comparing its members took 7 % of the time in which everything is compiled.
+CLEAN: Final = 0
+SUSPECT: Final = 1
+"""Something that it read may have changed."""
+DIRTY: Final = 2
+VERIFYING: Final = 3
+RUNNING: Final = 4
 
 
 class Raised(msgspec.Struct, frozen=True, eq=False):
@@ -41,7 +40,7 @@ class Node:
 
     __slots__ = ("changed", "deps", "home", "key", "readers", "state", "value", "verified")
 
-    def __init__(self, home: "Home", key: Hashable, state: State) -> None:
+    def __init__(self, home: "Home", key: Hashable, state: int) -> None:
         self.home = home
         self.key = key
         self.state = state
@@ -86,14 +85,14 @@ class Graph:
 
     def adopt(self, home: "Home", key: Hashable) -> Node:
         """A new node that has not run; dropped at the next sweep unless somebody reads it until then."""
-        node = home.nodes[key] = Node(home, key, State.DIRTY)
+        node = home.nodes[key] = Node(home, key, DIRTY)
         self._orphans[node] = None
         return node
 
     def record(self, home: Home, key: Hashable) -> Node:
         node = home.nodes.get(key)
         if node is None:
-            node = home.nodes[key] = Node(home, key, State.CLEAN)
+            node = home.nodes[key] = Node(home, key, CLEAN)
         cast("dict[Node, None]", self.reads)[node] = None
         return node
 
@@ -103,14 +102,14 @@ class Graph:
         node.changed = self.clock
         stack: list[Node] = []
         for reader in _readers(node):
-            if reader.state is State.CLEAN:
+            if reader.state == CLEAN:
                 self.enlist(reader)
                 stack.append(reader)
-            reader.state = State.DIRTY
+            reader.state = DIRTY
         while stack:
             for reader in _readers(stack.pop()):
-                if reader.state is State.CLEAN:
-                    reader.state = State.SUSPECT
+                if reader.state == CLEAN:
+                    reader.state = SUSPECT
                     self.enlist(reader)
                     stack.append(reader)
 
@@ -120,29 +119,29 @@ class Graph:
 
     def refresh(self, node: Node) -> None:
         """Bring a node up to date. Iterative: only functions that call one another nest."""
-        if node.state >= State.VERIFYING:
+        if node.state >= VERIFYING:
             self._cyclic[node] = None
             raise CycleError(f"{node.home.name}({node.key}) waits for itself")
         stack: list[tuple[Node, Iterator[Node]]] = []
         current = node
         dependencies = iter(node.deps)
         while True:
-            if current.state is State.SUSPECT:
-                current.state = State.VERIFYING
-            if current.state is State.VERIFYING:
+            if current.state == SUSPECT:
+                current.state = VERIFYING
+            if current.state == VERIFYING:
                 below = self._verify(current, dependencies)
                 if below is not None:
                     stack.append((current, dependencies))
                     current, dependencies = below, iter(below.deps)
                     continue
-            if current.state is State.DIRTY:
+            if current.state == DIRTY:
                 self._run(current)
             if not stack:
                 return
             finished = current
             current, dependencies = stack.pop()
             if finished.changed > current.verified:
-                current.state = State.DIRTY
+                current.state = DIRTY
 
     def _verify(self, node: Node, dependencies: Iterator[Node]) -> Node | None:
         """Go on looking whether something that the node read has changed.
@@ -151,23 +150,23 @@ class Graph:
             A dependency that has to be brought up to date first; `None` when the node is decided: clean or dirty.
         """
         for dependency in dependencies:
-            if dependency.state is not State.CLEAN:
-                if dependency.state >= State.VERIFYING:
+            if dependency.state != CLEAN:
+                if dependency.state >= VERIFYING:
                     # A cycle in what was read last time; running again finds out whether it is still one.
-                    node.state = State.DIRTY
+                    node.state = DIRTY
                     return None
                 return dependency
             if dependency.changed > node.verified:
-                node.state = State.DIRTY
+                node.state = DIRTY
                 return None
-        node.state = State.CLEAN
+        node.state = CLEAN
         node.verified = self.clock
         self.reused += 1
         return None
 
     def _run(self, node: Node) -> None:
         outer, self.reads = self.reads, {}
-        node.state = State.RUNNING
+        node.state = RUNNING
         value: object
         try:
             value = cast("Function", node.home.function)(self.context, node.key)
@@ -179,7 +178,7 @@ class Graph:
             self.observer(node.home.name, node.key)
         if reads != node.deps:
             self.link(node, reads)
-        node.state = State.CLEAN
+        node.state = CLEAN
         if node.value == value and type(node.value) is type(value):
             self.cut_off += 1
         else:
