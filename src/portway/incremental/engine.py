@@ -1,5 +1,6 @@
 """The engine: relations and outputs over the graph, in steps. The package's docstring says what it is about."""
 
+from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from typing import cast, final
 
@@ -58,8 +59,9 @@ class Engine:
         self._kind_dependents: dict[str, list[Home]] = {}
         self._feeds: dict[Home, tuple[int, Groups]] = {}
         self._outputs: dict[Home, AnyOutput] = {}
-        self._early: dict[Node, None] = {}
-        self._late: dict[AnyOutput, dict[Node, None]] = {}
+        # The first of a plain dict is not found at once when thousands were removed before it.
+        self._early: OrderedDict[Node, None] = OrderedDict()
+        self._late: dict[AnyOutput, OrderedDict[Node, None]] = {}
         self._changed: dict[object, dict[Hashable, object]] = {}
         self._removed: dict[object, set[Hashable]] = {}
         for number, fed in enumerate(program.feeds):
@@ -77,7 +79,7 @@ class Engine:
         self._depend(home, fed.members)
 
     def _add_output(self, output: AnyOutput) -> None:
-        pending = self._early if output.early else self._late.setdefault(output, {})
+        pending = self._early if output.early else self._late.setdefault(output, OrderedDict())
         home = Home(output.name, output.function, pending)
         self._outputs[home] = output
         for members in output.members:
@@ -272,11 +274,10 @@ class Engine:
         return cast("Mapping[Hashable, object]", value)
 
     def _note_failure(self, node: Node, value: object) -> None:
-        place = (node.home.name, node.key)
         if type(value) is Raised:
-            self._failures[place] = Failure(node.home.name, node.key, repr(value.error))
-        else:
-            self._failures.pop(place, None)
+            self._failures[node.home.name, node.key] = Failure(node.home.name, node.key, repr(value.error))
+        elif self._failures:
+            self._failures.pop((node.home.name, node.key), None)
 
     def _settle_membership(self, groups: Groups) -> None:
         """Groups that came or went while the relation was settled; one that did both is neither."""
@@ -309,9 +310,8 @@ class Engine:
             else:
                 self._give_out(home, key, None)
 
-    def _settle_output(self, pending: dict[Node, None]) -> None:
-        node = next(iter(pending))
-        del pending[node]
+    def _settle_output(self, pending: OrderedDict[Node, None]) -> None:
+        node, _ = pending.popitem(last=False)
         old = node.value
         self._graph.refresh(node)
         if node.value is old:
