@@ -27,7 +27,7 @@ UPSTREAMS: dict[type[msgspec.Struct], str] = {
     Balancer: "Balancing",
     HealthCheck: "Active health checks, where a policy asks for them",
 }
-LEFT_OUT = {"name", "origins", "dns_name", "dns_port", "retry", "kind", "discovery", "tls", "statistics"}
+LEFT_OUT = {"name", "origins", "dns_name", "dns_port", "retry", "discovery", "tls", "statistics"}
 """Fields that say what an upstream is, not how it is treated."""
 
 
@@ -50,7 +50,7 @@ def shown(value: object) -> str:
 def rows(kind: type[msgspec.Struct]) -> Iterator[str]:
     texts = field_texts(kind)
     for field in msgspec.structs.fields(kind):
-        if field.name not in LEFT_OUT:
+        if field.name not in LEFT_OUT and field.default is not msgspec.NODEFAULT:
             name = field.name.replace("_", " ")
             yield f"| {name} | {shown(field.default)} | {texts.get(field.name, '')} |"
 

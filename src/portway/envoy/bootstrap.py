@@ -288,6 +288,9 @@ def _runtime(settings: BootstrapSettings) -> bootstrapv3.LayeredRuntime:
     static["re2.max_program_size.error_level"] = settings.regex_program_size
     # Envoy warns from 100 on by default: that would be one line for every large expression at each update.
     static["re2.max_program_size.warn_level"] = settings.regex_program_size
+    # Else an endpoint whose machine is gone seems idle, and gets most of the requests until it is ejected
+    # (docs/design/balancing.md).
+    static["envoy.reloadable_features.least_request_lb_count_pending_requests"] = True
     for name, value in settings.runtime:
         static[name] = value
     # Later layers win; this one is what `POST /runtime_modify` writes to.

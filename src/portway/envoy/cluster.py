@@ -9,6 +9,7 @@ Source of the figures: docs/defaults.md.
 from datetime import timedelta
 from functools import lru_cache
 
+import msgspec
 from envoy.config.cluster.v3 import circuit_breaker_pb2 as circuit_breakerv3
 from envoy.config.cluster.v3 import cluster_pb2 as clusterv3
 from envoy.config.cluster.v3 import outlier_detection_pb2 as outlier_detectionv3
@@ -76,7 +77,7 @@ def build_cluster(upstream: Upstream) -> clusterv3.Cluster:
     if upstream.connect_timeout != timedelta(seconds=5):
         cluster.connect_timeout.CopyFrom(duration(upstream.connect_timeout))
     _set_discovery(cluster, upstream)
-    _set_balancer(cluster, upstream.balancer)
+    _set_balancer(cluster, upstream.balancer, upstream.protocol)
     if upstream.host_override:
         # A sticky client may stay with an endpoint that drains; UNKNOWN is what EDS says of a healthy one.
         cluster.common_lb_config.override_host_status.statuses.extend(
@@ -137,7 +138,10 @@ def _set_discovery(cluster: clusterv3.Cluster, upstream: Upstream) -> None:
     endpoint.hostname = upstream.dns_name
 
 
-def _set_balancer(cluster: clusterv3.Cluster, balancer: Balancer) -> None:
+def _set_balancer(cluster: clusterv3.Cluster, balancer: Balancer, protocol: Protocol) -> None:
+    if protocol is Protocol.UDP and balancer.kind is BalancerKind.LEAST_REQUEST:
+        # Envoy counts no UDP session as a request, so this would be a lottery.
+        balancer = msgspec.structs.replace(balancer, kind=BalancerKind.ROUND_ROBIN)
     cluster.lb_policy = POLICIES[balancer.kind]
     if balancer.slow_start is None:
         return

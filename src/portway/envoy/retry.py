@@ -21,8 +21,9 @@ DEFAULT_RETRY = RetryPolicy(attempts=2)
 BACK_OFF = timedelta(milliseconds=1)
 """Envoy's 25 ms would hold a request back that another endpoint answers at once."""
 
-HOST_SELECTION_ATTEMPTS = 5
-"""How often the balancer may be asked for an endpoint that was not tried yet."""
+HOST_SELECTION_ATTEMPTS = 25
+"""How often the balancer may be asked for an endpoint that was not tried yet. One that refuses seems idle, so of two it
+is drawn three times in four: five times in a row for one retry in five, 25 times in a row for one in a thousand."""
 
 UNSAFE_CAUSES = frozenset({RetryCause.RESET, RetryCause.TIMEOUT, RetryCause.STATUS})
 """Causes after which the application may have seen the request."""

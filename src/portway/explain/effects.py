@@ -22,7 +22,6 @@ from portway.model.route import (
     VirtualHost,
 )
 from portway.model.upstream import (
-    BalancerKind,
     Circuit,
     HealthCheck,
     HealthCheckKind,
@@ -177,7 +176,7 @@ def _upstream(upstream: Upstream) -> Iterator[str]:
         yield f"a connection may take {seconds(upstream.connect_timeout)}"
     if upstream.idle_timeout is not None:
         yield f"idle connections are closed after {seconds(upstream.idle_timeout)}"
-    if upstream.balancer.kind is not BalancerKind.ROUND_ROBIN:
+    if upstream.balancer.kind is not _NORMAL.balancer.kind:
         yield f"endpoints are chosen by {upstream.balancer.kind}"
     if upstream.balancer.slow_start is not None:
         yield f"new endpoints get their full share after {seconds(upstream.balancer.slow_start)}"

@@ -29,7 +29,10 @@ class BalancerKind(StrEnum):
 
 
 class Balancer(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    kind: BalancerKind = BalancerKind.ROUND_ROBIN
+    """How an endpoint is chosen. Why by least requests: docs/design/balancing.md."""
+
+    kind: BalancerKind = BalancerKind.LEAST_REQUEST
+    """`least-request`: of two endpoints drawn at random the one with fewer requests under way."""
     slow_start: timedelta | None = None
     """A new endpoint's share grows over this time; round robin and least request only."""
     slow_start_min_percent: int = 10
@@ -82,8 +85,10 @@ class Outliers(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     consecutive_gateway_errors: int = 0
     consecutive_local_failures: int = 5
     """Connection failures and resets."""
-    interval: timedelta = timedelta(seconds=1)
-    base_ejection: timedelta = timedelta(seconds=5)
+    interval: timedelta = timedelta(seconds=5)
+    """Between two looks at who may come back. Each costs the proxy's main thread 2 us for each upstream."""
+    base_ejection: timedelta = timedelta(seconds=3)
+    """Times the number of ejections so far; with the interval, the first one lasts 3 to 8 s."""
     max_ejected_percent: int = 50
 
 

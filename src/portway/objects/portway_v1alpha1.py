@@ -161,7 +161,7 @@ class SlowStart(Part, frozen=True, kw_only=True):
 class LoadBalancer(Part, frozen=True, kw_only=True):
     """How an endpoint is chosen."""
 
-    type: LoadBalancerType = LoadBalancerType.ROUND_ROBIN
+    type: LoadBalancerType = LoadBalancerType.LEAST_REQUEST
     hash_on: Annotated[tuple[HashOn, ...], msgspec.Meta(max_length=8)] = ()
     """For RingHash and Maglev; the first that the request has decides. Empty: the source address."""
     slow_start: SlowStart | None = None

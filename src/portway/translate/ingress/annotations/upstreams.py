@@ -176,11 +176,12 @@ LOAD_BALANCE: Final = Annotation[BalanceBy | None](
     group=Group.UPSTREAM,
     parse=parsers.one_of({by.value: by for by in BalanceBy}),
     default=None,
-    default_text="round_robin",
+    default_text="ewma",
     form="round_robin or ewma",
-    example="ewma",
+    example="round_robin",
     text="How an endpoint is chosen. ewma: of two drawn at random the one with fewer active requests, which is the"
-    " nearest to ingress-nginx's that proxies have.",
+    " nearest to ingress-nginx's that proxies have. ingress-nginx's default is round_robin, which goes on sending to an"
+    " endpoint that hangs.",
 )
 UPSTREAM_HASH_BY: Final = Annotation[tuple[HashBy, ...]](
     name="upstream-hash-by",
