@@ -4,6 +4,7 @@ import asyncio
 import ssl
 import warnings
 from collections.abc import Sequence
+from functools import partial
 
 import msgspec
 import pytest
@@ -84,6 +85,46 @@ async def test_each_server_name_gets_its_certificate(world: World) -> None:
         redirect = await world.running.get(f"http://{name}/x")
         assert redirect.status == 308
         assert redirect.header("location") == f"https://{name}:{world.running.https_port}/x"
+
+
+async def test_a_wildcard_of_an_ingress_is_one_label(world: World) -> None:
+    """Also in the handshake: deeper names get the default certificate and the default backend, as in ingress-nginx."""
+    await web(world)
+    wild = AUTHORITY.issue("*.label.test", "label.test")
+    other = AUTHORITY.issue("*.deep.label.test", with_rsa=True)
+    world.declare(
+        "labels",
+        *tls_ingress("labels", '"*.label.test"', wild),
+        ingress("inside", "plain.deeper.label.test", [("/", "web")]),
+        *tls_ingress("deep", '"*.deep.label.test"', other),
+    )
+    await shows(world, "a.deep.label.test", other)
+    for name in ("a.label.test", "A.label.test"):
+        await shows(world, name, wild)
+    for deeper in ("a.b.label.test", "plain.deeper.label.test", "a.b.deep.label.test", "label.test"):
+        await shows(world, deeper, FALLBACK)
+    assert (await world.running.get("https://a.label.test/")).pod == "web"
+    assert (await world.running.get("https://plain.deeper.label.test/")).pod == "web"
+    assert (await world.running.get("https://a.b.label.test/")).status == 404
+
+
+async def test_a_wildcard_of_a_gateway_is_any_number_of_labels(world: World) -> None:
+    await web(world)
+    wild = AUTHORITY.issue("*.any.test")
+    port = world.ports.take()
+    listener = (
+        f'name: w, port: {port}, protocol: HTTPS, hostname: "*.any.test", tls: {{certificateRefs: [{{name: any}}]}}'
+    )
+    world.declare(
+        "any",
+        gateway_with("any", [listener]),
+        http_route("any", "any", '"*.any.test"', [("/", "web")]),
+        secret("any", wild.certificate, wild.key),
+    )
+    for name in ("a.any.test", "a.b.c.any.test"):
+        answer = await world.answered(partial(fetch, f"https://{name}:{port}/"))
+        assert answer.pod == "web"
+        assert await shown(world, name, port=port) == wild.serial()
 
 
 async def test_a_secret_that_comes_later_is_shown_then(world: World) -> None:

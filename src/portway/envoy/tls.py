@@ -48,8 +48,9 @@ def build_downstream_tls(tls: DownstreamTls) -> tlsv3.DownstreamTlsContext:
         common.tls_params.tls_maximum_protocol_version = VERSIONS[tls.max_version]
     common.tls_params.cipher_suites.extend(tls.ciphers)
     if len(tls.certificates) > 1:
-        # Else a client whose name fits none gets the first certificate, though it may not speak its key type.
-        context.full_scan_certs_on_sni_mismatch.value = True
+        # Without, a client whose name fits none gets the first certificate, though it may not speak its key type. Said
+        # aloud also where it is false: the default over QUIC is the other one.
+        context.full_scan_certs_on_sni_mismatch.value = not tls.first_for_others
     if tls.client_authorities is not None:
         combined = common.combined_validation_context
         combined.validation_context_sds_secret_config.CopyFrom(secret_config(tls.client_authorities))

@@ -21,6 +21,8 @@ class ClientValidation(StrEnum):
 class DownstreamTls(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     certificates: tuple[SecretKey, ...]
     """At least one; the proxy chooses by server name and key type."""
+    first_for_others: bool = False
+    """Clients whose name is in none of the certificates get the first one; else the first that suits their keys."""
     client_authorities: SecretKey | None = None
     client_validation: ClientValidation = ClientValidation.REQUIRE
     alpn: tuple[str, ...] = ("h2", "http/1.1")

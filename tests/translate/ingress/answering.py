@@ -26,7 +26,7 @@ An entry names a request and what is expected of it; what is not mentioned is no
       connect_timeout: 5       # seconds
       retry: {attempts: 2, causes: [connect], statuses: [502]}
       max_body_bytes: 8388608
-      balancer: round-robin
+      balancer: least-request
 """
 
 from collections.abc import Iterator, Mapping
@@ -37,10 +37,11 @@ from portway.explain.action import describe_action, format_fields
 from portway.explain.match import domain_candidates, mismatch
 from portway.explain.request import Request, make_request
 from portway.explain.trace import World, find_chain
-from portway.model.handles import TABLE, UPSTREAM
+from portway.model.handles import SECRET, TABLE, UPSTREAM
 from portway.model.listener import Chain, HttpHandler
 from portway.model.names import UpstreamKey
 from portway.model.route import Forward, HeaderEdits, Respond, Route
+from portway.translate.certificates import covers
 
 METHODS = ("get", "head", "post", "put", "delete", "options", "patch")
 GIVEN = frozenset({*METHODS, "headers", "client", "tls"})
@@ -62,7 +63,7 @@ def answer(world: World, entry: Mapping[str, object]) -> dict[str, object]:
     chain = find_chain(listener.chains, request) if listener is not None else None
     if chain is None:
         return {"closed": True}
-    said: dict[str, object] = _certificate(chain)
+    said: dict[str, object] = _certificate(world, chain, request.server_name)
     if not isinstance(chain.handler, HttpHandler):
         names = [share.upstream.name for share in chain.handler.upstreams if share.upstream is not None]
         return {**said, "passthrough": chain.passthrough, "from": names[0] if names else None}
@@ -74,11 +75,14 @@ def answer(world: World, entry: Mapping[str, object]) -> dict[str, object]:
     return {**said, **dict(_routed(world, chain.handler, route, request))}
 
 
-def _certificate(chain: Chain) -> dict[str, object]:
+def _certificate(world: World, chain: Chain, server_name: str) -> dict[str, object]:
+    """As proxies choose: the first certificate that covers the name, else the first."""
     if chain.tls is None:
         return {}
-    sources = chain.tls.certificates[0].sources
-    return {"certificate": sources[0].name if sources else "default"}
+    keys = chain.tls.certificates
+    found = {key: world.engine.get(SECRET, key) for key in keys}
+    key = next((key for key in keys if (secret := found[key]) and covers(secret.names, server_name)), keys[0])
+    return {"certificate": key.sources[0].name if key.sources else "default"}
 
 
 def _routed(world: World, handler: HttpHandler, route: Route, request: Request) -> Iterator[tuple[str, object]]:

@@ -8,16 +8,20 @@ Which certificate a host shows: the oldest Ingress of the host with a `tls` sect
 host says the Secret; if none does, a Secret of that Ingress whose certificate covers the host. A Secret that is
 missing, is no certificate or does not cover the host is replaced by the default certificate (ingress-nginx,
 "TLS/HTTPS").
+
+`*.x` stands for one label, but to proxies for any number of them. So where a certificate is shown for a wildcard, the
+default certificate stands before it: a name with more labels, which the other one does not cover, gets that, as in
+ingress-nginx. (A Gateway's `*.x` does stand for any number of labels.)
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 import msgspec
 
 from portway.incremental import Context, Relation, feed, query
 from portway.model.edge import Edge
-from portway.model.handles import EDGE
+from portway.model.handles import EDGE, SECRET
 from portway.model.listener import Chain, DownstreamTls, HttpHandler, TcpHandler
 from portway.model.names import SecretKey, SecretUse, SocketKey
 from portway.model.route import Source, WeightedUpstream
@@ -125,16 +129,37 @@ def _handler(edge: Edge) -> HttpHandler:
     return HttpHandler(table=table_key(edge), idle_timeout=edge.read_timeout)
 
 
-def _tls(secret: ObjectKey | None, edge: Edge) -> DownstreamTls:
-    key = SecretKey(SecretUse.CERTIFICATE, () if secret is None else (secret,))
-    return DownstreamTls(certificates=(key,), min_version=edge.tls_min_version, ciphers=edge.tls_ciphers)
+_DEFAULT: Final = SecretKey(SecretUse.CERTIFICATE, ())
+
+
+def _tls(certificates: tuple[SecretKey, ...], edge: Edge) -> DownstreamTls:
+    return DownstreamTls(
+        certificates=certificates,
+        first_for_others=len(certificates) > 1,
+        min_version=edge.tls_min_version,
+        ciphers=edge.tls_ciphers,
+    )
+
+
+def _certificates(ctx: Context, secret: ObjectKey, names: Sequence[str]) -> tuple[SecretKey, ...]:
+    """The certificate of these server names; before it the default one, for what is deeper below a wildcard.
+
+    Where the two have names in common, proxies could take the default for them, so the deeper names get the other.
+    """
+    own = SecretKey(SecretUse.CERTIFICATE, (secret,))
+    default = ctx.get(SECRET, _DEFAULT) if any(map(is_wildcard, names)) else None
+    if default is None or any(
+        covers((name,), other) or covers((other,), name) for name in names for other in default.names
+    ):
+        return (own,)
+    return (_DEFAULT, own)
 
 
 def _base_chains(ctx: Context, fleet: str) -> Mapping[SocketKey, ChainRow]:
     edge = ctx.read(EDGE, None)
     source = Source(object=INGRESS)
     plain = Chain(name="http", handler=_handler(edge), source=source)
-    secure = Chain(name="https", tls=_tls(None, edge), handler=_handler(edge), source=source)
+    secure = Chain(name="https", tls=_tls((_DEFAULT,), edge), handler=_handler(edge), source=source)
     found = {}
     for address in edge.bind_addresses:
         found[SocketKey(fleet, address, edge.http_port)] = ChainRow(
@@ -152,7 +177,7 @@ def _certificate_chain(ctx: Context, secret: ObjectKey) -> Mapping[SocketKey, Ch
     chain = Chain(
         name=f"https/{secret.namespace}/{secret.name}",
         server_names=tuple(names),
-        tls=_tls(secret, edge),
+        tls=_tls(_certificates(ctx, secret, names), edge),
         handler=_handler(edge),
         source=Source(object=secret),
     )
