@@ -9,6 +9,7 @@ private keys of deleted Secrets for ever.
 
 import asyncio
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from datetime import timedelta
 from typing import final
@@ -57,7 +58,7 @@ class Recorder:
         self._forget = forget
         self._clock = clock
         self._pending: Changes = {}
-        self._unwanted: dict[tuple[str, ResourceKey], float] = {}
+        self._unwanted: OrderedDict[tuple[str, ResourceKey], float] = OrderedDict()
         """When each is to be removed; in this order."""
         self._writing: Changes = {}
         """What is being written, or could not be: to say it twice is harmless."""

@@ -1,5 +1,6 @@
 """One resource type of one proxy: what it subscribed to, what it has, and what is to be looked at."""
 
+from collections import OrderedDict
 from collections.abc import Iterable
 from typing import final
 
@@ -31,7 +32,7 @@ class Channel:
         self.names: set[str] = set()
         """What it subscribed to by name."""
         self.records: dict[str, Record] = {}
-        self.dirty: dict[str, None] = {}
+        self.dirty: OrderedDict[str, None] = OrderedDict()  # its first is found at once, however many went before
         self.forced: set[str] = set()
         """Names to be sent although the proxy has that version."""
         self.absent: dict[str, None] = {}

@@ -105,8 +105,7 @@ class Selection:
         draft = Draft()
         chunk = self._limits.chunk_of(channel.kind)
         while channel.dirty and len(draft.resources) < chunk.resources and draft.size_bytes < chunk.size_bytes:
-            name = next(iter(channel.dirty))
-            del channel.dirty[name]
+            name, _ = channel.dirty.popitem(last=False)
             channel.held.discard(name)
             if channel is self._holdings.virtual_hosts:
                 self._holdings.hosts.release(name)
