@@ -5,6 +5,7 @@ from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
+import re2  # type: ignore[import-untyped]  # ships no stubs
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -217,6 +218,24 @@ def test_a_value_that_makes_no_sense_is_said_and_has_its_consequence(entry: Anno
     assert verdict.severity is Severity.ERROR
     assert verdict.field == f'metadata.annotations["{PREFIX}{entry.name}"]'
     assert entry.form in verdict.problem
+
+
+NAMES_LIKE = {
+    # `~` name of a server, authority of a request: does nginx find the one in the other, without its port?
+    (r"^api[0-9]+\.example$", "api7.example"): True,
+    (r"^api[0-9]+\.example$", "API7.example:8080"): True,
+    (r"^api[0-9]+\.example$", "api7.example.org:8080"): False,
+    (r"^a\.example$|^b\.example$", "a.example:80"): True,
+    (r"^(a|b$)", "b:80"): True,
+    (r"example", "x.example.org:80"): True,
+    (r"^[$a]$", "a:80"): True,
+    (r"^[]$]\$\Q$\E", "a:80"): False,
+}
+
+
+@pytest.mark.parametrize(("pattern", "authority"), NAMES_LIKE)
+def test_a_pattern_of_names_does_not_see_the_port(pattern: str, authority: str) -> None:
+    assert bool(re2.fullmatch(parsers.named_like([pattern]), authority)) is NAMES_LIKE[pattern, authority]
 
 
 def test_the_first_name_wins_over_its_alias() -> None:

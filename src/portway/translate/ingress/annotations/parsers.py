@@ -172,9 +172,22 @@ def hosts(value: str) -> tuple[str, ...]:
     return tuple(sorted(found))
 
 
+_TO_ITS_END: Final = re.compile(
+    r"\\Q.*?\\E|\\.|\[\^?\]?(?:\\.|\[:\^?[a-z]+:\]|[^\]\\])*\]|(?P<end>\$)", re.DOTALL | re.IGNORECASE
+)
+"""Finds each `$` of an RE2 pattern that means the end: neither escaped nor quoted, nor one of a class of characters."""
+
+
 def named_like(patterns: Collection[str]) -> str:
-    """A pattern that fits authorities in which one of the patterns is found, as nginx finds `~` server names."""
-    return f"(?is).*(?:{'|'.join(sorted(patterns))}).*"
+    """A pattern that fits authorities in which one of the patterns is found, as nginx finds `~` server names.
+
+    nginx looks without the port, so where a name has to end a port may follow.
+    """
+
+    def before_port(found: re.Match[str]) -> str:
+        return "(?::[0-9]+)?$" if found["end"] else found[0]
+
+    return f"(?is).*(?:{'|'.join(_TO_ITS_END.sub(before_port, pattern) for pattern in sorted(patterns))}).*"
 
 
 def cidrs(value: str) -> tuple[str, ...]:
