@@ -77,8 +77,8 @@ def _add_listener_filter(
 
 @lru_cache(maxsize=16_384)
 def _filter_chain(chain: Chain, trusted_proxies: tuple[str, ...], peer: Peer, inspected: bool) -> bytes:
-    """The chain, as yet without a filter, serialised. Kept, since a listener is built anew for each change of one of its
-    chains, and there may be thousands: 3 µs each instead of 10."""
+    """The chain, as yet without a filter, serialised. Kept, since a listener is built anew for each change of one of
+    its chains, and there may be thousands: 3 µs each instead of 10."""
     built = listener_componentsv3.FilterChain(name=chain.name)
     match = built.filter_chain_match
     match.server_names.extend(chain.server_names)
