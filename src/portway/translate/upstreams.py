@@ -249,13 +249,18 @@ def _collect(found: dict[tuple[str, int], _Found], declared: SliceEndpoint, numb
     else:
         return
     # All addresses of an endpoint are the same backend: consumers use the first.
-    address = str(ip_address(declared.addresses[0]))
+    address = _canonical(declared.addresses[0])
     # The same pod may be in two slices while they are rebalanced; ready beats draining.
     known = found.get((address, number))
     if known is None or known.endpoint.health is EndpointHealth.DRAINING:
         zones = frozenset(zone.name for zone in declared.hints.for_zones) if declared.hints else frozenset()
         endpoint = Endpoint(address=address, port=number, health=health, zone=declared.zone or "")
         found[address, number] = _Found(endpoint, zones)
+
+
+def _canonical(address: str) -> str:
+    """The one spelling of a valid address. IPv4 has no other; to parse it would be most of what an endpoint costs."""
+    return str(ip_address(address)) if ":" in address else address
 
 
 def _of_zone(ctx: Context, key: UpstreamKey, every: list[_Found]) -> list[Endpoint]:
@@ -286,9 +291,7 @@ def _backend_endpoints(ctx: Context, key: UpstreamKey) -> Endpoints:
         found = [Endpoint(address=backend.spec.unix_socket.path, port=0)]
     else:
         found = [
-            Endpoint(
-                address=str(ip_address(entry.address)), port=entry.port, weight=entry.weight, zone=entry.zone or ""
-            )
+            Endpoint(address=_canonical(entry.address), port=entry.port, weight=entry.weight, zone=entry.zone or "")
             for entry in backend.spec.addresses or ()
         ]
     return Endpoints(endpoints=tuple(sorted(found)), origins=(key.object,))
