@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from portway.settings import Edge, SettingsError, all_settings, make_settings, parse_value
+from portway.settings import Edge, Settings, SettingsError, all_settings, make_settings, parse_value
 
 
 def test_a_flag_beats_a_variable_beats_the_file() -> None:
@@ -42,8 +42,8 @@ def test_every_setting_has_a_text_and_a_default_that_passes_its_own_checks() -> 
 
 MISTAKES = {
     # flags, environment, file: message
-    ('{"http_port": "x"}', "", ""): '--http-port: http-port: "x" is not a whole number',
-    ("", '{"PORTWAY_HTTP_PORT": "70000"}', ""): 'PORTWAY_HTTP_PORT: http-port: "70000" is not a port (1 to 65535)',
+    ('{"http_port": "x"}', "", ""): '--http-port: "x" is not a whole number',
+    ("", '{"PORTWAY_HTTP_PORT": "70000"}', ""): 'PORTWAY_HTTP_PORT: "70000" is not a port (1 to 65535)',
     (
         "",
         '{"PORTWAY_HTP_PORT": "1"}',
@@ -51,12 +51,42 @@ MISTAKES = {
     ): "environment: PORTWAY_HTP_PORT is no setting; did you mean PORTWAY_HTTP_PORT?",
     ("", "", '{"htpp-port": 80}'): "s.yaml: htpp-port is no setting; did you mean http-port?",
     ("", "", '{"proxy-protocol": "maybe"}'): 's.yaml: proxy-protocol: "maybe" is neither true nor false',
-    ("", "", '{"read-timeout": "20"}'): 's.yaml: read-timeout: "20" is not a duration like 10s, 1m30s or 500ms',
-    ("", "", '{"tls-min-version": "1.1"}'): 's.yaml: tls-min-version: "1.1" is none of 1.2, 1.3',
-    ("", "", '{"trusted-proxies": ["10.0.0.1/8"]}'): (
-        's.yaml: trusted-proxies: "[\'10.0.0.1/8\']" has "10.0.0.1/8", which is not a network like 10.0.0.0/8'
+    ("", "", '{"read-timeout": "20"}'): (
+        's.yaml: read-timeout: "20" is not a duration like 10s, 1m30s or 500ms; did you mean 20s?'
     ),
-    ('{"admin_address": "9902"}', "", ""): '--admin-address: admin-address: "9902" is not HOST:PORT',
+    ("", "", '{"tls-min-version": "1.1"}'): 's.yaml: tls-min-version: "1.1" is none of 1.2, 1.3',
+    # Of several values the one that is wrong is named.
+    ("", "", '{"trusted-proxies": ["10.0.0.0/8", "10.0.0.1/8"]}'): (
+        's.yaml: trusted-proxies: "10.0.0.1/8" is not a network: bits are set behind its prefix; '
+        "did you mean 10.0.0.0/8?"
+    ),
+    ('{"bind_addresses": ["127.0.0.1", "localhost"]}', "", ""): '--bind-address: "localhost" is not an IP address',
+    ('{"admin_address": "9902"}', "", ""): '--admin-address: "9902" is not HOST:PORT',
+    ("", "", '{"http-port": null}'): "s.yaml: http-port: has no value",
+    ("", "", '{"http-port": [80]}'): "s.yaml: http-port: takes one value, not [80]",
+    ("", "", '{"annotation-prefix": {"a": "b"}}'): "s.yaml: annotation-prefix: takes one value, not {'a': 'b'}",
+    # What Envoy would refuse with a whole listener, or what nobody would notice.
+    ('{"default_certificate": "wildcard"}', "", ""): (
+        '--default-certificate: "wildcard" is not of the form namespace/name'
+    ),
+    ('{"statistics_for": ["shop", "a/b/c"]}', "", ""): (
+        '--statistics-for: "a/b/c" is not a namespace or a Service as namespace/name'
+    ),
+    ('{"tracing_collector": "otel"}', "", ""): '--tracing-collector: "otel" is not HOST:PORT',
+    ('{"server_header": "a\\nb"}', "", ""): (
+        '--server-header: "a\nb" has control characters, which no header field may have'
+    ),
+    ('{"annotation_prefix": "nginx.ingress.kubernetes.io/"}', "", ""): (
+        '--annotation-prefix: "nginx.ingress.kubernetes.io/" is not a prefix of annotations like '
+        "nginx.ingress.kubernetes.io"
+    ),
+    ('{"max_heap_bytes": "1024"}', "", ""): '--max-heap-bytes: "1024" is less than 67108864',
+    ('{"http2_window_bytes": "100"}', "", ""): '--http2-window-bytes: "100" is not between 65535 and 2147483647',
+    ('{"connect_timeout": "0s"}', "", ""): '--connect-timeout: "0s" is no time at all; write one like 5s',
+    ('{"concurrency": "-1"}', "", ""): '--concurrency: "-1" is not between 0 and 1024',
+    ('{"https_port": "8080", "http_port": "8080"}', "", ""): (
+        "http-port and https-port are both 8080: give HTTPS a port of its own"
+    ),
 }
 
 
@@ -67,6 +97,20 @@ def test_a_mistake_is_named_with_its_place(given: tuple[str, str, str]) -> None:
     with pytest.raises(SettingsError) as found:
         make_settings(flags, environment, file, "s.yaml")
     assert str(found.value) == MISTAKES[given]
+
+
+def test_what_kubernetes_says_of_a_service_called_portway_is_no_setting() -> None:
+    links = {
+        "PORTWAY_SERVICE_HOST": "10.0.0.11",
+        "PORTWAY_SERVICE_PORT": "80",
+        "PORTWAY_SERVICE_PORT_HTTP": "80",
+        "PORTWAY_PORT": "tcp://10.0.0.11:80",
+        "PORTWAY_PORT_80_TCP": "tcp://10.0.0.11:80",
+        "PORTWAY_PORT_80_TCP_ADDR": "10.0.0.11",
+        "PORTWAY_HTTP_SERVICE_HOST": "10.0.0.12",  # of a Service portway-http
+        "PORTWAY_HTTP_PORT": "tcp://10.0.0.12:80",
+    }
+    assert make_settings({}, links, {}) == Settings()
 
 
 @pytest.mark.parametrize("setting", all_settings(), ids=lambda setting: setting.name)

@@ -11,14 +11,15 @@ import inspect
 import re
 import sys
 import types
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import timedelta
 from functools import cache
-from ipaddress import ip_address, ip_network
 from itertools import pairwise
 from typing import NamedTuple, Union, cast, get_args, get_origin, get_type_hints
 
 import msgspec
+
+from portway.setting_checks import CHECKS, PARSERS
 
 ENVIRONMENT_PREFIX = "PORTWAY_"
 
@@ -134,7 +135,7 @@ class Host(Branch, frozen=True, kw_only=True):
     drain_time: timedelta = timedelta(seconds=30)
     """How long requests may take to end when Portway stops."""
     max_heap_bytes: int = 0
-    """Envoy sheds load as its heap nears this. 0: the limit of the control group, if there is one."""
+    """Envoy sheds load as its heap nears this. 0: 60 % of what the control group or the machine has."""
     leave_running: bool = False
     """Stopping Portway leaves Envoy serving; the next `portway run` adopts it."""
 
@@ -237,134 +238,35 @@ def field_texts(kind: type[object]) -> Mapping[str, str]:
     return texts
 
 
-_DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?(?:(\d+)ms)?")
-
-
-def parse_duration(text: str) -> timedelta:
-    """`1h30m`, `10s`, `500ms`; Gateway API's format (GEP-2257). Raises ValueError."""
-    match = _DURATION.fullmatch(text)
-    if match is None or not text:
-        raise ValueError("is not a duration like 10s, 1m30s or 500ms")
-    hours, minutes, seconds, milliseconds = (int(part or 0) for part in match.groups())
-    return timedelta(hours=hours, minutes=minutes, seconds=seconds, milliseconds=milliseconds)
-
-
-_BOOLEANS = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
-
-
-def _parse_boolean(text: str) -> bool:
-    try:
-        return _BOOLEANS[text.lower()]
-    except KeyError:
-        raise ValueError("is neither true nor false") from None
-
-
-def _parse_integer(text: str) -> int:
-    try:
-        return int(text.replace("_", ""))
-    except ValueError:
-        raise ValueError("is not a whole number") from None
-
-
-def _parse_number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise ValueError("is not a number") from None
-
-
-_PARSERS: Mapping[object, Callable[[str], object]] = {
-    str: str,
-    int: _parse_integer,
-    bool: _parse_boolean,
-    float: _parse_number,
-    timedelta: parse_duration,
-}
-
-
-def _choice(*allowed: str) -> Callable[[object], str]:
-    return lambda value: "" if value in allowed else f"is none of {', '.join(allowed)}"
-
-
-def _port(value: object) -> str:
-    return "" if 0 < int(str(value)) < 65536 else "is not a port (1 to 65535)"
-
-
-def _addresses(value: object) -> str:
-    for address in cast("tuple[str, ...]", value):
-        try:
-            ip_address(address)
-        except ValueError:
-            return f'has "{address}", which is not an IP address'
-    return ""
-
-
-def _networks(value: object) -> str:
-    for network in cast("tuple[str, ...]", value):
-        try:
-            ip_network(network)
-        except ValueError:
-            return f'has "{network}", which is not a network like 10.0.0.0/8'
-    return ""
-
-
-def _listen_address(value: object) -> str:
-    host, _, port = str(value).rpartition(":")
-    return "" if not value or (host and port.isdigit() and int(port) < 65536) else "is not HOST:PORT"
-
-
-def _positive(value: object) -> str:
-    return "" if float(str(value)) > 0 else "must be above 0"
-
-
-CHECKS: Mapping[str, Callable[[object], str]] = {
-    "http_port": _port,
-    "https_port": _port,
-    "bind_addresses": _addresses,
-    "trusted_proxies": _networks,
-    "admin_address": _listen_address,
-    "escaped_slashes": _choice("keep", "reject", "redirect"),
-    "underscores_in_headers": _choice("allow", "drop", "reject"),
-    "tls_min_version": _choice("1.2", "1.3"),
-    "local_backends": _choice("auto", "yes", "no"),
-    "redirect_status": lambda value: "" if value in (301, 302, 307, 308) else "is none of 301, 302, 307, 308",
-    "tracing_percent": lambda value: "" if 0 <= float(str(value)) <= 100 else "is not between 0 and 100",
-    "envoy_log_level": _choice("trace", "debug", "info", "warning", "error", "critical", "off"),
-    "log_level": _choice("debug", "info", "warning", "error"),
-    "log_format": _choice("auto", "json", "human"),
-    "max_connections": _positive,
-    "max_header_bytes": _positive,
-    "max_headers": _positive,
-    "http2_max_streams": _positive,
-}
-"""What is wrong with a value of the right type; empty if nothing."""
-
-
 def parse_value(setting: Setting, given: object, place: str) -> object:
     """A value as given on the command line, in the environment or in a file, in the setting's type.
 
     Args:
         given: text, or what a YAML file holds; for settings with many values a list, or text with commas.
-        place: where it was given, for the message.
+        place: where it was given, for the message: flag, variable, or file and key.
 
     Raises:
         SettingsError: it cannot be used.
     """
+    if given is None or isinstance(given, dict) or (isinstance(given, list | tuple) and not setting.is_many):
+        raise SettingsError(f"{place}: has no value" if given is None else f"{place}: takes one value, not {given}")
+    if not setting.is_many:
+        return _parse_one(setting, given, place)
+    parts = given if isinstance(given, list | tuple) else [part.strip() for part in str(given).split(",")]
+    values = [str(_parse_one(setting, part, place)) for part in parts if str(part)]
+    return frozenset(values) if get_origin(setting.type) is frozenset else tuple(values)
+
+
+def _parse_one(setting: Setting, given: object, place: str) -> object:
+    text = str(given).lower() if isinstance(given, bool) else str(given)
+    check = CHECKS.get(setting.field)
     try:
-        if setting.is_many:
-            parts = given if isinstance(given, list | tuple) else [part.strip() for part in str(given).split(",")]
-            texts = [str(part) for part in parts if str(part)]
-            value: object = frozenset(texts) if get_origin(setting.type) is frozenset else tuple(texts)
-        else:
-            text = str(given).lower() if isinstance(given, bool) else str(given)
-            value = _PARSERS[_plain(setting.type)](text)
-        check = CHECKS.get(setting.field)
+        value = PARSERS[str if setting.is_many else _plain(setting.type)](text)
         problem = check(value) if check is not None else ""
     except ValueError as error:
-        problem = str(error)
-        value = None
+        raise SettingsError(f'{place}: "{given}" {error}') from None
     if problem:
-        raise SettingsError(f'{place}: {setting.name}: "{given}" {problem}')
+        raise SettingsError(f'{place}: "{given}" {problem}')
     return value
 
 
@@ -391,9 +293,14 @@ def make_settings(
     for name in file:
         if str(name) not in known:
             raise SettingsError(f"{file_name}: {name} is no setting{_nearest(str(name), known)}")
+    environment = {
+        variable: value
+        for variable, value in environment.items()
+        if variable.startswith(ENVIRONMENT_PREFIX) and not _is_service_link(variable, value)
+    }
     variables = {setting.variable for setting in known.values()}
     for variable in environment:
-        if variable.startswith(ENVIRONMENT_PREFIX) and variable not in variables | {"PORTWAY_SETTINGS"}:
+        if variable not in variables | {"PORTWAY_SETTINGS"}:
             raise SettingsError(f"environment: {variable} is no setting{_nearest(variable, variables)}")
     chosen: dict[str, dict[str, object]] = {branch: {} for branch, _ in branches()}
     for setting in known.values():
@@ -403,12 +310,30 @@ def make_settings(
         elif setting.variable in environment:
             value = parse_value(setting, environment[setting.variable], setting.variable)
         elif setting.name in file:
-            value = parse_value(setting, file[setting.name], file_name)
+            value = parse_value(setting, file[setting.name], f"{file_name}: {setting.name}")
         else:
             continue
         chosen[setting.branch][setting.field] = value
     made = {name: kind(**chosen[name]) for name, kind in branches()}
-    return Settings(**made)  # type: ignore[arg-type]  # the branches by their names, from the tree itself
+    settings = Settings(**made)  # type: ignore[arg-type]  # the branches by their names, from the tree itself
+    if settings.edge.http_port == settings.edge.https_port:
+        raise SettingsError(
+            f"http-port and https-port are both {settings.edge.http_port}: give HTTPS a port of its own"
+        )
+    return settings
+
+
+_SERVICE_LINK = re.compile(
+    r"PORTWAY_(?:\w+_)?(?:SERVICE_HOST|SERVICE_PORT(?:_\w+)?|PORT_\d+_(?:TCP|UDP|SCTP)(?:_(?:PROTO|PORT|ADDR))?)"
+)
+
+
+def _is_service_link(variable: str, value: str) -> bool:
+    """Whether Kubernetes put it there for a Service that is named `portway` or `portway-...` (Kubernetes,
+    "Environment variables" of Services: `PORTWAY_SERVICE_HOST`, `PORTWAY_PORT=tcp://10.0.0.11:80`)."""
+    return _SERVICE_LINK.fullmatch(variable) is not None or (
+        variable.endswith("_PORT") and value.startswith(("tcp://", "udp://", "sctp://"))
+    )
 
 
 def _nearest(name: str, known: Iterable[str]) -> str:

@@ -1,0 +1,168 @@
+"""How the text of a setting becomes a value, and which values cannot be used.
+
+Apart from `settings`, which is the tree. What is refused here would otherwise be found by Envoy, as a listener that it
+refuses, or by nobody. Ranges are those of Envoy's API where it has one.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from ipaddress import ip_address, ip_network
+
+_DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?(?:(\d+)ms)?", re.ASCII)
+_LABEL = r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?"
+_NAMESPACED = re.compile(rf"{_LABEL}/{_LABEL}(?:\.{_LABEL})*")
+_SERVICE_OR_NAMESPACE = re.compile(rf"{_LABEL}(?:/{_LABEL})?")
+_SUBDOMAIN = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
+_HOST_AND_PORT = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\s:\[\]/]+):(\d{1,5})", re.ASCII)
+
+INT32_MAX = (1 << 31) - 1
+MAX_HEADER_BYTES = 8192 * 1024  # Envoy's bound of max_request_headers_kb.
+MIN_WINDOW_BYTES = 65_535  # RFC 9113 §6.9.2; Envoy takes no smaller one.
+MIN_HEAP_BYTES = 64 << 20
+"""Against slips: with `512`, meant as MiB, Envoy would answer 503 to everything."""
+
+
+def parse_duration(text: str) -> timedelta:
+    """`1h30m`, `10s`, `500ms`; Gateway API's format (GEP-2257). Raises ValueError."""
+    match = _DURATION.fullmatch(text)
+    if match is None or not text:
+        unit = f"; did you mean {text}s?" if text.isascii() and text.isdigit() else ""
+        raise ValueError(f"is not a duration like 10s, 1m30s or 500ms{unit}")
+    hours, minutes, seconds, milliseconds = (int(part or 0) for part in match.groups())
+    try:
+        return timedelta(hours=hours, minutes=minutes, seconds=seconds, milliseconds=milliseconds)
+    except OverflowError:
+        raise ValueError("is too long for a duration") from None
+
+
+_BOOLEANS = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
+
+
+def _parse_boolean(text: str) -> bool:
+    try:
+        return _BOOLEANS[text.lower()]
+    except KeyError:
+        raise ValueError("is neither true nor false") from None
+
+
+def _parse_integer(text: str) -> int:
+    try:
+        return int(text.replace("_", ""))
+    except ValueError:
+        raise ValueError("is not a whole number") from None
+
+
+def _parse_number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise ValueError("is not a number") from None
+
+
+PARSERS: Mapping[object, Callable[[str], object]] = {
+    str: str,
+    int: _parse_integer,
+    bool: _parse_boolean,
+    float: _parse_number,
+    timedelta: parse_duration,
+}
+"""By type. Each raises ValueError with what is wrong, to be put behind the value."""
+
+
+def _choice(*allowed: str) -> Callable[[object], str]:
+    return lambda value: "" if value in allowed else f"is none of {', '.join(allowed)}"
+
+
+def _within(low: float, high: float) -> Callable[[object], str]:
+    return lambda value: "" if low <= float(str(value)) <= high else f"is not between {low:.15g} and {high:.15g}"
+
+
+def _at_least(low: int) -> Callable[[object], str]:
+    return lambda value: "" if int(str(value)) >= low else f"is less than {low}"
+
+
+def _port(value: object) -> str:
+    return "" if 0 < int(str(value)) < 65536 else "is not a port (1 to 65535)"
+
+
+def _address(value: object) -> str:
+    try:
+        ip_address(str(value))
+    except ValueError:
+        return "is not an IP address"
+    return ""
+
+
+def _network(value: object) -> str:
+    try:
+        ip_network(str(value))
+    except ValueError:
+        try:
+            meant = ip_network(str(value), strict=False)
+        except ValueError:
+            return "is not a network like 10.0.0.0/8"
+        return f"is not a network: bits are set behind its prefix; did you mean {meant}?"
+    return ""
+
+
+def _admin_address(value: object) -> str:
+    """Port 0 is allowed: the kernel chooses."""
+    return "" if not value else _host_and_port(value, lowest=0)
+
+
+def _collector(value: object) -> str:
+    return "" if not value else _host_and_port(value, lowest=1)
+
+
+def _host_and_port(value: object, lowest: int) -> str:
+    match = _HOST_AND_PORT.fullmatch(str(value))
+    return "" if match is not None and lowest <= int(match[2]) < 65536 else "is not HOST:PORT"
+
+
+def _like(pattern: re.Pattern[str], form: str) -> Callable[[object], str]:
+    return lambda value: "" if not value or pattern.fullmatch(str(value)) else f"is not {form}"
+
+
+def _field_value(value: object) -> str:
+    return "" if str(value).isprintable() else "has control characters, which no header field may have"
+
+
+def _heap(value: object) -> str:
+    return "" if value == 0 else _at_least(MIN_HEAP_BYTES)(value)
+
+
+def _above_zero(value: object) -> str:
+    return "" if isinstance(value, timedelta) and value > timedelta(0) else "is no time at all; write one like 5s"
+
+
+CHECKS: Mapping[str, Callable[[object], str]] = {
+    "http_port": _port,
+    "https_port": _port,
+    "bind_addresses": _address,
+    "trusted_proxies": _network,
+    "admin_address": _admin_address,
+    "tracing_collector": _collector,
+    "default_certificate": _like(_NAMESPACED, "of the form namespace/name"),
+    "statistics_for": _like(_SERVICE_OR_NAMESPACE, "a namespace or a Service as namespace/name"),
+    "annotation_prefix": _like(_SUBDOMAIN, "a prefix of annotations like nginx.ingress.kubernetes.io"),
+    "server_header": _field_value,
+    "escaped_slashes": _choice("keep", "reject", "redirect"),
+    "underscores_in_headers": _choice("allow", "drop", "reject"),
+    "tls_min_version": _choice("1.2", "1.3"),
+    "local_backends": _choice("auto", "yes", "no"),
+    "redirect_status": lambda value: "" if value in (301, 302, 307, 308) else "is none of 301, 302, 307, 308",
+    "tracing_percent": _within(0, 100),
+    "envoy_log_level": _choice("trace", "debug", "info", "warning", "error", "critical", "off"),
+    "log_level": _choice("debug", "info", "warning", "error"),
+    "log_format": _choice("auto", "json", "human"),
+    "max_connections": _within(1, INT32_MAX),
+    "max_header_bytes": _within(1, MAX_HEADER_BYTES),
+    "max_headers": _within(1, INT32_MAX),
+    "http2_max_streams": _within(1, INT32_MAX),
+    "http2_window_bytes": _within(MIN_WINDOW_BYTES, INT32_MAX),
+    "connect_timeout": _above_zero,
+    "concurrency": _within(0, 1024),
+    "max_heap_bytes": _heap,
+}
+"""What is wrong with a value of the right type, of settings with several values with each; empty if nothing."""
