@@ -141,6 +141,25 @@ async def collector() -> AsyncIterator[tuple[int, list[bytes]]]:
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"  # W3C Trace Context, §3.2.2.3: the example
 
 
+async def test_an_access_log_in_a_file_of_ones_own(
+    tmp_path: Path, backends: dict[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The path may be relative, although Envoy works in another folder; one that cannot be written is said at once."""
+    monkeypatch.chdir(tmp_path)
+    async with portway(tmp_path, files(backends), "--access-log", "requests.log") as running:
+        assert (await running.get("http://shop.test/own")).status == 200
+
+        async def is_written() -> bool:
+            return '"path":"/own"' in (tmp_path / "requests.log").read_text()
+
+        await running.until(is_written, "logged", seconds=15)
+        assert await running.stop() == 0
+        running.arguments = ("--access-log", "nowhere/requests.log")
+        await running.start(ready=False)
+        assert await running.ended() == 1
+        assert "--access-log nowhere/requests.log cannot be written: No such file or directory" in running.log_end()
+
+
 async def test_traces_reach_a_collector(tmp_path: Path, backends: dict[str, int]) -> None:
     async with (
         collector() as (port, requests),

@@ -84,8 +84,25 @@ def bootstrap_of(settings: Settings, proxy_socket: str) -> bytes:
 
 def compiled_edge(edge: Edge) -> Edge:
     """The edge as it is compiled: an access log on standard output goes through a file that Portway follows, since a
-    dead reader of a pipe would block Envoy."""
-    return msgspec.structs.replace(edge, access_log=ACCESS_LOG) if edge.access_log == "-" else edge
+    dead reader of a pipe would block Envoy. A file of the operator's own is named in full: Envoy works in another
+    folder."""
+    if edge.access_log == "-":
+        return msgspec.structs.replace(edge, access_log=ACCESS_LOG)
+    return msgspec.structs.replace(edge, access_log=str(Path(edge.access_log).absolute())) if edge.access_log else edge
+
+
+def _try_access_log(path: str) -> None:
+    """Envoy refuses every listener whose access log it cannot open, so this is not left to it.
+
+    Raises:
+        OSError: the message says what to do.
+    """
+    try:
+        if not Path(path).exists() or Path(path).is_file():
+            os.close(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644))
+    except OSError as error:
+        problem = f"--access-log {path} cannot be written: {error.strerror}"
+        raise OSError(f"{problem}; choose another file, - for standard output, or an empty one for none") from error
 
 
 class Console(msgspec.Struct, frozen=True, kw_only=True):
@@ -111,6 +128,8 @@ async def run(settings: Settings, console: Console) -> None:
             drained; the message says why and what to do.
     """
     collector.expect_growth()
+    if settings.edge.access_log not in ("", "-"):
+        _try_access_log(settings.edge.access_log)
     chosen = settings.host.envoy_binary
     stop = asyncio.Event()
     async with AsyncExitStack() as stack:
