@@ -12,6 +12,7 @@ from envoy.config.listener.v3 import listener_components_pb2 as listener_compone
 from tests.kit.certificates import KeyPair
 from tests.kit.resources import ADS, TYPE, connection_manager, parse, tls_context, typed
 
+_MANAGER = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
 _INPUTS = "envoy.extensions.matching.common_inputs.network.v3"
 _TLS = "envoy.extensions.transport_sockets.tls.v3"
 _SELECTOR = "envoy.extensions.transport_sockets.tls.cert_selectors.on_demand_secret.v3.Config"
@@ -45,6 +46,11 @@ def _in_line(pair: KeyPair) -> dict[str, object]:
     }
     context = {"tls_certificates": [certificate]}
     return {"name": "tls", "typed_config": typed(f"{_TLS}.DownstreamTlsContext", common_tls_context=context)}
+
+
+def named_manager(name: str) -> dict[str, object]:
+    """A network filter: the connection manager of that name, over ECDS."""
+    return {"name": name, "config_discovery": {"config_source": ADS, "type_urls": [TYPE + _MANAGER]}}
 
 
 def on_demand(*, resumption: bool = False) -> dict[str, object]:

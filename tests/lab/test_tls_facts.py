@@ -7,6 +7,7 @@ again.
 import asyncio
 
 import pytest
+from envoy.config.core.v3 import extension_pb2 as extensionv3
 from envoy.config.listener.v3 import listener_components_pb2 as listener_componentsv3
 from envoy.config.listener.v3 import listener_pb2 as listenerv3
 
@@ -16,13 +17,14 @@ from tests.kit.certificates import Authority, client_context
 from tests.kit.client import fetch
 from tests.kit.connect import Endpoint, accept_any
 from tests.kit.http1_client import Http1Connection
-from tests.kit.lab import Laboratory, laboratory, until_answer, until_subscribed
+from tests.kit.lab import Laboratory, eventually, laboratory, until_answer, until_subscribed
 from tests.kit.resources import (
     ADS,
     connection_manager,
     eds_cluster,
     endpoints,
     listener,
+    parse,
     route,
     routes,
     secret,
@@ -30,7 +32,7 @@ from tests.kit.resources import (
     tls_inspector,
     virtual_host,
 )
-from tests.kit.tls_chains import by_server_name, discovered_chain, on_demand
+from tests.kit.tls_chains import by_server_name, discovered_chain, named_manager, on_demand
 
 pytestmark = pytest.mark.e2e
 
@@ -130,3 +132,20 @@ async def test_another_certificate_in_a_chain_drains_it() -> None:
             await until_answer(f"https://b.example:{port}/", pod="a")
             name = "listener_manager.total_filter_chains_draining"
             assert (await lab.envoy.statistics(name))[name] == 1
+
+
+async def test_a_refused_manager_closes_connections_of_the_chains_that_name_it() -> None:
+    async with laboratory() as lab:
+        port = await start(lab)
+        assert (await lab.ads.update(listener("l", port, chain("default", tls_context("default"))))).error is None
+        await until_answer(f"https://a.example:{port}/", pod="a")
+        manager = connection_manager("r", stat_prefix="")  # which Envoy wants
+        lab.ads.put(parse(extensionv3.TypedExtensionConfig(), {**manager, "name": "m"}))
+        changed = {**chain("default", tls_context("default")), "filters": [named_manager("m")]}
+        assert (await lab.ads.update(listener("l", port, changed))).error is None
+
+        async def refused() -> bool:
+            return (await fetch(f"https://a.example:{port}/")).status == 0
+
+        await eventually(refused)
+        assert lab.ads.refusals
