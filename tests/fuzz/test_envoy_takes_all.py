@@ -4,15 +4,18 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from envoy.config.cluster.v3 import cluster_pb2 as clusterv3
+from envoy.config.core.v3 import extension_pb2 as extensionv3
 from envoy.config.endpoint.v3 import endpoint_pb2 as endpointv3
 from envoy.config.listener.v3 import listener_components_pb2 as listener_componentsv3
 from envoy.config.listener.v3 import listener_pb2 as listenerv3
 from envoy.config.route.v3 import route_components_pb2 as routev3
+from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2 as hcmv3
 from envoy.extensions.transport_sockets.tls.v3 import secret_pb2 as secretv3
 from google.protobuf.message import Message
 from hypothesis import given
 from hypothesis import strategies as st
 
+from portway.envoy.messages import typed
 from portway.model.resource import ResourceType, make_resource
 from portway.settings import Edge
 from tests.fuzz.judge import Judge, judging
@@ -37,6 +40,9 @@ POISON: dict[ResourceType, Callable[[bytes], Message]] = {
         endpointv3.ClusterLoadAssignment.FromString(body), "cluster_name", ""
     ),
     ResourceType.SECRET: lambda body: poisoned(secretv3.Secret.FromString(body), "name", "another"),
+    ResourceType.EXTENSION: lambda body: extensionv3.TypedExtensionConfig(
+        name=extensionv3.TypedExtensionConfig.FromString(body).name, typed_config=typed(hcmv3.HttpConnectionManager())
+    ),
     ResourceType.LISTENER: lambda body: listenerv3.Listener(
         name="x",
         address=listenerv3.Listener.FromString(body).address,
