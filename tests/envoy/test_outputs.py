@@ -3,6 +3,7 @@
 import msgspec
 
 from portway.envoy.outputs import (
+    CLIENT_MANAGERS,
     CLUSTERS,
     COMPOSITE_CLUSTERS,
     COMPOSITE_ENDPOINTS,
@@ -215,6 +216,22 @@ def test_a_change_wakes_its_own_resources() -> None:
     assert changed(engine.settle()) == {"SECRET authorities/ConfigMap/shop/ca"}
     engine.set(HOST, OTHER, host("other.example", route("/new", to("a"))))
     assert changed(engine.settle()) == {"VIRTUAL_HOST test:http/other.example"}
+
+
+def test_another_certificate_changes_the_listener_and_not_the_manager_that_its_chains_share() -> None:
+    engine, _ = started()
+    first = LISTENERS_IN[WEB].chains[0]
+    names = ("a", "b")
+    more = [msgspec.structs.replace(first, name=f"shop/{name}", server_names=(f"{name}.example",)) for name in names]
+    engine.set(SOCKET, WEB, msgspec.structs.replace(LISTENERS_IN[WEB], chains=(first, more[0])))
+    delta = engine.settle()
+    shared = "manager/0.0.0.0:443/tcp/client"
+    assert changed(delta) == {"LISTENER 0.0.0.0:443/tcp", "LISTENER 0.0.0.0:443/udp", f"EXTENSION {shared}"}
+    assert ("EXTENSION", shared) in required(delta.of(LISTENERS)[0][WEB])
+    engine.set(SOCKET, WEB, msgspec.structs.replace(LISTENERS_IN[WEB], chains=(first, *more)))
+    assert changed(engine.settle()) == {"LISTENER 0.0.0.0:443/tcp", "LISTENER 0.0.0.0:443/udp"}
+    engine.set(SOCKET, WEB, LISTENERS_IN[WEB])
+    assert list(engine.settle().of(CLIENT_MANAGERS)[1]) == [WEB]
 
 
 def test_an_upstream_that_goes_leaves_500() -> None:
