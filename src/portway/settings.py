@@ -53,6 +53,9 @@ class Edge(Branch, frozen=True, kw_only=True):
     """Serve Ingresses that name no class, as ingress-nginx's flag of the same name does."""
     all_classes: bool = False
     """Serve every GatewayClass and IngressClass, declared or not, whoever's it is: to try foreign manifests."""
+    exclusive_hosts: bool = False
+    """Ingress: a host, with the names below a wildcard host, belongs to the namespace that declared it first; others
+    get nothing of it. Off: namespaces share hosts, as in ingress-nginx."""
     annotation_prefix: str = "nginx.ingress.kubernetes.io"
     """Prefix of the Ingress annotations."""
     allow_unsupported: frozenset[str] = frozenset()

@@ -35,6 +35,7 @@ EDGES = (
         tracing_collector="127.0.0.1:4317",
         statistics_for=frozenset({"shop", "pay/cart"}),
         access_log="",
+        exclusive_hosts=True,
     ),
 )
 """Operators decide differently."""

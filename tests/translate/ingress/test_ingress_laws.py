@@ -80,8 +80,15 @@ tls = st.sampled_from(
 )
 
 
-def ingress(name: str, noted: dict[str, str], some_rules: list[object], some_tls: list[object], year: int) -> Stored:
-    metadata: dict[str, object] = {"name": name, "annotations": noted}
+def ingress(
+    name: str,
+    noted: dict[str, str],
+    some_rules: list[object],
+    some_tls: list[object],
+    year: int,
+    namespace: str = "default",
+) -> Stored:
+    metadata: dict[str, object] = {"name": name, "namespace": namespace, "annotations": noted}
     if year:
         metadata["creationTimestamp"] = f"20{year:02}-01-01T00:00:00Z"
     spec: dict[str, object] = {"ingressClassName": "portway", "rules": some_rules, "tls": some_tls}
@@ -100,7 +107,10 @@ def service(name: str, port: int) -> Stored:
 TLS_SECRET = objects_of(
     "{apiVersion: v1, kind: Secret, metadata: {name: tls, annotations: {case/certificate: 'a.example,www.a.example'}}}"
 )[0]
-ingresses = st.builds(ingress, st.sampled_from("abc"), annotations, rules, tls, st.integers(0, 3))
+ingresses = st.builds(
+    ingress, st.sampled_from("abc"), annotations, rules, tls, st.integers(0, 3), st.sampled_from(("default", "other"))
+)
+edges = st.builds(Edge, exclusive_hosts=st.booleans())
 changes = st.one_of(
     ingresses,
     ingresses,
@@ -117,9 +127,9 @@ changes = st.one_of(
 BASE = (*objects_of(CLASS), service("one", 80))
 
 
-def scratch(engine: Engine) -> Engine:
+def scratch(engine: Engine, edge: Edge) -> Engine:
     """A new engine over what another one holds."""
-    fresh = new_engine()
+    fresh = new_engine(edge)
     kinds = ("IngressClass", "Ingress", "Service", "Secret")
     found = [stored for kind in kinds for key in engine.store.keys(kind) if (stored := engine.store.get(key))]
     put(fresh, found)
@@ -127,31 +137,47 @@ def scratch(engine: Engine) -> Engine:
 
 
 @settings(max_examples=120, deadline=None)
-@given(st.lists(changes, min_size=1, max_size=8))
-def test_incremental_equals_from_scratch(edits: list[Stored | ObjectKey]) -> None:
-    engine = new_engine()
+@given(st.lists(changes, min_size=1, max_size=8), edges)
+def test_incremental_equals_from_scratch(edits: list[Stored | ObjectKey], edge: Edge) -> None:
+    engine = new_engine(edge)
     put(engine, BASE)
     for edit in edits:
         if isinstance(edit, Stored):
             put(engine, [edit])
         else:
             put(engine, [], [edit])
-    assert snapshot(engine) == snapshot(scratch(engine))
+    assert snapshot(engine) == snapshot(scratch(engine, edge))
 
 
 @settings(max_examples=80, deadline=None)
 @given(
-    st.lists(ingresses, min_size=2, max_size=4, unique_by=lambda stored: stored.key), st.randoms(use_true_random=False)
+    st.lists(ingresses, min_size=2, max_size=4, unique_by=lambda stored: stored.key),
+    st.randoms(use_true_random=False),
+    edges,
 )
-def test_the_outcome_does_not_depend_on_arrival(some: list[Stored], random: Random) -> None:
-    one = new_engine()
+def test_the_outcome_does_not_depend_on_arrival(some: list[Stored], random: Random, edge: Edge) -> None:
+    one = new_engine(edge)
     put(one, [*BASE, TLS_SECRET, *some])
-    other = new_engine()
+    other = new_engine(edge)
     shuffled = [*BASE, TLS_SECRET, *some]
     random.shuffle(shuffled)
     for stored in shuffled:
         put(other, [stored])
     assert snapshot(one) == snapshot(other)
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.lists(ingresses, min_size=2, max_size=5, unique_by=lambda stored: stored.key))
+def test_an_exclusive_host_serves_one_namespace(some: list[Stored]) -> None:
+    engine = new_engine(Edge(exclusive_hosts=True))
+    put(engine, [*BASE, TLS_SECRET, *some])
+    for key in engine.groups(VIRTUAL_HOSTS):
+        host = engine.get(VIRTUAL_HOST, key)
+        assert host is not None
+        found = {(route.source.object.namespace, key.host) for route in host.routes}
+        # Deeper names than a wildcard's go on to what is behind all hosts, which is everybody's.
+        own = {pair for pair in found if pair[0] and not key.host.startswith("*")}
+        assert len(own) <= 1, own
 
 
 @settings(max_examples=80, deadline=None)

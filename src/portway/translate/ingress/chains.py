@@ -32,7 +32,8 @@ from portway.translate.ingress.backends import place_of, with_settings
 from portway.translate.ingress.hosts import FURTHER, HostPlan, Owned, host_plan
 from portway.translate.ingress.matching import is_wildcard
 from portway.translate.ingress.names import OPPOSITES, granted_aliases, redirected_to
-from portway.translate.ingress.shares import CATCH_ALL, SHARES, Share
+from portway.translate.ingress.owners import admitted_shares
+from portway.translate.ingress.shares import CATCH_ALL, Share
 from portway.translate.ingress.virtual_hosts import table_key
 from portway.translate.sockets import CHAINS, INGRESS, INGRESS_AGES, ChainRow
 
@@ -54,8 +55,7 @@ class Choice(msgspec.Struct, frozen=True, kw_only=True):
 @query("certificate of an ingress host")
 def certificate_choice(ctx: Context, host: str) -> Choice:
     """Which certificate a host shows."""
-    shares = sorted(ctx.rows(SHARES, host), key=lambda share: share.age)
-    share = next((share for share in shares if share.has_tls and not share.canary), None)
+    share = next((share for share in admitted_shares(ctx, host) if share.has_tls and not share.canary), None)
     if share is None or host == CATCH_ALL:
         return Choice()
     if share.named:

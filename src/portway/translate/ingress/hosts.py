@@ -7,7 +7,8 @@ another Ingress.
 
 Several namespaces may have paths on one host. Beyond its own paths an Ingress speaks only for hosts that its namespace
 declared first: it cannot take the root, the names or the TLS of another's host, and its canary gets no share of
-another's path. ingress-nginx allows all of that, so that one tenant can take another's requests.
+another's path. ingress-nginx allows all of that, so that one tenant can take another's requests. Where hosts are
+exclusive, see `owners.py`, it has no paths there either.
 
 Sources: ingress-nginx, "Ingress path matching", "Annotations: canary, server-alias, app-root"; its rules of merging.
 """
@@ -31,6 +32,7 @@ from portway.translate.ingress.annotations.redirects import (
 )
 from portway.translate.ingress.annotations.upstreams import SSL_PASSTHROUGH
 from portway.translate.ingress.matching import Unusable, in_match_order, path_key, path_match
+from portway.translate.ingress.owners import admitted_shares
 from portway.translate.ingress.shares import SHARES, Location, Share
 from portway.translate.sockets import Age
 
@@ -51,8 +53,10 @@ class HostPlan(msgspec.Struct, frozen=True, kw_only=True):
     """Who owns what on a host."""
 
     host: str
+    first: ObjectKey
+    """The oldest Ingress of the host."""
     age: Age
-    """Of the oldest Ingress of the host."""
+    """Its age."""
     locations: tuple[Owned, ...]
     """In match order; the last one fits every path."""
     regex_mode: bool
@@ -83,7 +87,7 @@ _HOST_WIDE: Final = tuple(entry.name for entry in (APP_ROOT, SERVER_ALIAS, FROM_
 @query("plan of an ingress host")
 def host_plan(ctx: Context, host: str) -> HostPlan | None:
     """Who owns what on a host; `None` if no Ingress but canaries declares it."""
-    shares = sorted(ctx.rows(SHARES, host), key=lambda share: share.age)
+    shares = admitted_shares(ctx, host)
     primary = [_without_redirects(share) for share in shares if not share.canary]
     if not primary:
         return None
@@ -105,6 +109,7 @@ def host_plan(ctx: Context, host: str) -> HostPlan | None:
     aliased = next((share for share in at_home if share.settings.has(SERVER_ALIAS)), None)
     return HostPlan(
         host=host,
+        first=primary[0].ingress,
         age=primary[0].age,
         locations=merge.in_order(),
         regex_mode=regex_mode,

@@ -11,6 +11,7 @@ import msgspec
 
 from portway.incremental import Context, Relation, feed
 from portway.translate.ingress.hosts import FURTHER, HostPlan, host_plan
+from portway.translate.ingress.owners import is_barred
 from portway.translate.sockets import Age
 
 _WWW: Final = "www."
@@ -44,7 +45,12 @@ def _aliases(ctx: Context, host: str) -> Mapping[str, Claimed]:
     plan = ctx.get(host_plan, host)
     if plan is None or not plan.aliases:
         return {}
-    rows = {alias: Claimed(age=plan.age, host=host) for alias in plan.aliases if not alias.startswith("~")}
+    namespace = plan.first.namespace
+    rows = {
+        alias: Claimed(age=plan.age, host=host)
+        for alias in plan.aliases
+        if not alias.startswith("~") and not is_barred(ctx, alias, namespace)
+    }
     patterns = tuple(alias[1:].lstrip("*") for alias in plan.aliases if alias.startswith("~"))
     if patterns:
         rows[REGEX_NAMES] = Claimed(age=plan.age, host=host, patterns=patterns)
@@ -54,7 +60,9 @@ def _aliases(ctx: Context, host: str) -> Mapping[str, Claimed]:
 def _opposites(ctx: Context, host: str) -> Mapping[str, Claimed]:
     plan = ctx.get(host_plan, host)
     other = opposite(host)
-    return {other: Claimed(age=plan.age, host=host)} if plan is not None and plan.www and other else {}
+    if plan is None or not plan.www or not other or is_barred(ctx, other, plan.first.namespace):
+        return {}
+    return {other: Claimed(age=plan.age, host=host)}
 
 
 def alias_owner(ctx: Context, name: str) -> str | None:

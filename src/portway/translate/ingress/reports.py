@@ -21,6 +21,7 @@ from portway.translate.ingress.chains import certificate_choice
 from portway.translate.ingress.classes import DEFAULT_ANNOTATION, default_class, is_ours, standing
 from portway.translate.ingress.hosts import host_plan
 from portway.translate.ingress.names import alias_owner
+from portway.translate.ingress.owners import is_barred, refusal
 from portway.translate.ingress.shares import Share, annotations_of, host_of, shares_of
 from portway.translate.sockets import INGRESS, lost_to
 
@@ -128,11 +129,15 @@ def _canary(key: ObjectKey, settings: Settings, prefix: str) -> Iterator[Verdict
 
 
 def _host(ctx: Context, host: str, share: Share) -> Iterator[Verdict]:
+    refused = refusal(ctx, host, share)
+    if refused is not None:
+        yield refused
+        return
     plan = ctx.get(host_plan, host)
     if plan is None:
         problem = f"no other Ingress has the host {host}: this canary gets no requests"
         remedy = "declare the host, with the same paths, in an Ingress that is no canary"
-        yield _warning(share.ingress, "CanaryWithoutPrimary", "spec.rules", problem, remedy)
+        yield _warning(share.ingress, "CanaryWithoutPrimary", share.field, problem, remedy)
         return
     yield from plan.verdicts.get(share.ingress, ())
     choice = ctx.get(certificate_choice, host) if share.has_tls else None
@@ -143,6 +148,8 @@ def _host(ctx: Context, host: str, share: Share) -> Iterator[Verdict]:
     for alias in plan.aliases:
         if not alias.startswith("~") and (owner := alias_owner(ctx, alias)) != host:
             by = f"the host {owner} has it as alias too" if owner is not None else "an Ingress has it as host"
+            if is_barred(ctx, alias, share.ingress.namespace):
+                by = "another namespace has it as host, or a wildcard above it"
             field = annotation_field(ctx.read(EDGE, None).annotation_prefix, SERVER_ALIAS.name)
             remedy = "remove the alias here, or the name there"
             yield _warning(share.ingress, "Conflict", field, f"the alias {alias} is not used: {by}", remedy)

@@ -58,6 +58,12 @@ class Share(msgspec.Struct, frozen=True, kw_only=True):
     """All Secrets of `tls`, for a host that none names: one may cover it."""
 
     @property
+    def field(self) -> str:
+        """Where the Ingress names the host: its first rule of it."""
+        rule, _, _ = self.locations[0].field.partition(".http") if self.locations else ("", "", "")
+        return f"{rule}.host" if rule.startswith("spec.rules[") else "spec.rules"
+
+    @property
     def canary(self) -> bool:
         """It only takes requests away from other Ingresses, and has no host of its own."""
         return self.settings.get(CANARY)

@@ -31,6 +31,7 @@ from portway.translate.ingress.annotations.parsers import named_like
 from portway.translate.ingress.hosts import HostPlan, host_plan
 from portway.translate.ingress.matching import ambiguous_paths, by_scheme, is_wildcard, outside
 from portway.translate.ingress.names import ALIASES, OPPOSITES, REGEX_NAMES, granted_aliases, redirected_to
+from portway.translate.ingress.owners import first_of, is_barred
 from portway.translate.ingress.redirecting import Target, answers, https_target, root_redirect
 from portway.translate.ingress.routes import HostRules, is_guarded, is_redirected_first, routes_of
 from portway.translate.ingress.shares import CATCH_ALL, SHARES
@@ -142,7 +143,11 @@ def _wildcard_has_tls(ctx: Context, host: str) -> bool:
     if host == CATCH_ALL or is_wildcard(host):
         return False
     _, _, parent = host.partition(".")
-    return bool(parent) and ctx.get(has_tls_entry, f"*.{parent}")
+    wildcard = f"*.{parent}"
+    if not parent or not ctx.get(has_tls_entry, wildcard):
+        return False
+    first = ctx.get(first_of, wildcard)
+    return first is None or not is_barred(ctx, host, first.ingress.namespace)
 
 
 def _misfits(ctx: Context, plan: HostPlan, aliases: tuple[str, ...]) -> Iterator[Route]:
