@@ -71,7 +71,7 @@ PARSERS: Mapping[object, Callable[[str], object]] = {
 
 
 def _choice(*allowed: str) -> Callable[[object], str]:
-    return lambda value: "" if value in allowed else f"is none of {', '.join(allowed)}"
+    return lambda value: "" if str(value) in allowed else f"is none of {', '.join(allowed)}"
 
 
 def _within(low: float, high: float) -> Callable[[object], str]:
@@ -136,7 +136,20 @@ def _above_zero(value: object) -> str:
     return "" if isinstance(value, timedelta) and value > timedelta(0) else "is no time at all; write one like 5s"
 
 
+CHOICES: Mapping[str, tuple[str, ...]] = {
+    "escaped_slashes": ("keep", "reject", "redirect"),
+    "underscores_in_headers": ("allow", "drop", "reject"),
+    "tls_min_version": ("1.2", "1.3"),
+    "local_backends": ("auto", "yes", "no"),
+    "redirect_status": ("301", "302", "307", "308"),
+    "envoy_log_level": ("trace", "debug", "info", "warning", "error", "critical", "off"),
+    "log_level": ("debug", "info", "warning", "error"),
+    "log_format": ("auto", "json", "human"),
+}
+"""Settings that are one of a few words."""
+
 CHECKS: Mapping[str, Callable[[object], str]] = {
+    **{field: _choice(*allowed) for field, allowed in CHOICES.items()},
     "http_port": _port,
     "https_port": _port,
     "bind_addresses": _address,
@@ -147,15 +160,7 @@ CHECKS: Mapping[str, Callable[[object], str]] = {
     "statistics_for": _like(_SERVICE_OR_NAMESPACE, "a namespace or a Service as namespace/name"),
     "annotation_prefix": _like(_SUBDOMAIN, "a prefix of annotations like nginx.ingress.kubernetes.io"),
     "server_header": _field_value,
-    "escaped_slashes": _choice("keep", "reject", "redirect"),
-    "underscores_in_headers": _choice("allow", "drop", "reject"),
-    "tls_min_version": _choice("1.2", "1.3"),
-    "local_backends": _choice("auto", "yes", "no"),
-    "redirect_status": lambda value: "" if value in (301, 302, 307, 308) else "is none of 301, 302, 307, 308",
     "tracing_percent": _within(0, 100),
-    "envoy_log_level": _choice("trace", "debug", "info", "warning", "error", "critical", "off"),
-    "log_level": _choice("debug", "info", "warning", "error"),
-    "log_format": _choice("auto", "json", "human"),
     "max_connections": _within(1, INT32_MAX),
     "max_header_bytes": _within(1, MAX_HEADER_BYTES),
     "max_headers": _within(1, INT32_MAX),

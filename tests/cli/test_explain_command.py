@@ -122,3 +122,59 @@ def test_check_is_content_with_what_works(shop: Path) -> None:
     result = run("check", "-f", str(shop))
     assert result.exit_code == 0, result.output
     assert "0 errors, 0 warnings" in result.stderr
+
+
+FOREIGN = "\n---\n".join(
+    (
+        SERVICES,
+        ingress("shop", "shop.test", {"/": "a"}).replace("ingressClassName: portway", "ingressClassName: nginx"),
+    )
+)
+
+
+@pytest.fixture
+def foreign(tmp_path: Path) -> Path:
+    file = tmp_path / "foreign.yaml"
+    file.write_text(FOREIGN)
+    return file
+
+
+def test_a_comparison_of_nothing_is_told_from_one_without_changes(foreign: Path) -> None:
+    result = run("diff", str(foreign), str(foreign))
+    assert f"hint: {foreign}: no port is open: nothing is declared, or only for other classes" in result.stderr
+    assert "hint:" not in run("diff", "--all-classes", str(foreign), str(foreign)).output
+
+
+def test_check_says_how_many_objects_it_left_out(foreign: Path) -> None:
+    result = run("check", "--quiet", "-f", str(foreign))
+    assert result.stderr.splitlines()[-1] == "hint: 1 object of other classes not checked; --all-classes checks all"
+    assert "hint:" not in run("check", "--all-classes", "-f", str(foreign)).output
+
+
+def test_all_settings_of_routes_are_taken_although_help_is_short(foreign: Path) -> None:
+    told = run("explain", "GET", "http://shop.test/", "-f", str(foreign), "--all-classes", "--trusted-proxies", "::/0")
+    assert told.exit_code == 0, told.output
+    shown = run("explain", "--help").output
+    assert "--trusted-proxies" not in shown
+    assert "All other options of `portway run`" in shown
+
+
+ODD_QUESTIONS = {
+    ("-f", "/no/such/folder"): "/no/such/folder: there is no such file or folder; create it, or correct the path",
+    ("--client", "localhost"): '--client: "localhost" is not an IP address',
+    ("--listen-address", "lo"): '--listen-address: "lo" is not an IP address',
+    ("--admin-address", ""): "the admin address is empty, so no Portway can be asked; give files with -f, or name",
+    ("--admin-address", "127.0.0.1:1"): "no Portway answers at 127.0.0.1:1: Connection refused; give files with -f",
+}
+
+
+@pytest.mark.parametrize("options", ODD_QUESTIONS)
+def test_odd_questions(options: tuple[str, str]) -> None:
+    result = run("explain", "GET", "http://shop.test/", *options)
+    assert result.exit_code != 0
+    assert ODD_QUESTIONS[options] in result.stderr
+
+
+def test_a_route_of_portway_itself_names_no_object(shop: Path) -> None:
+    result = run("explain", "GET", "http://other.test/", "-f", str(shop))
+    assert "        Portway itself" in result.output.splitlines()

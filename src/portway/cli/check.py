@@ -9,15 +9,26 @@ import msgspec
 
 from portway.app.checking import CheckResult, InternalError, Remark, check_files
 from portway.app.own_places import own_places
-from portway.cli.options import COMPILING, Output, output_option, paint, read_settings, setting_options
+from portway.cli.options import (
+    COMPILING,
+    COMPILING_EPILOG,
+    Output,
+    output_option,
+    paint,
+    read_settings,
+    setting_options,
+)
 from portway.cli.progress import ProgressLine
 from portway.objects.verdict import Severity
 
+NOT_OURS = "NotOurs"
+JUDGED = frozenset({"Ingress", "Gateway"})
+"""Kinds whose objects say which class they are of."""
 COLOURS = {Severity.ERROR: "red", Severity.WARNING: "yellow", Severity.INFO: "blue"}
 
 
-@click.command()
-@setting_options("sources", "edge", only=("filenames", *COMPILING))
+@click.command(epilog=COMPILING_EPILOG)
+@setting_options("sources", "edge", shown=("filenames", *COMPILING))
 @click.option("--strict", is_flag=True, help="Exit with 1 for warnings too.")
 @click.option("--quiet", is_flag=True, help="Leave out what is only worth knowing.")
 @output_option
@@ -46,6 +57,7 @@ def check(strict: bool, quiet: bool, output: str, settings_file: Path | None, **
         raise click.ClickException(
             f"internal error in {error}; this is a bug of Portway, not of the objects"
         ) from error
+    foreign = sum(remark.reason == NOT_OURS and remark.kind in JUDGED for remark in result.verdicts)
     if quiet:
         shown = tuple(remark for remark in result.verdicts if remark.severity is not Severity.INFO)
         result = msgspec.structs.replace(result, verdicts=shown)
@@ -55,6 +67,9 @@ def check(strict: bool, quiet: bool, output: str, settings_file: Path | None, **
         for remark in result.verdicts:
             click.echo(_line(remark))
         click.echo(_summary(result), err=True)
+        if foreign:
+            unchecked = f"{_counted(foreign, 'object')} of other classes not checked"
+            click.echo(f"hint: {unchecked}; --all-classes checks all", err=True)
     sys.exit(1 if result.errors or (strict and result.warnings) else 0)
 
 

@@ -10,7 +10,10 @@ from click.shell_completion import get_completion_class
 def completion(context: click.Context, shell: str) -> None:
     """Print the completion script of a shell.
 
-    For bash: `portway completion bash > ~/.local/share/bash-completion/completions/portway`
+    \b
+    portway completion bash > ~/.local/share/bash-completion/completions/portway
+    portway completion zsh > "${fpath[1]}/_portway"
+    portway completion fish > ~/.config/fish/completions/portway.fish
     """
     kind = get_completion_class(shell)
     assert kind is not None  # noqa: S101 - click knows the three shells of the choice

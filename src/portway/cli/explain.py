@@ -1,15 +1,25 @@
 """`portway explain`: where a request goes, and why."""
 
 import asyncio
+from ipaddress import ip_address
 from pathlib import Path
 
 import click
 import msgspec
 
+from portway.app.checking import STDIN
 from portway.app.compiler import compile_files
 from portway.app.own_places import own_places
 from portway.cli.live import ask
-from portway.cli.options import COMPILING, Output, output_option, paint, read_settings, setting_options
+from portway.cli.options import (
+    COMPILING,
+    COMPILING_EPILOG,
+    Output,
+    output_option,
+    paint,
+    read_settings,
+    setting_options,
+)
 from portway.cli.progress import ProgressLine
 from portway.explain.report import Report, Result, make_report
 from portway.explain.request import Request, RequestError, make_request
@@ -18,7 +28,7 @@ from portway.explain.trace import explain as follow
 from portway.settings import Settings
 
 
-@click.command()
+@click.command(epilog=COMPILING_EPILOG, short_help="Say where a request goes and why.")
 @click.argument("method")
 @click.argument("url")
 @click.option("-H", "--header", "headers", multiple=True, metavar="'NAME: VALUE'", help="Field of the request.")
@@ -26,7 +36,7 @@ from portway.settings import Settings
 @click.option("--sni", metavar="NAME", help="Server name of the TLS connection, if not the URL's host.")
 @click.option("--client", default="127.0.0.1", show_default=True, help="Address of the client.")
 @click.option("--listen-address", default="", help="Address the request arrives at, where the port is open on several.")
-@setting_options("sources", "edge", "admin", only=("filenames", "admin_address", *COMPILING))
+@setting_options("sources", "edge", "admin", shown=("filenames", "admin_address", *COMPILING))
 @output_option
 def explain(
     method: str,
@@ -51,19 +61,35 @@ def explain(
     settings = read_settings(flags, settings_file)
     if tls and url.startswith("http://"):
         url = "https://" + url.removeprefix("http://")
+    if listen_address:
+        _check_address("--listen-address", listen_address)
+    _check_address("--client", client)
     try:
         request = make_request(method, url, _fields(headers), client=client, server_name=sni)
     except RequestError as error:
         raise click.UsageError(str(error)) from error
     if settings.sources.filenames:
+        for name in settings.sources.filenames:
+            if name != STDIN and not Path(name).exists():
+                raise click.UsageError(f"{name}: there is no such file or folder; create it, or correct the path")
         report = asyncio.run(_explain_files(settings, request, listen_address))
     else:
         body = msgspec.json.encode({"request": request, "address": listen_address})
-        report = msgspec.json.decode(ask(settings.admin.admin_address, "/api/v1/explain", body), type=Report)
+        remedy = "give files with -f, or name the --admin-address of one that runs"
+        report = msgspec.json.decode(
+            ask(settings.admin.admin_address, "/api/v1/explain", body, remedy=remedy), type=Report
+        )
     if output == Output.JSON:
         click.echo(msgspec.json.format(msgspec.json.encode(report), indent=2).decode())
     else:
         show(report)
+
+
+def _check_address(option: str, address: str) -> None:
+    try:
+        ip_address(address)
+    except ValueError:
+        raise click.UsageError(f'{option}: "{address}" is not an IP address') from None
 
 
 def _fields(headers: tuple[str, ...]) -> list[tuple[str, str]]:

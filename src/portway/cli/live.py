@@ -3,14 +3,21 @@
 import json
 import urllib.error
 import urllib.request
+from http.client import HTTPException
 
 import click
 
 TIMEOUT_S = 30
 
 
-def ask(address: str, path: str, body: bytes | None = None) -> bytes:
-    """GET, or POST where there is a body. What cannot be had ends the command with a sentence that says what to do."""
+def ask(address: str, path: str, body: bytes | None = None, *, remedy: str) -> bytes:
+    """GET, or POST where there is a body. What cannot be had ends the command with a sentence.
+
+    Args:
+        remedy: what the caller can do if no Portway answers, to be put at the end of that sentence.
+    """
+    if not address:
+        raise click.ClickException(f"the admin address is empty, so no Portway can be asked; {remedy}")
     url = f"http://{address}{path}"
     request = urllib.request.Request(url, data=body, headers={"content-type": "application/json"})
     try:
@@ -18,12 +25,14 @@ def ask(address: str, path: str, body: bytes | None = None) -> bytes:
             content: bytes = answer.read()
             return content
     except urllib.error.HTTPError as error:
-        raise click.ClickException(f"{address} answered {error.code}: {_reason(error.read())}") from error
-    except (urllib.error.URLError, OSError, ValueError) as error:
-        raise click.ClickException(
-            f"no Portway answers at {address}: {getattr(error, 'reason', error)}; name its --admin-address, "
-            "or give files with -f"
-        ) from error
+        reason = _reason(error.read())
+        if not reason:
+            raise click.ClickException(f"{address} answers {error.code}, as no Portway does; {remedy}") from error
+        raise click.ClickException(f"{address} answered {error.code}: {reason}") from error
+    except (urllib.error.URLError, OSError, ValueError, HTTPException) as error:
+        cause = getattr(error, "reason", error)
+        cause = getattr(cause, "strerror", None) or cause
+        raise click.ClickException(f"no Portway answers at {address}: {cause}; {remedy}") from error
 
 
 def _reason(body: bytes) -> str:

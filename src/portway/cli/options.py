@@ -9,6 +9,7 @@ import click
 import yaml
 from click.decorators import FC
 
+from portway.setting_checks import CHOICES
 from portway.settings import Setting, Settings, SettingsError, all_settings, make_settings
 
 SHORT = {"filenames": "-f"}
@@ -29,20 +30,25 @@ COMPILING = (
     "https_port",
     "bind_addresses",
 )
-"""Settings that commands which only compile show in their help; the others come from the environment or the file."""
+"""Settings that the help of commands which only compile shows; they take those of the whole branch."""
+
+COMPILING_EPILOG = "All other options of `portway run` about listeners, routes and upstreams are taken too."
+
+PLACES = frozenset({"filenames", "state_dir", "envoy_binary", "access_log"})
+"""Settings that are paths: shells complete them."""
 
 
-def setting_options(*branches: str, only: Iterable[str] = ()) -> Callable[[FC], FC]:
+def setting_options(*branches: str, shown: Iterable[str] = ()) -> Callable[[FC], FC]:
     """Options for the settings of some branches.
 
     Args:
-        only: fields to show; empty: all.
+        shown: fields that the help shows; empty: all.
     """
 
     def decorate(command: FC) -> FC:
-        chosen = [one for one in all_settings() if one.branch in branches and (not only or one.field in only)]
+        chosen = [one for one in all_settings() if one.branch in branches]
         for setting in reversed(chosen):
-            command = _option(setting)(command)
+            command = _option(setting, hidden=bool(shown) and setting.field not in shown)(command)
         file = click.option(
             "--settings",
             "settings_file",
@@ -55,13 +61,13 @@ def setting_options(*branches: str, only: Iterable[str] = ()) -> Callable[[FC], 
     return decorate
 
 
-def _option(setting: Setting) -> Callable[[FC], FC]:
+def _option(setting: Setting, *, hidden: bool) -> Callable[[FC], FC]:
     default = setting.default
-    shown = "" if default in ("", (), frozenset()) else f"  [default: {_show(default)}]"
+    text = setting.help + ("" if default in ("", (), frozenset()) else f"  [default: {_show(default)}]")
     names = [f"--{setting.name}", setting.field]
     if setting.type is bool:
         return click.option(
-            f"--{setting.name}/--no-{setting.name}", setting.field, default=None, help=setting.help + shown
+            f"--{setting.name}/--no-{setting.name}", setting.field, default=None, help=text, hidden=hidden
         )
     if setting.field in SHORT:
         names.insert(0, SHORT[setting.field])
@@ -69,8 +75,16 @@ def _option(setting: Setting) -> Callable[[FC], FC]:
         *names,
         multiple=setting.is_many,
         metavar=METAVARS.get(setting.field, "VALUE"),
-        help=setting.help + shown,
+        type=click.Path() if setting.field in PLACES else None,
+        shell_complete=None if setting.field in PLACES else _choices(setting.field),
+        help=text,
+        hidden=hidden,
     )
+
+
+def _choices(field: str) -> Callable[[click.Context, click.Parameter, str], list[str]]:
+    allowed = CHOICES.get(field, ())
+    return lambda _context, _parameter, begun: [one for one in allowed if one.startswith(begun)]
 
 
 def _show(default: object) -> str:
@@ -88,6 +102,10 @@ def read_settings(flags: dict[str, object], settings_file: Path | None) -> Setti
     if settings_file is not None:
         try:
             loaded = yaml.safe_load(settings_file.read_text())
+        except yaml.MarkedYAMLError as error:
+            mark = error.problem_mark
+            place = f"{settings_file}:{mark.line + 1}" if mark is not None else str(settings_file)
+            raise click.UsageError(f"{place}: is no YAML: {error.problem}") from error
         except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
             raise click.UsageError(f"{settings_file}: cannot be read: {error}") from error
         if loaded is not None and not isinstance(loaded, dict):

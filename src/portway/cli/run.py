@@ -21,7 +21,7 @@ from portway.telemetry.logs import set_up_logs
 log = structlog.get_logger(__name__)
 
 
-@click.command()
+@click.command(short_help="Serve what files declare; follow every change.")
 @setting_options("sources", "edge", "host", "admin", "logs")
 def run(settings_file: Path | None, **flags: object) -> None:
     """Serve what files declare: start Envoy, program it, follow every change.

@@ -1,6 +1,7 @@
 """`portway status`: what a running Portway has, per object and per proxy."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import click
 import msgspec
@@ -14,15 +15,14 @@ BAD_IF_TRUE = frozenset({"Conflicted", "OverlappingTLSConfig", "PartiallyInvalid
 """Conditions of Gateway API whose `True` is the trouble."""
 
 
-@click.command()
-@setting_options("admin", only=("admin_address",))
+@click.command(short_help="Show the state of the running Portway.")
+@setting_options("admin")
 @click.option("--all", "everything", is_flag=True, help="Show objects that are all right too.")
 @output_option
-def status(everything: bool, output: str, settings_file: object, **flags: object) -> None:
+def status(everything: bool, output: str, settings_file: Path | None, **flags: object) -> None:
     """Show the state of the running Portway: sources, objects with their conditions, proxies and what they hold."""
-    del settings_file
-    settings = read_settings(flags, None)
-    body = ask(settings.admin.admin_address, "/api/v1/status")
+    settings = read_settings(flags, settings_file)
+    body = ask(settings.admin.admin_address, "/api/v1/status", remedy="name the --admin-address of one that runs")
     if output == Output.JSON:
         click.echo(msgspec.json.format(body, indent=2).decode())
         return

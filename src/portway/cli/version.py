@@ -7,7 +7,7 @@ from portway.cli.options import Output, output_option
 from portway.infra.binary import find_envoy
 
 
-@click.command()
+@click.command(short_help="Print the versions of Portway and Envoy.")
 @output_option
 def version(output: str) -> None:
     """Print the versions of Portway and of the Envoy that it brings."""

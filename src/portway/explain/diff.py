@@ -62,6 +62,8 @@ class Difference(msgspec.Struct, frozen=True, kw_only=True):
     hosts_compared: int
     """Virtual hosts whose tables were not equal, so that requests had to tell."""
     requests_compared: int
+    sockets: tuple[int, int]
+    """Open sockets before and after. None: nothing is served, so the comparison says little."""
 
 
 def compare(before: World, after: World) -> Difference:
@@ -75,6 +77,7 @@ def compare(before: World, after: World) -> Difference:
         changes=(*changes, *comparison.changes(), *_compare_upstreams(before, after)),
         hosts_compared=comparison.hosts,
         requests_compared=comparison.requests,
+        sockets=(len(before.sockets), len(after.sockets)),
     )
 
 

@@ -89,7 +89,8 @@ def make_report(world: World, found: Explanation, locate: Locate) -> Report:
 
     def place(source: Source) -> Place:
         where = locate(source.object, source.field) or ("", 0)
-        return Place(object=str(source.object), field=source.field, file=where[0], line=where[1])
+        declared = str(source.object) if source.object.name else "Portway itself"
+        return Place(object=declared, field=source.field, file=where[0], line=where[1])
 
     results: list[Result] = []
     for outcome in found.outcomes:

@@ -23,8 +23,9 @@ from portway.model.listener import Chain, ClientValidation, HttpHandler, TcpHand
 from portway.model.names import SocketKey, UpstreamKey
 from portway.model.route import Forward, Route, Source, VirtualHost
 
-__all__ = ["Effect", "Explanation", "Outcome", "Step", "World", "explain", "find_chain", "try_routes"]
+__all__ = ["NOTHING_OPEN", "Effect", "Explanation", "Outcome", "Step", "World", "explain", "find_chain", "try_routes"]
 
+NOTHING_OPEN = "no port is open: nothing is declared, or only for other classes; portway check says which"
 SHOWN_NAMES = 5
 """Server names or ports that a refusal lists."""
 
@@ -116,7 +117,7 @@ def _explain(world: World, request: Request, address: str) -> Explanation:
     listener = world.listener(socket) if socket is not None else None
     if socket is None or listener is None:
         ports = sorted({key.port for key in world.sockets if key.transport == "tcp"})
-        hint = f"open TCP ports: {_listed(map(str, ports))}" if ports else "no port is open: nothing is declared"
+        hint = f"open TCP ports: {_listed(map(str, ports))}" if ports else NOTHING_OPEN
         return _closed(request, f"nothing listens on port {request.port}; the connection is refused", hints=(hint,))
     where = str(socket)
     chain = find_chain(listener.chains, request)
