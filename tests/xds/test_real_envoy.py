@@ -4,21 +4,26 @@ import asyncio
 
 import pytest
 from envoy.config.bootstrap.v3 import bootstrap_pb2 as bootstrapv3
+from envoy.config.core.v3 import extension_pb2 as extensionv3
 from envoy.extensions.upstreams.http.v3 import http_protocol_options_pb2 as http_optionsv3
 
-from portway.model.resource import Readiness, Resource
+from portway.model.resource import Readiness, Resource, ResourceType
 from portway.xds.ordering import Timing
 from tests.kit.client import fetch
-from tests.kit.lab import until_answer
+from tests.kit.lab import eventually, until_answer
 from tests.kit.load import LoadProcess, LoadSpec
-from tests.kit.resources import static_cluster
+from tests.kit.resources import connection_manager, parse, static_cluster
+from tests.kit.resources import listener as made_listener
+from tests.kit.tls_chains import named_manager
 from tests.xds.world import (
+    ROUTES,
     World,
     cluster,
     cluster_of,
     endpoints_of,
     host,
     listener,
+    of,
     poisoned_host,
     route_configuration,
     world,
@@ -109,6 +114,42 @@ async def test_a_new_server_resends_nothing_and_loses_nothing() -> None:
             await it.delivered(*wanted)
             assert it.fleet.sessions[0].statistics().resources_sent == 0
         assert not load.report().wrong({"a"}), load.report().summary()
+
+
+async def test_a_manager_that_listeners_name_survives_a_new_server() -> None:
+    async with world() as it:
+        port = it.ports.take()
+        a = await it.backends.start("a")
+        tree = {"name": "l", "filters": [named_manager("m")]}
+        wanted = [
+            cluster("c-a"),
+            endpoints_of("c-a", a.port),
+            of(ResourceType.LISTENER, made_listener("l", port, tree)),
+            manager("m"),
+            route_configuration(),
+            host("shop.example", "c-a"),
+        ]
+        it.apply(*wanted)
+        await it.delivered(*wanted)
+        await until_answer(f"http://shop.example:{port}/", pod="a")
+        await it.restart_server(*wanted)
+        await it.delivered(*wanted)
+        assert it.fleet.sessions[0].statistics().resources_sent == 0
+        it.apply(manager("m", server_name="changed", server_header_transformation="OVERWRITE"))
+
+        async def is_new() -> bool:
+            answer = await fetch(f"http://shop.example:{port}/")
+            assert answer.pod == "a"
+            return answer.header("server") == "changed"
+
+        await eventually(is_new)
+        assert it.fleet.sessions[0].statistics().resources_sent == 1
+
+
+def manager(name: str, **fields: object) -> Resource:
+    """A connection manager of its own."""
+    tree = {**connection_manager(ROUTES, **fields), "name": name}
+    return of(ResourceType.EXTENSION, parse(extensionv3.TypedExtensionConfig(), tree))
 
 
 async def test_what_went_while_no_server_ran_is_removed() -> None:
