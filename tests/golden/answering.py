@@ -3,10 +3,11 @@
 from collections.abc import Mapping, Sequence
 from typing import cast
 
-from portway.explain.request import make_request
+from portway.explain.request import Request, make_request
 from portway.explain.trace import Explanation, Outcome, World, explain
 from portway.model.names import SocketKey, Transport
 from portway.model.route import WeightedUpstream
+from tests.golden import particulars
 from tests.golden.compiled import Entry
 
 METHODS = ("get", "head", "post", "put", "delete", "options", "patch", "connect", "trace")
@@ -19,13 +20,21 @@ ANSWERED = (
     "upstream_host",
     "upstream_headers",
     "response_headers",
+    *particulars.WORDS,
 )
-"""The words that `explain` knows; the others are the translators' own."""
+GIVEN = frozenset({*METHODS, "headers", "client", "tls", "address", "tcp", "udp", "plain"})
+"""The words that name the request."""
 
 
 def expected_of(entry: Entry) -> dict[str, object]:
-    """What an entry expects, as far as it is compared here."""
-    expected = {word: entry[word] for word in ANSWERED if word in entry}
+    """What an entry expects.
+
+    Raises:
+        ValueError: nobody knows one of its words.
+    """
+    expected = {word: value for word, value in entry.items() if word not in GIVEN}
+    if unknown := expected.keys() - set(ANSWERED):
+        raise ValueError(f"{dict(entry)}: no such words: {', '.join(sorted(unknown))}")
     if "location" in expected:
         expected["location"] = same_location(expected["location"])
     return expected
@@ -43,16 +52,19 @@ def same_location(url: object) -> object:
 
 def explained(world: World, entry: Entry) -> Explanation:
     """The explanation of an entry's HTTP request, or of the connection of its stream."""
+    return explain(world, _request(entry), str(entry.get("address", "")))
+
+
+def _request(entry: Entry) -> Request:
     method, url = _url(entry)
     fields = cast("Mapping[str, object]", entry.get("headers", {}))
-    request = make_request(
+    return make_request(
         method,
         url,
         [(name, str(value)) for name, value in fields.items()],
         client=str(entry.get("client", "127.0.0.1")),
         server_name=cast("str | None", entry.get("tls")),
     )
-    return explain(world, request, str(entry.get("address", "")))
 
 
 def _url(entry: Entry) -> tuple[str, str]:
@@ -66,7 +78,10 @@ def answer(world: World, entry: Entry) -> dict[str, object]:
     """What happens, in the words of `answers.yaml`."""
     if "udp" in entry:
         return _datagram(world, entry)
-    return _said(explained(world, entry).outcomes)
+    said = _said(explained(world, entry).outcomes)
+    if any(word in entry for word in particulars.WORDS):
+        said.update(particulars.particulars(world, _request(entry)))
+    return said
 
 
 def _said(outcomes: Sequence[Outcome]) -> dict[str, object]:
