@@ -37,6 +37,8 @@ def shown(value: object) -> str:
             return f"{value.total_seconds():g} s"
         case None | "" | ():
             return "none"
+        case frozenset() if not value:
+            return "none"
         case bool():
             return "yes" if value else "no"
         case msgspec.Struct():
