@@ -140,6 +140,47 @@ def test_changes_are_found(name: str) -> None:
         assert new in found[0].after, found
 
 
+FIELD = "[{matches: [{headers: [{name: x-v, type: %s, value: '%s'}]}], backendRefs: [{name: b, port: 80}]}]"
+PATH = "[{matches: [{path: {type: RegularExpression, value: '%s'}}], backendRefs: [{name: b, port: 80}]}]"
+QUERY = (
+    "[{matches: [{queryParams: [{name: v, type: RegularExpression, value: '%s'}]}],"
+    " backendRefs: [{name: b, port: 80}]}]"
+)
+
+
+def canary(pattern: str) -> str:
+    told = {"canary": "true", "canary_by_header": "x-v", "canary_by_header_pattern": pattern}
+    return SHOP + "---\n" + ingress("canary", "shop.test", {"/": "c"}, **told)
+
+
+EXPRESSIONS = {
+    # Both fit what is usually made as an example of the first.
+    "a field takes less": (FIELD % ("RegularExpression", "v[0-9]"), FIELD % ("RegularExpression", "v[0-8]")),
+    "a field takes more": (FIELD % ("RegularExpression", "v[0-9]"), FIELD % ("RegularExpression", "v[0-9]{1,2}")),
+    "a field takes one value only": (FIELD % ("RegularExpression", "v[0-9]"), FIELD % ("Exact", "v0")),
+    "a path takes another branch": (PATH % "/(a|b|c|d|e)/x", PATH % "/(a|b|c|d)/x"),
+    "a path takes what it took not": (PATH % "/a/[a-z]+", PATH % "/a/[a-z-]+"),
+    "a query takes less": (QUERY % r"\d+", QUERY % "[0-7]+"),
+}
+
+
+@pytest.mark.parametrize("name", EXPRESSIONS)
+def test_a_change_within_an_expression_is_found(name: str) -> None:
+    before, after = (gateway() + "---\n" + route("r", rules) for rules in EXPRESSIONS[name])
+    changes = compare(world(SERVICES, before), world(SERVICES, after)).changes
+    assert {("404" in change.before) is not ("404" in change.after) for change in changes} == {True}
+
+
+def test_a_change_within_the_pattern_of_a_canary_is_found() -> None:
+    changes = compare(world(SERVICES, canary("^v[0-9]")), world(SERVICES, canary("^v[0-4]"))).changes
+    assert [("default/c" in change.before, "default/c" in change.after) for change in changes] == [(True, False)]
+
+
+def test_expressions_that_fit_the_same_are_no_change() -> None:
+    before, after = (gateway() + "---\n" + route("r", PATH % path) for path in ("/(a|b)[0-9]+", "/(b|a)[0-9][0-9]*"))
+    assert compare(world(SERVICES, before), world(SERVICES, after)).changes == ()
+
+
 def test_hosts_that_change_alike_are_told_once() -> None:
     names = [f"h{number}.test" for number in range(6)]
     before = "\n---\n".join(ingress(name[:2], name, {"/": "a"}) for name in names)

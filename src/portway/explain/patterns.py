@@ -1,11 +1,12 @@
-"""A text that a regular expression fits: for example requests.
+"""Texts that a regular expression fits: for example requests.
 
 Knows the part of RE2's syntax that people write for paths and fields; whatever it makes is checked with RE2 itself, so
 a gap here means no example, never a wrong one.
 """
 
 from functools import lru_cache
-from typing import final
+from random import Random
+from typing import Protocol, final
 
 from portway.explain.match import fits_whole
 from portway.model.checks import check_regex
@@ -14,8 +15,13 @@ PREFERRED = "a0A-_.~/ "
 """Characters tried for a class, in this order; then the rest of ASCII."""
 CLASSES = {"d": "0", "D": "a", "w": "a", "W": "-", "s": " ", "S": "a"}
 CONTROLS = {"n": "\n", "t": "\t", "r": "\r", "f": "\f", "v": "\v"}
+REPETITIONS = {"*": (0, None), "+": (1, None), "?": (0, 1)}
 NOTHING = "AzZbB"
 """Escapes that fit no character but a place."""
+
+
+ANY = {"d": "0123456789", "w": "abcxyzABCXYZ0189_", "s": " ", ".": "abcxyzABCXYZ0189-._~/"}
+"""What may be drawn for classes that have no list of their members."""
 
 
 class _NoSampleError(Exception):
@@ -24,6 +30,74 @@ class _NoSampleError(Exception):
 
 BRANCHES = 3
 """So many branches of alternations are tried."""
+DRAWN = 60
+"""So many texts are drawn of an expression at most."""
+MORE_OFTEN = 3
+"""So many more than the least number of repetitions are drawn."""
+
+
+class _Choices(Protocol):
+    """Decides where an expression leaves a choice."""
+
+    def branch(self, number: int) -> int:
+        """Which of so many branches of an alternation, from 0."""
+
+    def times(self, least: int, most: int | None) -> int:
+        """How often something is repeated; `most`: `None` for any number of times."""
+
+    def member(self, name: str, first: str) -> str:
+        """A character of the class `name`, a key of `ANY`; `first` is the usual one."""
+
+    def listed(self, members: str) -> str:
+        """A character of the class that is written `[...]`."""
+
+
+@final
+class _Steady:
+    """What is usual, in the n-th branch and as seldom as `repeats` says."""
+
+    def __init__(self, repeats: int, branch: int) -> None:
+        """
+        Args:
+            repeats: how often that stands there which may stand there any number of times: 0 or 1.
+            branch: which branch of an alternation is taken; the last one if there are fewer.
+        """
+        self._repeats = repeats
+        self._branch = branch
+
+    def branch(self, number: int) -> int:
+        return min(self._branch, number - 1)
+
+    def times(self, least: int, most: int | None) -> int:
+        return least or (self._repeats if most is None or most > 0 else 0)
+
+    def member(self, name: str, first: str) -> str:
+        del name
+        return first
+
+    def listed(self, members: str) -> str:
+        return _members(members)[0]
+
+
+@final
+class _Drawn:
+    """By lot; the same for the same expression."""
+
+    def __init__(self, lots: Random) -> None:
+        self._lots = lots
+
+    def branch(self, number: int) -> int:
+        return self._lots.randrange(number)
+
+    def times(self, least: int, most: int | None) -> int:
+        highest = least + MORE_OFTEN
+        return self._lots.randint(least, highest if most is None else max(least, min(most, highest)))
+
+    def member(self, name: str, first: str) -> str:
+        return self._lots.choice(ANY.get(name, first))
+
+    def listed(self, members: str) -> str:
+        return self._lots.choice(_members(members))
 
 
 @lru_cache(maxsize=4096)
@@ -38,7 +112,7 @@ def samples_of(pattern: str) -> tuple[str, ...]:
     found: dict[str, None] = {}
     for branch in range(BRANCHES):
         for repeats in (1, 0):
-            text = _read(pattern, repeats, branch)
+            text = _read(pattern, _Steady(repeats, branch))
             if text is not None and fits_whole(pattern, text):
                 found[text] = None
     return tuple(found)
@@ -49,8 +123,32 @@ def sample_of(pattern: str) -> str | None:
     return next(iter(samples_of(pattern)), None)
 
 
-def _read(pattern: str, repeats: int, branch: int) -> str | None:
-    reader = _Reader(pattern, repeats, branch)
+@lru_cache(maxsize=1024)
+def drawn_of(pattern: str) -> tuple[str, ...]:
+    """Many texts that the RE2 pattern fits as a whole, drawn by lot but always the same; empty if none was found."""
+    if check_regex(pattern):
+        return ()
+    choices = _Drawn(Random(pattern))  # noqa: S311 - examples, no secrets
+    texts = (_read(pattern, choices) for _ in range(DRAWN))
+    return tuple(dict.fromkeys(text for text in texts if text is not None and fits_whole(pattern, text)))
+
+
+@lru_cache(maxsize=1024)
+def _members(members: str) -> str:
+    """Characters that a class `[...]` holds, found by asking RE2 about the class alone; the preferred ones first.
+
+    Raises:
+        _NoSampleError: none of ASCII.
+    """
+    every = dict.fromkeys(PREFERRED + "".join(map(chr, range(33, 127))))
+    found = "".join(character for character in every if fits_whole(members, character))
+    if not found:
+        raise _NoSampleError
+    return found
+
+
+def _read(pattern: str, choices: _Choices) -> str | None:
+    reader = _Reader(pattern, choices)
     try:
         text = reader.alternation()
     except (_NoSampleError, RecursionError):
@@ -62,15 +160,9 @@ def _read(pattern: str, repeats: int, branch: int) -> str | None:
 class _Reader:
     """Recursive descent; each method reads one thing and returns a text for it."""
 
-    def __init__(self, pattern: str, repeats: int, branch: int) -> None:
-        """
-        Args:
-            repeats: how often that stands there which may stand there any number of times: 0 or 1.
-            branch: which branch of an alternation is taken; the last one if there are fewer.
-        """
+    def __init__(self, pattern: str, choices: _Choices) -> None:
         self.pattern = pattern
-        self.repeats = repeats
-        self.branch = branch
+        self.choices = choices
         self.position = 0
 
     def peek(self) -> str:
@@ -94,7 +186,7 @@ class _Reader:
         texts = [self.sequence()]
         while self.skip("|"):
             texts.append(self.sequence())
-        return texts[min(self.branch, len(texts) - 1)]
+        return texts[self.choices.branch(len(texts))]
 
     def sequence(self) -> str:
         parts: list[str] = []
@@ -103,21 +195,24 @@ class _Reader:
         return "".join(parts)
 
     def repeated(self, text: str) -> str:
-        if self.skip("*") or self.skip("?"):
-            self.skip("?")
-            return text * self.repeats
-        if self.skip("+"):
-            self.skip("?")
+        bounds = REPETITIONS.get(self.peek())
+        if bounds is not None:
+            self.position += 1
+        elif self.peek() == "{":
+            bounds = self.counts()
+        else:
             return text
-        if self.peek() == "{":
-            end = self.pattern.find("}", self.position)
-            least = self.pattern[self.position + 1 : end].partition(",")[0] if end > 0 else ""
-            if not least.isdigit():
-                raise _NoSampleError
-            self.position = end + 1
-            self.skip("?")
-            return text * min(int(least), 100)
-        return text
+        self.skip("?")
+        return text * min(self.choices.times(*bounds), 100)
+
+    def counts(self) -> tuple[int, int | None]:
+        """`{2}`, `{2,}` and `{2,3}`."""
+        end = self.pattern.find("}", self.position)
+        low, comma, high = self.pattern[self.position + 1 : end].partition(",") if end > 0 else ("", "", "")
+        if not low.isdigit():
+            raise _NoSampleError
+        self.position = end + 1
+        return int(low), int(high) if high.isdigit() else None if comma else int(low)
 
     def atom(self) -> str:
         character = self.next()
@@ -127,7 +222,7 @@ class _Reader:
             case "[":
                 return self.character_class()
             case ".":
-                return "a"
+                return self.choices.member(".", "a")
             case "^" | "$":
                 return ""
             case "\\":
@@ -156,7 +251,7 @@ class _Reader:
     def escape(self) -> str:
         character = self.next()
         if character in CLASSES:
-            return CLASSES[character]
+            return self.choices.member(character, CLASSES[character])
         if character in NOTHING:
             return ""
         if character in CONTROLS:
@@ -166,7 +261,6 @@ class _Reader:
         return character
 
     def character_class(self) -> str:
-        """A character that the class holds, found by asking RE2 about the class alone."""
         start = self.position - 1
         self.skip("^")
         self.skip("]")
@@ -175,8 +269,4 @@ class _Reader:
                 self.position = self.pattern.find(":]", self.position) + 2
             elif self.next() == "\\":
                 self.next()
-        members = self.pattern[start : self.position]
-        for character in PREFERRED + "".join(map(chr, range(33, 127))):
-            if fits_whole(members, character):
-                return character
-        raise _NoSampleError
+        return self.choices.listed(self.pattern[start : self.position])

@@ -2,9 +2,10 @@
 like it but for the path of another route.
 
 What these find: a change of what a route matches or does, of its order among routes that overlap it in path, method,
-fields or query. What they may miss: a difference that shows only for requests that combine the fields of three routes,
-for values inside an expression other than the one sample that is made of it, or on a host with so many routes that not
-all pairs are tried (`MOST`). Routes with an expression that no sample could be made of are compared as text.
+fields or query; a change of an expression, where a text that fits only the old or the new one is found by lot
+(`separation.py`). What they may miss: a difference that shows only for requests that combine the fields of three
+routes, for rare texts that an expression fits, or on a host with so many routes that not all pairs are tried (`MOST`).
+Routes with an expression that no sample could be made of are compared as text.
 """
 
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ import msgspec
 
 from portway.explain.patterns import sample_of, samples_of
 from portway.explain.request import Request
+from portway.explain.separation import separating
 from portway.model.route import (
     SCHEME_HEADER,
     CorsPolicy,
@@ -128,6 +130,9 @@ def samples(host: VirtualHost, base: Request, *others: VirtualHost) -> tuple[Req
     for route in routes:
         found.update(dict.fromkeys(requests_for(route.match, base)))
         found.update(dict.fromkeys(_of_policies(route, base)))
+    for other in others:
+        for match in separating(host.routes, other.routes):
+            found.update(dict.fromkeys(requests_for(match, base)))
     for request in _pairs(routes, base):
         if len(found) >= MOST:
             break
