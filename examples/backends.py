@@ -7,6 +7,7 @@ Not a model of a backend: it is what one needs to see where a request went.
 
 import asyncio
 import json
+import os
 import sys
 from http import HTTPStatus
 
@@ -39,13 +40,17 @@ async def serve(name: str, reader: asyncio.StreamReader, writer: asyncio.StreamW
 
 
 async def main(arguments: list[str]) -> None:
+    servers = [await listen(*argument.split("=")) for argument in arguments]
     async with asyncio.TaskGroup() as tasks:
-        for argument in arguments:
-            name, _, port = argument.partition("=")
-            server = await asyncio.start_server(
-                lambda reader, writer, name=name: serve(name, reader, writer), "127.0.0.1", int(port)
-            )
+        for server in servers:
             tasks.create_task(server.serve_forever())
+
+
+async def listen(name: str, port: str) -> asyncio.Server:
+    try:
+        return await asyncio.start_server(lambda reader, writer: serve(name, reader, writer), "127.0.0.1", int(port))
+    except OSError as error:
+        sys.exit(f"backend {name}: port {port} cannot be opened: {os.strerror(error.errno or 0)}")
 
 
 if __name__ == "__main__":
