@@ -199,6 +199,29 @@ def test_endpoints_that_are_gone_are_a_change_of_the_upstream() -> None:
     ]
 
 
+def test_endpoints_that_get_more_than_before_are_a_change_of_the_upstream() -> None:
+    def backend(*weights: int) -> str:
+        addresses = [{"address": "10.0.0.1", "port": 80 + number, "weight": one} for number, one in enumerate(weights)]
+        head = {"apiVersion": "portway.dev/v1alpha1", "kind": "Backend", "metadata": {"name": "own"}}
+        return yaml.safe_dump({**head, "spec": {"addresses": addresses}})
+
+    to_it = route("r", "[{backendRefs: [{group: portway.dev, kind: Backend, name: own}]}]")
+    worlds = [world(gateway(), to_it, backend(*weights)) for weights in ((3, 1), (5, 1), (30, 10))]
+    (change,) = compare(worlds[0], worlds[1]).changes
+    assert (change.before, change.after) == (
+        "endpoints 10.0.0.1:80 (weight 3), 10.0.0.1:81 (weight 1)",
+        "endpoints 10.0.0.1:80 (weight 5), 10.0.0.1:81 (weight 1)",
+    )
+    assert compare(worlds[0], worlds[2]).changes == (), "the same proportions"
+
+
+def test_an_upstream_that_is_spoken_to_in_two_ways_changes_once() -> None:
+    own = ingress("other", "other.test", {"/": "a"}, proxy_connect_timeout="7")
+    before, after = (world(service("a", endpoints=number), SHOP, own) for number in (1, 2))
+    subjects = [change.subject for change in compare(before, after).changes]
+    assert subjects == ["Service default/a port 80"]
+
+
 def _world(documents: list[Document]) -> World:
     engine = new_engine()
     for document in documents:

@@ -2,6 +2,7 @@
 their addresses, whatever the objects are called that declare them."""
 
 from hashlib import sha256
+from math import gcd
 
 from portway.explain.effects import upstream_effects
 from portway.explain.request import Request
@@ -10,7 +11,7 @@ from portway.model.handles import SECRET
 from portway.model.listener import Chain, HttpHandler, Listener
 from portway.model.names import SecretKey, UpstreamKey
 from portway.model.route import WeightedUpstream
-from portway.model.upstream import Discovery, Upstream
+from portway.model.upstream import Discovery, Endpoint, EndpointHealth, Upstream
 
 SHOWN_ENDPOINTS = 4
 _PLAIN = Request(host="any.invalid", port=80)
@@ -86,10 +87,22 @@ def upstream_texts(world: World) -> dict[UpstreamKey, tuple[str, ...]]:
 def _endpoints(world: World, key: UpstreamKey, upstream: Upstream) -> str:
     if upstream.discovery is Discovery.DNS:
         return f"addresses of {upstream.dns_name}:{upstream.dns_port}"
-    every = [f"{one.address}:{one.port}" for one in world.endpoints(key).endpoints]
+    every = _endpoint_texts(world.endpoints(key).endpoints)
     if not every:
         return "no endpoints: 503"
     if len(every) <= SHOWN_ENDPOINTS:
         return f"endpoints {', '.join(every)}"
     digest = sha256(" ".join(every).encode()).hexdigest()[:6]
     return f"endpoints {', '.join(every[:SHOWN_ENDPOINTS])} and {len(every) - SHOWN_ENDPOINTS} more ({digest})"
+
+
+def _endpoint_texts(endpoints: tuple[Endpoint, ...]) -> list[str]:
+    """Each with what makes it less, or more, than another: weights only where they differ."""
+    least = gcd(*(one.weight for one in endpoints))
+    equal = len({one.weight for one in endpoints}) <= 1
+    texts: list[str] = []
+    for one in endpoints:
+        more = [] if equal else [f"weight {one.weight // (least or 1)}"]
+        more += [] if one.health is EndpointHealth.HEALTHY else [str(one.health)]
+        texts.append(f"{one.address}:{one.port}" + (f" ({', '.join(more)})" if more else ""))
+    return texts

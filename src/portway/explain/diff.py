@@ -253,13 +253,13 @@ def request_text(request: Request) -> str:
 
 def _compare_upstreams(before: World, after: World) -> Iterator[Change]:
     one, other = upstream_texts(before), upstream_texts(after)
+    told: set[tuple[str, ...]] = set()
     for key in sorted(one.keys() & other.keys()):
         old, new = one[key], other[key]
-        if old != new:
-            kept = set(old) & set(new)
-            yield Change(
-                kind=Kind.UPSTREAM,
-                subject=f"{key.object}{f' port {key.port}' if key.port else ''}",
-                before="; ".join(line for line in old if line not in kept) or "the default",
-                after="; ".join(line for line in new if line not in kept) or "the default",
-            )
+        kept = set(old) & set(new)
+        subject = f"{key.object}{f' port {key.port}' if key.port else ''}"
+        texts = ["; ".join(line for line in side if line not in kept) or "the default" for side in (old, new)]
+        # Spoken to in several ways it is several upstreams, which as a rule change alike.
+        if old != new and (subject, *texts) not in told:
+            told.add((subject, *texts))
+            yield Change(kind=Kind.UPSTREAM, subject=subject, before=texts[0], after=texts[1])
