@@ -24,11 +24,17 @@ class Said(Protocol):
     def remedy(self) -> str: ...
 
 
-def faults_of(verdict: Said) -> list[str]:
-    """What is wrong with a verdict's own words; empty if nothing is. Information needs no remedy."""
+def words_missing(verdict: Said) -> list[str]:
+    """Which of a verdict's texts are empty. Information needs no remedy."""
     faults = [] if verdict.problem else ["problem is empty"]
     if not verdict.remedy and verdict.severity is not Severity.INFO:
         faults.append("remedy is empty")
+    return faults
+
+
+def faults_of(verdict: Said) -> list[str]:
+    """What is wrong with a verdict's own words; empty if nothing is."""
+    faults = words_missing(verdict)
     if not verdict.reason.isalnum():
         faults.append(f"reason {verdict.reason!r} is no word")
     for text in (verdict.problem, verdict.remedy):

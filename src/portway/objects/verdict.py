@@ -66,6 +66,11 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True, order=True):
             if not text.isprintable() or len(text) > MAX_TEXT:
                 msgspec.structs.force_setattr(self, name, readable(text))
 
-    def __str__(self) -> str:
-        place = f"{self.object}: {self.field}: " if self.field else f"{self.object}: "
+    @property
+    def text(self) -> str:
+        """All but the object, as a condition of it says it."""
+        place = f"{self.field}: " if self.field else ""
         return f"{place}{self.problem}; {self.remedy}" if self.remedy else place + self.problem
+
+    def __str__(self) -> str:
+        return f"{self.object}: {self.text}"

@@ -1,6 +1,6 @@
 """What there is to say about Portway's own objects: `UpstreamPolicy` and `Backend`."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from portway.incremental import Context
 from portway.model.condition import Condition, ObjectReport
@@ -27,7 +27,7 @@ def policy_report(ctx: Context, key: ObjectKey) -> ObjectReport:
     ]
     lost = len(verdicts) >= len(policy.spec.target_refs)
     reason = verdicts[0].reason if lost else "Accepted"
-    message = verdicts[0].problem if lost else "the policy is in force"
+    message = _joined(verdicts) if lost else "the policy is in force"
     return ObjectReport(
         object=key,
         conditions=(Condition(type="Accepted", status=not lost, reason=reason, message=message),),
@@ -114,17 +114,22 @@ def backend_report(ctx: Context, key: ObjectKey) -> ObjectReport:
                 type="Accepted",
                 status=not refused,
                 reason=refused[0].reason if refused else "Accepted",
-                message=refused[0].problem if refused else "",
+                message=_joined(refused),
             ),
             Condition(
                 type="ResolvedRefs",
                 status=resolved,
                 reason="ResolvedRefs" if resolved else verdicts[0].reason,
-                message="" if resolved else verdicts[0].problem,
+                message=_joined(verdicts),
             ),
         ),
         verdicts=(*refused, *verdicts),
     )
+
+
+def _joined(verdicts: Iterable[Verdict]) -> str:
+    """What a condition says of them; empty if there are none."""
+    return "\n".join(verdict.text for verdict in verdicts)
 
 
 def _unusable(key: ObjectKey, field: str, found: Certificate, reason: str) -> Verdict:
