@@ -134,6 +134,21 @@ def test_standard_input() -> None:
     assert run("-f", "-", given=GOOD).exit_code == 0
 
 
+def test_findings_about_standard_input_stand_on_the_line_of_their_field() -> None:
+    ingress = """\
+apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata: {name: shop}
+spec:
+  defaultBackend:
+    service:
+      name: not-there
+      port: {number: 80}
+"""
+    result = run("-f", "-", "--all-classes", given=ingress)
+    assert result.stdout.startswith("<stdin>:7: error: Ingress default/shop: spec.defaultBackend.service.name: ")
+
+
 def test_json(tmp_path: Path) -> None:
     file = tmp_path / "a.yaml"
     file.write_text(MISTAKES["a number in quotes"][0])

@@ -102,6 +102,8 @@ class FileSource:
         self._paths = [display_path(path) for path in paths]
         self._follow = follow
         self._stdin = stdin
+        self._piped: Content | None = None
+        """Standard input, which cannot be read again to find a line."""
         self._clock = clock
         self._wall_clock = wall_clock
         poll = poll_interval.total_seconds() if poll_interval else None
@@ -160,7 +162,7 @@ class FileSource:
         return locate
 
     def _lines_of(self, file: str) -> FileLines | None:
-        content = read_file(file) if file != STDIN else None
+        content = read_file(file) if file != STDIN else self._piped
         if not isinstance(content, Bytes) or file not in self._records:
             return None
         text = content.data.decode(errors="replace").removeprefix("\ufeff")
@@ -205,7 +207,8 @@ class FileSource:
         self._keeper.note_roots(self._watcher.identities(), self._clock())
         self._files_found = len(found.files)
         if STDIN in self._paths:
-            await self._accept(STDIN, Why.GRACE, await asyncio.to_thread(read_stream, self._stdin or sys.stdin.buffer))
+            self._piped = await asyncio.to_thread(read_stream, self._stdin or sys.stdin.buffer)
+            await self._accept(STDIN, Why.GRACE, self._piped)
         reported = 0
         for batch in _batches(found.files):
             async for change in self._take(dict.fromkeys(batch, Why.WHOLE)):
