@@ -235,6 +235,12 @@ MESSAGES: dict[str, tuple[str, dict[str, object], str]] = {
         'Service default/Cart_Service: metadata.name: "Cart_Service" is not a name of at most 63 lower-case letters, '
         "digits and '-'; write one such as \"cart-service\"",
     ),
+    "a host with a port": (
+        "Ingress",
+        {"spec.rules[0].host": "shop.test:8080"},
+        'Ingress default/cart: spec.rules[0].host: "shop.test:8080" has a port, which no host of an Ingress has; '
+        'write "shop.test"',
+    ),
     "a host in another script": (
         "Ingress",
         {"spec.rules[0].host": "bücher.test"},

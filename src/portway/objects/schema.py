@@ -102,7 +102,7 @@ class ListReader:
         sound = UNSOUND not in values
         if len(raw) < self._least:
             sound = False
-            report.add(path, f"has {len(raw)} entries, at least {self._least} needed", "add what is missing")
+            report.add(path, f"has {len(raw)} entries, at least {self._least} needed", "add one")
         if sound:
             return values
         for index, value in enumerate(values):

@@ -76,7 +76,7 @@ def _for_node(node: ForNode) -> Iterable[Problem]:
 def _hints(hints: EndpointHints) -> Iterator[Problem]:
     for name, values in (("forZones", hints.for_zones), ("forNodes", hints.for_nodes)):
         for index, before, _ in duplicates(value.name for value in values):
-            yield Problem((name, index, "name"), f"is there already, as {name}[{before}]", "each may occur once")
+            yield Problem((name, index, "name"), f"is there already, as {name}[{before}]", "remove one of the two")
 
 
 def _ports(found: EndpointSlice) -> Iterator[Problem]:

@@ -153,6 +153,6 @@ def _unique_check(field: inspect.Field, keys: tuple[str, ...]) -> Check:
         for index, first, value in duplicates(compared):
             found = ", ".join(shown(part) for part in cast(tuple[object, ...], value)) if keys else shown(value)
             path: Path = (name, index, keys[0]) if len(keys) == 1 else (name, index)
-            yield Problem(path, f"{found} is there already, as {name}[{first}]", "each may occur once")
+            yield Problem(path, f"{found} is there already, as {name}[{first}]", "remove one of the two")
 
     return check

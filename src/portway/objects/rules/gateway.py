@@ -78,7 +78,7 @@ def _distinct_addresses(spec: GatewaySpec) -> Iterator[Problem]:
         for index, address in enumerate(spec.addresses)
     ]
     for index, before, _ in duplicates(values):
-        yield Problem(("addresses", index, "value"), f"is the same as in addresses[{before}]", "each may occur once")
+        yield Problem(("addresses", index, "value"), f"is the same as in addresses[{before}]", "remove one of the two")
 
 
 def _address(address: GatewaySpecAddress) -> Iterator[Problem]:

@@ -196,7 +196,7 @@ def _mirror(mirror: HTTPRequestMirrorFilter) -> Iterable[Problem]:
 def _fraction(fraction: Fraction) -> Iterable[Problem]:
     if fraction.numerator > fraction.denominator:
         problem = f"{fraction.numerator} is more than the denominator {fraction.denominator}"
-        return (Problem(("numerator",), problem, "a share is at most 1"),)
+        return (Problem(("numerator",), problem, f"write at most {fraction.denominator}"),)
     return ()
 
 

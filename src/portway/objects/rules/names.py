@@ -88,6 +88,9 @@ def wrong_host(text: str) -> Wrong | None:
         return Wrong(problem, 'write it like "*.example.com"')
     if len(text) <= 253 and _HOSTNAME.match(text):
         return None
+    name, colon, port = text.partition(":")
+    if colon and port.isdigit() and not wrong_host(name):
+        return Wrong(f"{quoted(text)} has a port, which no host of an Ingress has", f"write {quoted(name)}")
     if len(text) > 253:
         return Wrong(f"{quoted(text)} has {len(text)} characters, more than the 253 of a host name", "shorten it")
     if not text.isascii() and (encoded := _punycode(text)):
