@@ -202,6 +202,15 @@ def test_a_backend_is_addresses_a_name_or_a_socket() -> None:
     assert endpoints(backend("{unixSocket: {path: /run/old.sock}}"), key=BACKEND) == [("/run/old.sock", 0, READY)]
 
 
+@pytest.mark.parametrize(
+    ("weights", "expected"),
+    [((1, 1), BalancerKind.LEAST_REQUEST), ((5, 5), BalancerKind.LEAST_REQUEST), ((3, 1), BalancerKind.ROUND_ROBIN)],
+)
+def test_addresses_that_weigh_differently_get_their_shares(weights: tuple[int, int], expected: BalancerKind) -> None:
+    first, second = (f"{{address: 10.0.0.{number}, port: 80, weight: {one}}}" for number, one in enumerate(weights))
+    assert upstream(backend(f"{{addresses: [{first}, {second}]}}"), BACKEND).balancer.kind is expected
+
+
 def test_tls_of_a_backend_is_verified_unless_it_says_otherwise() -> None:
     verified = upstream(backend("{dns: {name: old.example.com, port: 443}, appProtocol: https}"), BACKEND).tls
     assert verified is not None

@@ -29,7 +29,7 @@ class BalancerKind(StrEnum):
 
 
 class Balancer(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """How an endpoint is chosen. Why by least requests: docs/design/balancing.md."""
+    """How an endpoint is chosen. Addresses of a Backend that weigh differently go by turns (design/balancing.md)."""
 
     kind: BalancerKind = BalancerKind.LEAST_REQUEST
     """`least-request`: of two endpoints drawn at random the one with fewer requests under way."""

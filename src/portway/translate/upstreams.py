@@ -20,6 +20,8 @@ from portway.incremental import Context, bind
 from portway.model.handles import EDGE, ENDPOINTS, UPSTREAM
 from portway.model.names import SecretKey, SecretUse, UpstreamKey, UpstreamKind
 from portway.model.upstream import (
+    Balancer,
+    BalancerKind,
     Discovery,
     Endpoint,
     EndpointHealth,
@@ -162,6 +164,7 @@ def _of_backend(ctx: Context, key: UpstreamKey) -> Upstream | None:
         name=upstream_name(key),
         protocol=_protocol(spec.app_protocol),
         tls=_backend_tls(spec.tls, backend) if spec.tls is not None else _implied_tls(backend),
+        balancer=_backend_balancer(backend),
         origins=(key.object,),
     )
     if spec.dns is None or refusals(ctx, backend):
@@ -173,6 +176,12 @@ def _of_backend(ctx: Context, key: UpstreamKey) -> Upstream | None:
         dns_port=spec.dns.port,
         dns_family=DNS_FAMILIES[spec.dns.family],
     )
+
+
+def _backend_balancer(backend: Backend) -> Balancer:
+    """By turns where addresses weigh differently: by least requests, load evens out the shares asked for."""
+    weights = {address.weight for address in backend.spec.addresses or ()}
+    return Balancer(kind=BalancerKind.ROUND_ROBIN) if len(weights) > 1 else Balancer()
 
 
 def _implied_tls(backend: Backend) -> UpstreamTls | None:
