@@ -1,5 +1,6 @@
 """Retries, ejection, hashing and sticky sessions, as Envoy does them."""
 
+import asyncio
 from collections import Counter
 
 import envoy.extensions.filters.http.stateful_session.v3.stateful_session_pb2
@@ -78,6 +79,24 @@ async def test_an_endpoint_that_fails_is_ejected_by_watching_it() -> None:
 
         await eventually(ejected)
         assert [(await fetch(f"http://a.example:{port}/")).pod for _ in range(20)] == ["good"] * 20
+
+
+@pytest.mark.parametrize(
+    ("limit", "ejects"),
+    [({"timeout": "0.3s"}, True), ({"timeout": "0s", "idle_timeout": "0.3s"}, False)],
+    ids=["request timeout", "idle timeout"],
+)
+async def test_only_timeouts_of_whole_requests_count_as_failures(limit: dict[str, object], ejects: bool) -> None:
+    """And only in a row: each request that begins at an endpoint sets its count to 0, so they have to end together."""
+    async with laboratory() as lab:
+        good, hanging = await lab.backends.start("good"), await lab.backends.start("hanging", Kind.HANG)
+        counted = {"split_external_local_origin_errors": True, "max_ejection_percent": 50, "base_ejection_time": "60s"}
+        port = await serve(lab, good.port, hanging.port, action=limit, outlier_detection=counted)
+        answers = await asyncio.gather(*(fetch(f"http://a.example:{port}/") for _ in range(24)))
+        assert Counter(answer.status for answer in answers) == {200: 12, 504: 12}
+        # The main thread ejects, some moment after the worker has counted.
+        await asyncio.sleep(0.3)
+        assert ("failed_outlier_check" in await lab.envoy.admin("/clusters")) is ejects
 
 
 @pytest.mark.parametrize("policy", ["RING_HASH", "MAGLEV"])
