@@ -3,8 +3,9 @@
 The load (wrk) and the backend are processes of their own, so what counts is the processor time that the proxy itself
 uses for a request: requests per second and core = requests / processor seconds of the proxy. Each proxy gets one
 worker, the same access log (JSON, same fields as far as it can) and the same backend. `bare` is Envoy with a
-hand-written minimal configuration and one route; it runs twice, and what differs between the two is noise. Programs
-that are not installed are left out (`bench/setup.sh` installs them).
+hand-written minimal configuration and one route; it runs twice, and what differs between the two is noise. With as many
+hosts as the others it says what so many virtual hosts and clusters cost by themselves. Programs that are not installed
+are left out (`bench/setup.sh` installs them).
 """
 
 import argparse
@@ -89,23 +90,29 @@ async def process(*command: str, folder: Path) -> AsyncIterator[int]:
         await running.wait()
 
 
-def bare_envoy(port: int, backend: int, folder: Path) -> str:
-    """A minimal configuration with one route, and the access log that Portway has."""
+def bare_envoy(port: int, backend: int, folder: Path, count: int | None = None) -> str:
+    """A minimal configuration, and the access log that Portway has.
+
+    Args:
+        count: virtual hosts, each with a route and a cluster; `None`: one route for every host.
+    """
+    names = ["backend"] if count is None else [f"backend-{number}" for number in range(count)]
+    domains = ["*"] if count is None else [host(number) for number in range(count)]
+    virtual_hosts = [
+        {
+            "name": name,
+            "domains": [domain],
+            "routes": [{"match": {"prefix": "/"}, "route": {"cluster": name, "timeout": "0s"}}],
+        }
+        for name, domain in zip(names, domains, strict=True)
+    ]
     logs = build_access_logs(Edge(access_log=str(folder / "access.log")))
     router = {"name": "envoy.filters.http.router", "typed_config": {"@type": f"{TYPES}.filters.http.router.v3.Router"}}
     manager = {
         "@type": f"{TYPES}.filters.network.http_connection_manager.v3.HttpConnectionManager",
         "stat_prefix": "bare",
         "access_log": [json_format.MessageToDict(log, preserving_proto_field_name=True) for log in logs],
-        "route_config": {
-            "virtual_hosts": [
-                {
-                    "name": "all",
-                    "domains": ["*"],
-                    "routes": [{"match": {"prefix": "/"}, "route": {"cluster": "backend", "timeout": "0s"}}],
-                }
-            ]
-        },
+        "route_config": {"virtual_hosts": virtual_hosts, "ignore_port_in_host_matching": True},
         "http_filters": [router],
     }
     return json.dumps(
@@ -124,7 +131,7 @@ def bare_envoy(port: int, backend: int, folder: Path) -> str:
                         ],
                     }
                 ],
-                "clusters": [_static_cluster(backend)],
+                "clusters": [_static_cluster(name, backend) for name in names],
             }
         }
     )
@@ -158,12 +165,12 @@ def _address(port: int) -> dict[str, object]:
     return {"socket_address": {"address": "127.0.0.1", "port_value": port}}
 
 
-def _static_cluster(port: int) -> dict[str, object]:
+def _static_cluster(name: str, port: int) -> dict[str, object]:
     return {
-        "name": "backend",
+        "name": name,
         "type": "STATIC",
         "load_assignment": {
-            "cluster_name": "backend",
+            "cluster_name": name,
             "endpoints": [{"lb_endpoints": [{"endpoint": {"address": _address(port)}}]}],
         },
     }
@@ -185,9 +192,11 @@ async def envoy(configuration: str, folder: Path) -> AsyncIterator[int]:
 
 
 @asynccontextmanager
-async def bare_proxy(name: str, port: int, backend: int, folder: Path) -> AsyncIterator[Proxy]:
-    """What the others are compared with."""
-    async with envoy(bare_envoy(port, backend, folder), folder) as pid:
+async def bare_proxy(
+    name: str, port: int, backend: int, folder: Path, count: int | None = None
+) -> AsyncIterator[Proxy]:
+    """What the others are compared with; `count` as in `bare_envoy`."""
+    async with envoy(bare_envoy(port, backend, folder, count), folder) as pid:
         yield Proxy(name, port, lambda: [pid])
 
 
@@ -323,11 +332,14 @@ async def compare(count: int, rounds: int, seconds: int, connections: int, compe
         async with AsyncExitStack() as stack:
             stack.callback(shutil.rmtree, folder, ignore_errors=True)
             await stack.enter_async_context(envoy(backend_envoy(backend), folder / "backend"))
+            bare: dict[str, int | None] = {"bare Envoy, 1 route": None, "the same again": None}
+            if count > 1:
+                bare[f"bare Envoy, {hosts_of(count)}"] = count
             proxies = [
                 await stack.enter_async_context(
-                    bare_proxy(name, ports.take(), backend, folder / name.replace(" ", "-"))
+                    bare_proxy(name, ports.take(), backend, folder / name.replace(" ", "-"), hosts)
                 )
-                for name in ("bare Envoy, 1 route", "the same again")
+                for name, hosts in bare.items()
             ]
             gateway = ports.take()
             running = await stack.enter_async_context(
