@@ -5,7 +5,7 @@ a gap here means no example, never a wrong one.
 """
 
 from functools import lru_cache
-from random import Random
+from hashlib import sha256
 from typing import Protocol, final
 
 from portway.explain.match import fits_whole
@@ -81,23 +81,30 @@ class _Steady:
 
 @final
 class _Drawn:
-    """By lot; the same for the same expression."""
+    """As if by lot, but always the same for one expression: explanations are pure."""
 
-    def __init__(self, lots: Random) -> None:
-        self._lots = lots
+    def __init__(self, seed: str) -> None:
+        self._seed = seed
+        self._drawn = 0
+
+    def _lot(self, below: int) -> int:
+        self._drawn += 1
+        return int.from_bytes(sha256(f"{self._drawn} {self._seed}".encode()).digest()[:4]) % below
 
     def branch(self, number: int) -> int:
-        return self._lots.randrange(number)
+        return self._lot(number)
 
     def times(self, least: int, most: int | None) -> int:
-        highest = least + MORE_OFTEN
-        return self._lots.randint(least, highest if most is None else max(least, min(most, highest)))
+        highest = least + MORE_OFTEN if most is None else max(least, min(most, least + MORE_OFTEN))
+        return least + self._lot(highest - least + 1)
 
     def member(self, name: str, first: str) -> str:
-        return self._lots.choice(ANY.get(name, first))
+        members = ANY.get(name, first)
+        return members[self._lot(len(members))]
 
     def listed(self, members: str) -> str:
-        return self._lots.choice(_members(members))
+        found = _members(members)
+        return found[self._lot(len(found))]
 
 
 @lru_cache(maxsize=4096)
@@ -128,7 +135,7 @@ def drawn_of(pattern: str) -> tuple[str, ...]:
     """Many texts that the RE2 pattern fits as a whole, drawn by lot but always the same; empty if none was found."""
     if check_regex(pattern):
         return ()
-    choices = _Drawn(Random(pattern))  # noqa: S311 - examples, no secrets
+    choices = _Drawn(pattern)
     texts = (_read(pattern, choices) for _ in range(DRAWN))
     return tuple(dict.fromkeys(text for text in texts if text is not None and fits_whole(pattern, text)))
 
