@@ -107,6 +107,25 @@ def test_diff_of_the_same_is_silent(shop: Path) -> None:
     assert result.stderr == "0 changes; 0 hosts with other routes, 0 requests compared\n"
 
 
+def test_explain_and_diff_say_what_files_hold_and_they_did_not_take(shop: Path, tmp_path: Path) -> None:
+    after = tmp_path / "after"
+    after.mkdir()
+    (after / "shop.yaml").write_text(SHOP)
+    (after / "broken.yaml").write_text("kind: [")
+    for index in range(11):
+        (after / f"wrong-{index}.yaml").write_text(
+            f"apiVersion: v1\nkind: Service\nmetadata: {{name: w{index}}}\nspec: 5\n"
+        )
+    compared = run("diff", str(shop), str(after))
+    assert (compared.exit_code, compared.stdout) == (0, "no request changes\n")
+    explained = run("explain", "GET", "http://shop.test/", "-f", str(after))
+    for result in (compared, explained):
+        told = [line for line in result.stderr.splitlines() if line.startswith("left out: ")]
+        assert told[0].startswith(f"left out: {after}/broken.yaml:2: column 1: a value was expected here")
+        assert told[1].startswith(f"left out: {after}/wrong-0.yaml:4: Service default/w0: spec: 5 is not an object")
+        assert told[10] == "left out: 2 more, which portway check tells"
+
+
 def test_check_finds_what_would_not_work(tmp_path: Path) -> None:
     file = tmp_path / "route.yaml"
     rules = "[{backendRefs: [{name: gone, port: 80}]}]"

@@ -10,6 +10,7 @@ import msgspec
 from portway.app.compiler import compile_files
 from portway.app.fallback import make_fallback_certificate
 from portway.app.own_places import own_places
+from portway.cli.left_out import tell_left_out
 from portway.cli.options import (
     COMPILING,
     COMPILING_EPILOG,
@@ -52,6 +53,7 @@ async def _diff(settings: Settings, before: str, after: str) -> Difference:
     for path in (before, after):
         engine, _ = await compile_files([path], settings.edge, fallback, outputs=(), own=own, show=ProgressLine().show)
         engine.settle()
+        tell_left_out(engine.store)
         worlds.append(World(engine))
     return compare(*worlds)
 

@@ -10,6 +10,7 @@ import msgspec
 from portway.app.checking import STDIN
 from portway.app.compiler import compile_files
 from portway.app.own_places import own_places
+from portway.cli.left_out import tell_left_out
 from portway.cli.live import ask
 from portway.cli.options import (
     COMPILING,
@@ -107,6 +108,7 @@ async def _explain_files(settings: Settings, request: Request, address: str) -> 
         settings.sources.filenames, settings.edge, outputs=(), own=own_places(settings), show=ProgressLine().show
     )
     engine.settle()
+    tell_left_out(engine.store)
     world = World(engine)
     return make_report(world, follow(world, request, address), source.locate)
 

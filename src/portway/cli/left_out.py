@@ -1,9 +1,8 @@
-"""What files hold and commands that compile them do not take: an answer that does not know of it would mislead."""
+"""What files hold and commands that compile them do not take: an answer that does not tell of it would mislead."""
 
 import click
 
 from portway.app.checking import make_remark
-from portway.cli.options import paint
 from portway.objects.verdict import Severity
 from portway.store import Store
 
@@ -19,6 +18,6 @@ def tell_left_out(store: Store) -> None:
         if finding.verdict.severity is Severity.ERROR
     ]
     for remark in remarks[:SHOWN]:
-        click.echo(f"{paint('left out:', 'yellow', err=True)} {remark.place}: {remark.text}", err=True)
+        click.echo(f"left out: {remark.place}: {remark.text}", err=True)
     if len(remarks) > SHOWN:
-        click.echo(f"... and {len(remarks) - SHOWN:,} more (portway check)", err=True)
+        click.echo(f"left out: {len(remarks) - SHOWN:,} more, which portway check tells", err=True)
