@@ -10,7 +10,7 @@ from portway.explain.paths import normalise_path
 WELL_KNOWN_PORTS = {"http": 80, "https": 443}
 _SENT_AS_IS = "".join(map(chr, range(33, 127)))
 _FORWARDED = "x-forwarded-"
-"""Fields that begin so are taken away from clients, before a route is looked up."""
+"""Fields that begin so are taken away from clients that are no trusted proxies, before a route is looked up."""
 JOINED = frozenset(
     {
         *("accept", "accept-encoding", "access-control-request-headers", "access-control-request-method"),
@@ -44,7 +44,9 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     query: str | None = None
     """Without the question mark; `None`: there is none."""
     headers: tuple[tuple[str, str], ...] = ()
-    """Lower-case names, in the order sent, without Host; names may repeat."""
+    """Lower-case names, in the order sent, without Host and X-Forwarded fields; names may repeat."""
+    forwarded: tuple[tuple[str, str], ...] = ()
+    """X-Forwarded fields as sent; proxies believe those of trusted peers (`arrival.py`)."""
     client: str = "127.0.0.1"
     """Address of the client."""
     server_name: str = ""
@@ -100,8 +102,7 @@ def make_request(
     client: str = "127.0.0.1",
     server_name: str | None = None,
 ) -> Request:
-    """The request that a client would send for a URL, as it is after proxies have read it: the path is normalised, and
-    X-Forwarded fields are dropped, which they write themselves.
+    """The request that a client would send for a URL, as it is after proxies have read it: the path is normalised.
 
     Args:
         headers: name and value, names may repeat; `Host` overrides the URL's.
@@ -137,6 +138,7 @@ def make_request(
         path=normal,
         query=query if mark else None,
         headers=tuple(field for field in fields if field[0] != "host" and not field[0].startswith(_FORWARDED)),
+        forwarded=tuple(field for field in fields if field[0].startswith(_FORWARDED)),
         client=client,
         server_name=name.lower() if scheme == "https" else "",
     )
