@@ -138,6 +138,17 @@ async def collector() -> AsyncIterator[tuple[int, list[bytes]]]:
         await server.stop(None)
 
 
+async def test_the_access_log_names_what_the_client_asked_for(tmp_path: Path, backends: dict[str, int]) -> None:
+    annotations = {"rewrite-target": "/new/$1", "upstream-vhost": "inner.test"}
+    world = files(backends)
+    world["rewritten.yaml"] = ingress("moved", "moved.test", [("/old/(.*)", "a")], annotations=annotations)
+    async with portway(tmp_path, world) as running:
+        sent = (await running.get("http://moved.test/old/x?q=1")).echoed()
+        assert (sent.path, sent.host) == ("/new/x?q=1", "inner.test")
+        line = await logged(running, "/old/x?q=1")
+        assert line["authority"] == f"moved.test:{running.http_port}"
+
+
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"  # W3C Trace Context, §3.2.2.3: the example
 
 

@@ -6,6 +6,7 @@ from envoy.config.accesslog.v3 import accesslog_pb2 as accesslogv3
 from envoy.config.core.v3 import substitution_format_string_pb2 as format_stringv3
 from envoy.extensions.access_loggers.file.v3 import file_pb2 as filev3
 
+from portway.envoy.filters import original
 from portway.envoy.messages import typed
 from portway.model.edge import Edge
 
@@ -14,8 +15,8 @@ STANDARD_OUTPUT = "/dev/stdout"
 HTTP_FIELDS: tuple[tuple[str, str], ...] = (
     ("time", "%START_TIME(%Y-%m-%dT%H:%M:%S.%3fZ)%"),
     ("method", "%REQ(:METHOD)%"),
-    ("authority", "%REQ(:AUTHORITY)%"),
-    ("path", "%REQ(X-ENVOY-ORIGINAL-PATH?:PATH)%"),
+    ("authority", original.sent_by_client(":AUTHORITY")),
+    ("path", original.sent_by_client(":PATH")),
     ("protocol", "%PROTOCOL%"),
     ("status", "%RESPONSE_CODE%"),
     ("flags", "%RESPONSE_FLAGS%"),

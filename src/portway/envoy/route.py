@@ -8,7 +8,7 @@ from envoy.config.route.v3 import route_components_pb2 as routev3
 from envoy.type.matcher.v3 import regex_pb2 as regexv3
 from google.protobuf.message import Message
 
-from portway.envoy.filters import access, auth, body, cors, grpc_web, sticky
+from portway.envoy.filters import access, auth, body, cors, grpc_web, original, sticky
 from portway.envoy.headers import apply_edits, header_option, literal
 from portway.envoy.matches import build_match, path_pattern, prefix_of
 from portway.envoy.messages import duration, runtime_fraction, typed
@@ -111,6 +111,8 @@ def _build_route(
 
 
 def _set_filters(built: routev3.Route, route: Route, clusters: ClusterNames) -> None:
+    if original.is_wanted(route):
+        _enable(built, original.NAME, original.build_original())
     if route.cors is not None:
         _enable(built, cors.NAME, cors.build_cors(route.cors))
         # The answer depends on who asks, which caches must know (Fetch standard, "CORS protocol and HTTP caches").

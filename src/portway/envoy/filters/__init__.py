@@ -9,10 +9,11 @@ from collections.abc import Callable
 from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2 as hcmv3
 from google.protobuf.message import Message
 
-from portway.envoy.filters import access, auth, body, cors, grpc_web, router, sticky, unusable
+from portway.envoy.filters import access, auth, body, cors, grpc_web, original, router, sticky, unusable
 from portway.envoy.messages import typed
 
 HTTP_FILTERS: tuple[tuple[str, Callable[[], Message]], ...] = (
+    (original.NAME, original.base),  # before anything may change the request
     (cors.NAME, cors.base),  # a preflight is answered before anything may refuse it: it bears no credentials
     (access.NAME, access.base),  # cheap; and who may not come at all must not reach the authentication service
     (body.NAME, body.base),  # likewise, by the declared length only
