@@ -1,13 +1,28 @@
 """`portway run`: how its failures are said."""
 
+import logging
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 
 from portway.cli import run as command
 from portway.infra.state import StateFolderError
 
 
+@pytest.fixture
+def own_log() -> Iterator[None]:
+    """The command sets up the log of its process, which here is everybody's."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    structlog.reset_defaults()
+    root.handlers[:] = handlers
+    root.setLevel(level)
+
+
+@pytest.mark.usefixtures("own_log")
 def test_failures_of_parts_that_run_side_by_side_are_said_without_a_traceback(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
