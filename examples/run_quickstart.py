@@ -9,7 +9,7 @@ from pathlib import Path
 HERE = Path(os.path.relpath(Path(__file__).parent))  # so that messages name files as one would type them
 BACKENDS = ("cart=9101", "pay=9102", "cart-next=9103")
 TRY = """
-Portway serves examples/quickstart. Try, in another terminal:
+Portway starts on examples/quickstart. When it says "listening on ...", try in another terminal:
 
   curl http://shop.localhost:8080/                     an Ingress: goes to cart
   curl http://shop.localhost:8080/pay                  ... to pay

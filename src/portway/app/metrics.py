@@ -53,12 +53,7 @@ class PartsCollector(Collector):
         verdicts = GaugeMetricFamily(
             "portway_verdicts", "Verdicts on objects and files by severity.", labels=["severity"]
         )
-        counts = dict.fromkeys(("error", "warning", "info"), 0)
-        for report in pipeline.reports.values():
-            for verdict in report.verdicts:
-                counts[verdict.severity] += 1
-        for finding in pipeline.engine.store.findings():
-            counts[finding.verdict.severity] += 1
+        counts = pipeline.verdict_counts()
         for severity, count in counts.items():
             verdicts.add_metric([severity], count)
         yield verdicts

@@ -17,12 +17,13 @@ import structlog
 
 from portway.app import collector
 from portway.app.compiler import REPORTS
+from portway.app.complaints import Complaints
 from portway.envoy.outputs import OUTPUTS
 from portway.incremental import AnyOutput, Delta, Engine, Failure
 from portway.model.condition import ObjectReport
 from portway.model.names import HostKey, SocketKey, TableKey
 from portway.model.resource import Resource, ResourceDelta, ResourceKey
-from portway.objects.verdict import ObjectKey
+from portway.objects.verdict import ObjectKey, Severity
 from portway.store import Input, Source
 
 log = structlog.get_logger(__name__)
@@ -113,6 +114,7 @@ class Pipeline:
         """
         self.engine = engine
         self.reports: dict[ObjectKey, ObjectReport] = {}
+        self._complaints = Complaints(engine.store)
         self._sources = sources
         self._publish = publish
         self._mark_synced = mark_synced
@@ -139,6 +141,16 @@ class Pipeline:
             reports=len(self.reports),
             last_compile_ms=self._took * 1000,
         )
+
+    def verdict_counts(self) -> dict[Severity, int]:
+        """How many verdicts of each severity there are on objects and files."""
+        counts = dict.fromkeys(Severity, 0)
+        for report in self.reports.values():
+            for verdict in report.verdicts:
+                counts[verdict.severity] += 1
+        for finding in self.engine.store.findings():
+            counts[finding.verdict.severity] += 1
+        return counts
 
     @property
     def is_synced(self) -> bool:
@@ -176,6 +188,8 @@ class Pipeline:
     async def _follow(self, number: int, source: Source) -> None:
         async for change in source.changes():
             self.engine.apply(change)
+            for item, findings in change.findings.items():
+                self._complaints.found(item, findings)
             self._change_sets += 1
             if change.synced:
                 self._awaited.discard(number)
@@ -203,6 +217,7 @@ class Pipeline:
             self._took = self._clock() - self._since
             log.debug("change compiled", took_ms=round(self._took * 1000, 3))
             self._report_failures()
+            self._complaints.say()
 
     async def _wait_for_work(self) -> None:
         with contextlib.suppress(TimeoutError):
@@ -275,5 +290,8 @@ class Pipeline:
 
     def _learn(self, changed: Mapping[ObjectKey, ObjectReport], removed: frozenset[ObjectKey]) -> None:
         self.reports.update(changed)
+        for report in changed.values():
+            self._complaints.reported(report)
         for key in removed:
             self.reports.pop(key, None)
+            self._complaints.forgotten(key)

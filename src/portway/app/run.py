@@ -41,6 +41,7 @@ from portway.infra.state import ACCESS_LOG, StateFolder, StateFolderError, wait_
 from portway.model.handles import OWN_PLACES, SOCKETS
 from portway.model.resource import Resource, ResourceDelta, ResourceKey, ResourceType
 from portway.model.tls import Secret
+from portway.objects.verdict import Severity
 from portway.settings import Edge, Settings
 from portway.sources.files import FileSource
 from portway.sources.problems import FILE_KIND
@@ -360,12 +361,25 @@ async def _show_progress(machine: Machine, console: Console) -> None:
         console.show("")
 
 
+NOTHING_OPEN = "no port is open: nothing is declared, or only for other classes; portway status says which"
+
+
 async def _announce(machine: Machine, console: Console) -> None:
     await machine.wait_ready()
     console.show("")
-    log.info("ready", pid=os.getpid(), objects=sum(machine.pipeline.engine.store.statistics().objects.values()))
+    counts = machine.pipeline.verdict_counts()
+    log.info(
+        "ready",
+        pid=os.getpid(),
+        objects=sum(machine.pipeline.engine.store.statistics().objects.values()),
+        errors=counts[Severity.ERROR],
+        warnings=counts[Severity.WARNING],
+    )
     fleet = machine.discovery.fleet(machine.settings.edge.fleet)
-    for socket_key in sorted(machine.pipeline.engine.groups(SOCKETS)):
+    sockets = sorted(machine.pipeline.engine.groups(SOCKETS))
+    if not sockets:
+        console.say(NOTHING_OPEN)
+    for socket_key in sockets:
         # A listener that the proxy refuses keeps nothing from being ready; log and status name it.
         if fleet.progress([ResourceKey(ResourceType.LISTENER, listener_name(socket_key))]).complete:
             console.say(f"listening on {socket_key}")
