@@ -1,5 +1,6 @@
 """The file source against real folders and the real inotify."""
 
+import asyncio
 import io
 import os
 import shutil
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from portway.objects.verdict import ObjectKey, Severity
 from portway.sources import reading as reading_module
 from portway.sources.files import FileSource
+from portway.sources.settling import GRACE
 from portway.store import Finding, Store
 from tests.sources.suite import port_of, reading, service_key
 
@@ -338,6 +340,34 @@ async def test_a_given_folder_that_vanishes_keeps_its_objects(folder: Path, tmp_
         folder.mkdir()  # noqa: ASYNC240 - a test; the source waits meanwhile
         (folder / "b.yaml").write_text(service("b"))
         await reader.until(lambda store: services(store) == {"b": 80} and not store.findings())
+
+
+def move(old: Path, new: Path) -> None:
+    old.rename(new)
+
+
+def link(target: Path, new: Path) -> None:
+    new.symlink_to(target)
+
+
+@pytest.mark.parametrize("given", ["conf", ""])
+@pytest.mark.parametrize("linked", [False, True])
+async def test_a_given_folder_that_comes_back_is_no_file_that_cannot_be_read(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: str, linked: bool
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    away = tmp_path / "away"
+    (folder / "a.yaml").write_text(service("a"))
+    async with reading(source(given or folder)) as reader:
+        move(folder, away)
+        await reader.until(lambda store: [found.verdict.reason for found in store.findings()] == ["NotFound"])
+        (away / "a.yaml").write_text(service("a", 81))
+        (link if linked else move)(away, folder)
+        await reader.until(lambda store: services(store) == {"a": 81})
+        await asyncio.sleep(2 * GRACE)  # what was taken for a broken file would count by now
+        (folder / "b.yaml").write_text(service("b"))
+        await reader.until(lambda store: services(store) == {"a": 81, "b": 80})
+        assert not reader.store.findings()
 
 
 async def test_a_deleted_file_that_was_named_itself_loses_its_objects(folder: Path) -> None:

@@ -47,7 +47,8 @@ def read_file(path: str) -> Content:
             data = file.read()
             after = os.fstat(file.fileno())
     except OSError as error:
-        if error.errno in (errno.ENOENT, errno.ENOTDIR):
+        # A folder under the name of what was read, or was told by an event: no file, and looked into by the watcher.
+        if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.EISDIR):
             return Missing()
         return unreadable(path, error)
     except ValueError as error:  # a NUL in the path
