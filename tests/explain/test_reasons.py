@@ -33,6 +33,16 @@ CASES: dict[str, tuple[World, tuple[str, ...], list[str]]] = {
         ("GET", "http://shop.test/"),
         ["503: Service default/a port 80 has no endpoints (goes to Service default/a port 80 as shop.test/)"],
     ),
+    "a Backend, which has no port": (
+        world(
+            "{apiVersion: portway.dev/v1alpha1, kind: Backend, metadata: {name: own}, spec: {addresses: "
+            "[{address: 10.0.0.1, port: 81}]}}",
+            gateway(),
+            route("r", "[{backendRefs: [{group: portway.dev, kind: Backend, name: own}]}]"),
+        ),
+        ("GET", "http://shop.test/"),
+        ["forwarded to Backend default/own as shop.test/"],
+    ),
     "an Ingress whose Service does not exist": (
         world(ingress("i", "shop.test", {"/": "gone"})),
         ("GET", "http://shop.test/"),

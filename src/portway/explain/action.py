@@ -149,7 +149,7 @@ def _describe_forward(action: Forward, route: Route, request: Request, around: S
             continue
         host = share.host or action.host or request.named
         found = around.problem(share.upstream)
-        goes = f"{share.upstream.object} port {share.upstream.port} as {host}{target}"
+        goes = f"{share.upstream.place} as {host}{target}"
         yield Described(
             share=part,
             status=0 if found is None else found.status,

@@ -110,8 +110,7 @@ def upstream_text(key: UpstreamKey | None) -> str:
     """An upstream in words: what is reached, and in which way if that is not the default."""
     if key is None:
         return ""
-    port = f" port {key.port}" if key.port else ""
-    return f"{key.object}{port}{f' {key.variant}' if key.variant else ''}"
+    return f"{key.place} {key.variant}" if key.variant else key.place
 
 
 def differing_texts(before: Explanation, after: Explanation) -> tuple[str, str]:

@@ -57,7 +57,7 @@ def _shares(upstreams: tuple[WeightedUpstream, ...]) -> str:
     total = sum(share.weight for share in upstreams)
     shares: dict[str, int] = {}
     for share in upstreams:
-        name = f"{share.upstream.object} port {share.upstream.port}" if share.upstream is not None else "nobody"
+        name = share.upstream.place if share.upstream is not None else "nobody"
         shares[name] = shares.get(name, 0) + share.weight
     if len(shares) == 1:
         return next(iter(shares))

@@ -257,9 +257,8 @@ def _compare_upstreams(before: World, after: World) -> Iterator[Change]:
     for key in sorted(one.keys() & other.keys()):
         old, new = one[key], other[key]
         kept = set(old) & set(new)
-        subject = f"{key.object}{f' port {key.port}' if key.port else ''}"
         texts = ["; ".join(line for line in side if line not in kept) or "the default" for side in (old, new)]
         # Spoken to in several ways it is several upstreams, which as a rule change alike.
-        if old != new and (subject, *texts) not in told:
-            told.add((subject, *texts))
-            yield Change(kind=Kind.UPSTREAM, subject=subject, before=texts[0], after=texts[1])
+        if old != new and (key.place, *texts) not in told:
+            told.add((key.place, *texts))
+            yield Change(kind=Kind.UPSTREAM, subject=key.place, before=texts[0], after=texts[1])

@@ -110,7 +110,7 @@ def _forward(action: Forward) -> Iterator[tuple[str, str]]:
     if action.idle_timeout is not None:
         yield "timeout", f"504 after {seconds(action.idle_timeout)} of silence"
     for mirror in action.mirrors:
-        yield "mirror", f"a copy{_share(mirror.share)} goes to {mirror.upstream.object} port {mirror.upstream.port}"
+        yield "mirror", f"a copy{_share(mirror.share)} goes to {mirror.upstream.place}"
     for entry in action.hash:
         set_by_us = " (set if it is missing)" if entry.ttl is not None else ""
         yield "hashing", f"the endpoint is chosen by {f'{entry.on} {entry.name}'.rstrip()}{set_by_us}"

@@ -180,7 +180,7 @@ def _explain_stream(
             found.append(Outcome(share=share.weight / total, closed=True, upstream=meant, text=text, source=source))
         else:
             how = "bytes are passed on as they are" if chain.tls is None else "TLS ends here, bytes are passed on"
-            text = f"{how} to {share.upstream.object} port {share.upstream.port}"
+            text = f"{how} to {share.upstream.place}"
             outcome = Outcome(share=share.weight / total, upstream=share.upstream, text=text, source=source)
             found.append(outcome)
     nobody = Outcome(share=1.0, closed=True, text="there is no backend: the connection is closed", source=chain.source)

@@ -88,7 +88,7 @@ class World:
             return Answering(status=0, text=f"{key.object} cannot be used", exists=False)
         if upstream.discovery is Discovery.DNS or self.endpoints(key).endpoints:
             return None
-        return Answering(status=503, text=f"{key.object} port {key.port} has no endpoints")
+        return Answering(status=503, text=f"{key.place} has no endpoints")
 
     def reason(self, source: Source) -> str:
         """What there is to say about something that was declared; empty: nothing. Of a match: about its rule."""

@@ -77,6 +77,11 @@ class UpstreamKey(NamedTuple):
     def object(self) -> ObjectKey:
         return ObjectKey(self.kind, self.namespace, self.name)
 
+    @property
+    def place(self) -> str:
+        """What is reached, for readers: `Service shop/cart port 80`, `Backend shop/legacy`."""
+        return f"{self.object} port {self.port}" if self.port else str(self.object)
+
 
 class SecretUse(StrEnum):
     CERTIFICATE = "certificate"
