@@ -44,8 +44,8 @@ spec:
     "an API version that is gone": (
         "apiVersion: extensions/v1beta1\nkind: Ingress\nmetadata: {name: old}\n",
         (
-            'FILE:1: warning: Ingress default/old: apiVersion: "extensions/v1beta1" is no version of Ingress that is '
-            "still served; the object is ignored; write networking.k8s.io/v1",
+            'FILE:1: error: Ingress default/old: apiVersion: "extensions/v1beta1" is no version of Ingress that is '
+            "still served (Kubernetes 1.22 removed it); it is not served; write networking.k8s.io/v1",
         ),
     ),
     "a misspelt kind": (
@@ -117,7 +117,7 @@ def test_refused_objects_are_counted(tmp_path: Path) -> None:
 
 
 def test_strict_minds_warnings(tmp_path: Path) -> None:
-    (tmp_path / "a.yaml").write_text(MISTAKES["an API version that is gone"][0])
+    (tmp_path / "a.yaml").write_text(MISTAKES["a misspelt kind"][0])
     assert run("-f", str(tmp_path)).exit_code == 0
     assert run("-f", str(tmp_path), "--strict").exit_code == 1
 

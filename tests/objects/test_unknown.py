@@ -6,7 +6,7 @@ from portway.objects.channels import Channel
 from portway.objects.kinds import KINDS
 from portway.objects.parsing import parse
 from portway.objects.unknown import unknown_fields
-from portway.objects.verdict import Severity
+from portway.objects.verdict import ObjectKey, Severity
 from tests.objects.documents import document
 
 FIELDS: dict[str, tuple[str, dict[str, object], dict[str, str]]] = {
@@ -82,12 +82,6 @@ FOREIGN = {
     ("serving.knative.dev/v1", "Service"): (Severity.INFO, ""),  # the same word for another thing
     ("traefik.io/v1alpha1", "IngressRoute"): (Severity.INFO, ""),
     ("gateway.networking.x-k8s.io/v1alpha1", "XBackend"): (Severity.INFO, ""),
-    ("networking.k8s.io/v1beta1", "Ingress"): (Severity.WARNING, "write networking.k8s.io/v1"),
-    ("extensions/v1beta1", "Ingress"): (Severity.WARNING, "write networking.k8s.io/v1"),
-    ("gateway.networking.k8s.io/v1alpha2", "HTTPRoute"): (
-        Severity.WARNING,
-        "write gateway.networking.k8s.io/v1 or gateway.networking.k8s.io/v1beta1",
-    ),
     ("gateway.networking.k8.io/v1", "HTTPRoute"): (Severity.WARNING, "did you mean gateway.networking.k8s.io/v1?"),
     ("gateway.networking.k8s.io/v1", "HttpRoute"): (Severity.WARNING, "did you mean HTTPRoute?"),
     ("portway.dev/v1alpha1", "UpstreamPolicies"): (Severity.WARNING, "did you mean UpstreamPolicy?"),
@@ -105,3 +99,28 @@ def test_kinds_that_are_not_read(api_version: str, kind: str) -> None:
     (verdict,) = parsed.verdicts
     assert (verdict.severity, verdict.remedy) == FOREIGN[api_version, kind]
     assert str(verdict.object) == f"{kind} shop/a"
+
+
+GONE_VERSIONS = {
+    # apiVersion, kind: since when, remedy
+    ("networking.k8s.io/v1beta1", "Ingress"): (" (Kubernetes 1.22 removed it)", "write networking.k8s.io/v1"),
+    ("extensions/v1beta1", "Ingress"): (" (Kubernetes 1.22 removed it)", "write networking.k8s.io/v1"),
+    ("discovery.k8s.io/v1beta1", "EndpointSlice"): (" (Kubernetes 1.25 removed it)", "write discovery.k8s.io/v1"),
+    ("gateway.networking.k8s.io/v1alpha2", "GRPCRoute"): ("", "write gateway.networking.k8s.io/v1"),
+    ("gateway.networking.k8s.io/v1alpha2", "HTTPRoute"): (
+        "",
+        "write gateway.networking.k8s.io/v1 or gateway.networking.k8s.io/v1beta1",
+    ),
+    ("networking.k8s.io/v1beta1", "IngressClass"): (" (Kubernetes 1.22 removed it)", "write networking.k8s.io/v1"),
+}
+
+
+@pytest.mark.parametrize(("api_version", "kind"), GONE_VERSIONS)
+def test_a_kind_of_ours_in_a_version_that_is_gone_is_refused(api_version: str, kind: str) -> None:
+    parsed = parse({"apiVersion": api_version, "kind": kind, "metadata": {"name": "a", "namespace": "shop"}})
+    assert parsed.object is None
+    assert parsed.key == ObjectKey(kind, "shop" if KINDS[kind].namespaced else "", "a")
+    (verdict,) = parsed.verdicts
+    since, remedy = GONE_VERSIONS[api_version, kind]
+    assert (verdict.severity, verdict.field, verdict.remedy) == (Severity.ERROR, "apiVersion", remedy)
+    assert verdict.problem == f'"{api_version}" is no version of {kind} that is still served{since}'

@@ -1,12 +1,13 @@
 """Documents of kinds that Portway does not read: foreign ones, and ours misspelt.
 
-Folders of manifests hold Deployments and much else; that is worth one INFO each. A kind, group or version that is
-nearly one of ours is a mistake that nobody else will report.
+Folders of manifests hold Deployments and much else; that is worth one INFO each. A kind or group that is nearly one of
+ours is a mistake that nobody else will report. One of ours in a version that is not served is refused, as an API server
+would: who wrote it means it to be served.
 """
 
 from typing import Final
 
-from portway.objects.kinds import KINDS
+from portway.objects.kinds import KINDS, Kind
 from portway.objects.portway_v1alpha1 import PORTWAY_GROUP
 from portway.objects.problems import as_text, listed, nearest, quoted
 from portway.objects.references_v1 import GATEWAY_GROUP
@@ -29,6 +30,13 @@ _NEIGHBOURS: Final = frozenset(
 _FORMER_GROUPS: Final = {"extensions/v1beta1": "Ingress"}
 """Where our kinds lived before."""
 
+_REMOVED: Final = {
+    "extensions/v1beta1": "1.22",
+    "networking.k8s.io/v1beta1": "1.22",
+    "discovery.k8s.io/v1beta1": "1.25",
+}
+"""The version of Kubernetes that serves these no more (its "Deprecated API Migration Guide")."""
+
 
 def foreign_verdict(api_version: str, kind: str, key: ObjectKey) -> Verdict:
     """What to say about a document whose kind `kind_of` does not know.
@@ -41,8 +49,7 @@ def foreign_verdict(api_version: str, kind: str, key: ObjectKey) -> Verdict:
     group = api_version.rpartition("/")[0]
     same_name = KINDS.get(kind)
     if same_name is not None and (group == same_name.group or _FORMER_GROUPS.get(api_version) == kind):
-        problem = f"{quoted(api_version)} is no version of {kind} that is still served; the object is ignored"
-        return _warning(key, "apiVersion", problem, f"write {listed(same_name.api_versions)}")
+        return _refusal(key, api_version, same_name)
     if same_name is not None and group not in _GROUPS and nearest(group, [same_name.group]):
         problem = f"{quoted(api_version)} is no API that has a {kind}; the object is ignored"
         return _warning(key, "apiVersion", problem, f"did you mean {same_name.api_versions[0]}?")
@@ -58,6 +65,18 @@ def foreign_verdict(api_version: str, kind: str, key: ObjectKey) -> Verdict:
             return _warning(key, "apiVersion", problem, f"{elsewhere.name} is in {elsewhere.api_versions[0]}")
     problem = f"{as_text(api_version)} {key.kind} is not read by Portway"
     return Verdict(object=key, severity=Severity.INFO, reason="NotRead", problem=problem, remedy="")
+
+
+def _refusal(key: ObjectKey, api_version: str, kind: Kind) -> Verdict:
+    since = f" (Kubernetes {_REMOVED[api_version]} removed it)" if api_version in _REMOVED else ""
+    return Verdict(
+        object=key,
+        severity=Severity.ERROR,
+        reason="UnknownVersion",
+        field="apiVersion",
+        problem=f"{quoted(api_version)} is no version of {kind.name} that is still served{since}",
+        remedy=f"write {listed(kind.api_versions)}",
+    )
 
 
 def _warning(key: ObjectKey, field: str, problem: str, remedy: str) -> Verdict:

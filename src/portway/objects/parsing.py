@@ -73,7 +73,7 @@ def parse(raw: object, *, from_cluster: bool = False) -> Parsed:
         return _without_kind(raw, api_version, name)
     kind = kind_of(api_version, name)
     if kind is None:
-        return Parsed(key=None, verdicts=(foreign_verdict(api_version, name, raw_key(raw, name, True)),))
+        return _foreign(raw, api_version, name)
     try:
         # Not for the bytes: it finds, quickly, text that cannot be written and data that no JSON can say. Whatever gets
         # past here can be put into a protobuf.
@@ -104,6 +104,14 @@ def parse_json(kind: Kind, data: bytes, *, from_cluster: bool = True) -> Parsed:
 _WRITE_ONE: Final = "write apiVersion, kind, metadata and what the kind needs"
 _NAMELESS: Final = ObjectKey("Object", "", "")
 """Stands in verdicts about documents that do not say what they are."""
+
+
+def _foreign(raw: Mapping[object, object], api_version: str, name: str) -> Parsed:
+    same_name = KINDS.get(name)
+    key = raw_key(raw, name, same_name is None or same_name.namespaced)
+    verdict = foreign_verdict(api_version, name, key)
+    # Refused is only what is ours: its key tells whose last good version stays.
+    return Parsed(key=key if verdict.severity is Severity.ERROR else None, verdicts=(verdict,))
 
 
 def _without_kind(raw: Mapping[object, object], api_version: object, name: object) -> Parsed:
