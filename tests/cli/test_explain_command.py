@@ -35,7 +35,8 @@ def test_explain_tells_the_whole_way(shop: Path) -> None:
         "    ✓ Ingress/default/shop",
         "  → forwarded to Service default/b port 80 as shop.test/cart/1?q=2",
         "      endpoints (1): 10.0.0.1:80",
-        "      retries: up to 2 more tries on failed connections (the default)",
+        "    by default",
+        "      retries: up to 2 more tries on failed connections",
     ):
         assert part in result.output.splitlines(), (part, result.output)
 
@@ -49,6 +50,30 @@ def test_explain_says_why_others_lost(shop: Path) -> None:
 def test_explain_hints_at_what_may_be_meant(shop: Path) -> None:
     result = run("explain", "GET", "http://shp.test/", "-f", str(shop))
     assert "  hint: did you mean shop.test?" in result.output.splitlines()
+
+
+def test_explain_shows_routes_that_nobody_declared_only_where_they_act(tmp_path: Path) -> None:
+    file = tmp_path / "shop.yaml"
+    lists = ingress("admin", "shop.test", {"/admin": "b"}, whitelist_source_range="10.0.0.0/8")
+    file.write_text("\n---\n".join((CLASS, SERVICES, ingress("shop", "shop.test", {"/": "a"}), lists)))
+    past = run("explain", "GET", "http://shop.test/cart", "-f", str(file)).output.splitlines()
+    start = past.index("  routes, in the order in which they are tried") + 1
+    assert [line for line in past[start:] if line.startswith(("    ✗", "    ✓"))] == [
+        "    ✗ Ingress/default/admin  path /cart is not below /admin",
+        "    ✓ Ingress/default/shop",
+    ]
+    for path, guarded in {
+        "//admin": "    ✓ Ingress/default/admin  keeps off other spellings of /admin",
+        "/x%2f..%2fadmin": "    ✓ Ingress/default/shop  keeps off paths that a server may take for others",
+    }.items():
+        assert guarded in run("explain", "GET", f"http://shop.test{path}", "-f", str(file)).output.splitlines()
+    routes = json.loads(run("explain", "GET", "http://shop.test/cart", "-f", str(file), "-o", "json").output)["routes"]
+    assert [one["guard"] for one in routes] == [
+        "paths that a server may take for others",
+        "",
+        "other spellings of /admin",
+        "",
+    ]
 
 
 def test_explain_as_json(shop: Path) -> None:
@@ -78,6 +103,8 @@ def test_explain_as_json(shop: Path) -> None:
     ("arguments", "said"),
     [
         (("GET", "shop.test/x"), '"shop.test/x" is no URL of the form http://HOST/PATH'),
+        (("FOO BAR", "http://shop.test/"), '"FOO BAR" is no HTTP method like GET'),
+        (("GET", f"http://{'ü' * 64}.test/"), '.test" is no host name'),
         (("GET", "http://shop.test/", "-H", "nonsense"), '-H "nonsense" is not of the form NAME: VALUE'),
     ],
 )

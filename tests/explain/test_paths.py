@@ -72,3 +72,11 @@ def test_what_is_no_request_is_refused(url: str) -> None:
 
 def test_text_beyond_ascii_is_sent_as_clients_do() -> None:
     assert make_request("GET", "http://shop.test/é x?q=ü").target == "/%C3%A9%20x?q=%C3%BC"
+
+
+def test_host_names_are_asked_for_in_ascii() -> None:
+    request = make_request("GET", "https://Bücher.example:8443/", server_name="bücher.example")
+    assert (request.host, request.server_name) == ("xn--bcher-kva.example", "xn--bcher-kva.example")
+    assert request.authority == "xn--bcher-kva.example:8443"
+    named = make_request("GET", "http://shop.test/", [("Host", "bücher.example:81")])
+    assert (named.host, named.authority) == ("xn--bcher-kva.example", "xn--bcher-kva.example:81")

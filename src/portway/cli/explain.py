@@ -127,9 +127,12 @@ def show(report: Report) -> None:
     if report.routes:
         click.echo("  routes, in the order in which they are tried")
     for step in report.routes:
+        if step.guard and not step.matched:
+            continue  # nobody declared it, and it did nothing
         mark = paint("✓", "green") if step.matched else paint("✗", "red")
+        guard = f"  keeps off {step.guard}" if step.guard else ""
         reason = f"  {step.reason}" if step.reason else ""
-        click.echo(f"    {mark} {step.route}{reason}")
+        click.echo(f"    {mark} {step.route}{guard}{reason}")
         click.echo(f"        {step.place}")
     for result in report.results:
         _show_result(result)
@@ -137,8 +140,9 @@ def show(report: Report) -> None:
         click.echo("  on the way")
     place = ""
     for applied in report.applied:
-        if str(applied.place) != place:
-            place = str(applied.place)
+        by = str(applied.place or "default")
+        if by != place:
+            place = by
             click.echo(f"    by {place}")
         click.echo(f"      {applied.what}: {applied.text}")
     for hint in report.hints:

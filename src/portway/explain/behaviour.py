@@ -15,8 +15,8 @@ SAME = "="
 """Stands for what is as in the request."""
 REWRITTEN = "~"
 """Stands for whatever was made of it."""
-_SAYS_NOTHING = ("applies", "(the default)")
-"""Ends of effects that only name an object, or what is so everywhere."""
+_SAYS_NOTHING = "applies"
+"""End of effects that only name an object."""
 
 
 class Noticed(msgspec.Struct, frozen=True, kw_only=True, order=True):
@@ -49,7 +49,7 @@ def behaviour_of(found: Explanation) -> Behaviour:
         if outcome.share > 0:
             noticed = _noticed(found, outcome)
             shares[noticed] = shares.get(noticed, 0) + outcome.share
-    effects = {f"{effect.what}: {effect.text}" for effect in found.effects}
+    effects = {f"{effect.what}: {effect.text}" for effect in found.effects if effect.source is not None}
     return Behaviour(
         outcomes=tuple((noticed, round(shares[noticed], 6)) for noticed in sorted(shares)),
         effects=tuple(sorted(effect for effect in effects if not effect.endswith(_SAYS_NOTHING))),

@@ -46,7 +46,8 @@ class Effect(msgspec.Struct, frozen=True, kw_only=True):
     what: str
     """`access list`, `request headers`, `timeout` ..."""
     text: str
-    source: Source
+    source: Source | None
+    """`None`: nobody asked for it, it is so by default."""
 
 
 def effects_of(route: Route, request: Request, host: VirtualHost | None = None) -> list[Effect]:
@@ -155,16 +156,15 @@ def upstream_effects(upstream: Upstream, key: UpstreamKey, request: Request, *, 
     Args:
         own_retries: the route has retries, so the upstream's do not count.
     """
-    found: list[tuple[str, str]] = []
-    if not own_retries:
-        retry = upstream.retry or DEFAULT_RETRY
-        default = " (the default)" if upstream.retry is None else ""
-        found += [("retries", text + default) for text in _retries(retry, request)]
-    found += [("upstream", text) for text in _upstream(upstream)]
-    policies = [origin for origin in upstream.origins if origin.kind not in ("Service", "EndpointSlice", "Backend")]
-    found += [("upstream", f"{origin} applies") for origin in policies]
     source = Source(object=key.object)
-    return [Effect(what=what, text=text, source=source) for what, text in found]
+    found: list[Effect] = []
+    if not own_retries:
+        asked = source if upstream.retry is not None else None
+        texts = _retries(upstream.retry or DEFAULT_RETRY, request)
+        found += [Effect(what="retries", text=text, source=asked) for text in texts]
+    policies = [origin for origin in upstream.origins if origin.kind not in ("Service", "EndpointSlice", "Backend")]
+    ways = (*_upstream(upstream), *(f"{origin} applies" for origin in policies))
+    return [*found, *(Effect(what="upstream", text=text, source=source) for text in ways)]
 
 
 def _upstream(upstream: Upstream) -> Iterator[str]:

@@ -32,6 +32,8 @@ class TriedRoute(msgspec.Struct, frozen=True, kw_only=True):
     matched: bool
     reason: str
     place: Place
+    guard: str = ""
+    """Nobody declared the route: what it keeps from those that somebody did."""
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,7 +68,8 @@ class Applied(msgspec.Struct, frozen=True, kw_only=True):
 
     what: str
     text: str
-    place: Place
+    place: Place | None
+    """`None`: nobody asked for it, it is so by default."""
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
@@ -122,12 +125,23 @@ def make_report(world: World, found: Explanation, locate: Locate) -> Report:
         table=found.table,
         virtual_host=found.virtual_host,
         routes=tuple(
-            TriedRoute(route=step.route, matched=step.matched, reason=step.reason, place=place(step.source))
+            TriedRoute(
+                route=step.route,
+                matched=step.matched,
+                reason=step.reason,
+                place=place(step.source),
+                guard=step.guard,
+            )
             for step in found.steps
         ),
         results=tuple(results),
         applied=tuple(
-            Applied(what=effect.what, text=effect.text, place=place(effect.source)) for effect in found.effects
+            Applied(
+                what=effect.what,
+                text=effect.text,
+                place=place(effect.source) if effect.source is not None else None,
+            )
+            for effect in found.effects
         ),
         hints=found.hints,
     )

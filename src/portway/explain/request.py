@@ -1,14 +1,18 @@
 """A request as `explain` sees it: what a client sends, in the form in which a proxy looks up its route."""
 
+import re
 from collections.abc import Iterable
 from urllib.parse import quote, urlsplit
 
 import msgspec
 
 from portway.explain.paths import normalise_path
+from portway.objects.rules.names import punycode
 
 WELL_KNOWN_PORTS = {"http": 80, "https": 443}
 _SENT_AS_IS = "".join(map(chr, range(33, 127)))
+_METHOD = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+"""RFC 9110 §9.1: a token."""
 _FORWARDED = "x-forwarded-"
 """Fields that begin so are taken away from clients that are no trusted proxies, before a route is looked up."""
 JOINED = frozenset(
@@ -106,29 +110,32 @@ def make_request(
 
     Args:
         headers: name and value, names may repeat; `Host` overrides the URL's.
-        server_name: SNI; `None`: the URL's host, as clients do.
+        server_name: SNI; `None`: the URL's host, as clients do. Names that are not ASCII are taken in the form in
+            which clients send them: `bücher.example` as `xn--bcher-kva.example`.
 
     Raises:
-        RequestError: the URL is none, has no host, or proxies answer 400 whatever is declared.
+        RequestError: method or URL is none, the URL has no host, or proxies answer 400 whatever is declared.
     """
+    if not _METHOD.fullmatch(method):
+        raise RequestError(f'"{method}" is no HTTP method like GET')
     scheme, _, rest = url.partition("://")
     scheme = scheme.lower()
     try:
         parts = urlsplit(f"{scheme}://{rest}")
         port = parts.port
-        hostname = parts.hostname or ""
+        hostname = _ascii(parts.hostname or "")
     except ValueError as error:
         raise RequestError(f'"{url}" is no URL: {error}') from error
     if scheme not in WELL_KNOWN_PORTS or not hostname:
         raise RequestError(f'"{url}" is no URL of the form http://HOST/PATH')
     number = port or WELL_KNOWN_PORTS[scheme]
     fields = [(name.lower(), value) for name, value in headers]
-    authority = next((value for name, value in fields if name == "host"), _authority(scheme, hostname, number))
+    authority = next((_ascii(value) for name, value in fields if name == "host"), _authority(scheme, hostname, number))
     path, mark, query = _encoded(rest).partition("?")
     normal = normalise_path(path or "/")
     if normal is None:
         raise RequestError(f'"{url}" has %00 in its path: proxies answer 400')
-    name = hostname if server_name is None else server_name
+    name = hostname if server_name is None else _ascii(server_name)
     return Request(
         method=method.upper(),
         scheme=scheme,
@@ -142,6 +149,17 @@ def make_request(
         client=client,
         server_name=name.lower() if scheme == "https" else "",
     )
+
+
+def _ascii(name: str) -> str:
+    """A host name, or an authority, as clients send it."""
+    if name.isascii():
+        return name
+    host, port = _split(name)
+    encoded = punycode(host)
+    if not encoded:
+        raise RequestError(f'"{name}" is no host name')
+    return encoded + port
 
 
 def _encoded(rest: str) -> str:

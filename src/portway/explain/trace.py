@@ -38,6 +38,8 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     matched: bool
     reason: str = ""
     """Why it did not fit, or for which share of requests it does."""
+    guard: str = ""
+    """What it keeps from other routes, if nobody declared it."""
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
@@ -264,7 +266,7 @@ def try_routes(
     for route in host.routes:
         reason = mismatch(route.match, request)
         if reason:
-            steps.append(Step(route=route.name, source=route.source, matched=False, reason=reason))
+            steps.append(_step(route, matched=False, reason=reason))
             continue
         threshold = 1.0
         if route.match.share is not None:
@@ -273,7 +275,7 @@ def try_routes(
             threshold = route.match.share.numerator / route.match.share.denominator
         share = max(0.0, threshold - taken)
         note = f"for {share:.4g} of such requests" if share < 1 else ""
-        steps.append(Step(route=route.name, source=route.source, matched=share > 0, reason=note))
+        steps.append(_step(route, matched=share > 0, reason=note))
         if share > 0:
             outcomes += _of_route(route, request, share, where)
             effects += effects_of(route, request, host)
@@ -283,6 +285,10 @@ def try_routes(
     why = "none of the routes fits" if host.routes else "the host has no routes"
     outcomes.append(Outcome(share=1.0 - taken, status=404, text=f"404: {why}"))
     return tuple(steps), tuple(outcomes), tuple(effects)
+
+
+def _step(route: Route, *, matched: bool, reason: str) -> Step:
+    return Step(route=route.name, source=route.source, matched=matched, reason=reason, guard=route.guard)
 
 
 def _of_route(route: Route, request: Request, share: float, around: Surroundings) -> list[Outcome]:

@@ -317,6 +317,8 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     """gRPC-Web requests are turned into gRPC."""
     source: Source
     """What `explain` shows; not sent."""
+    guard: str = ""
+    """What it keeps from other routes, if nobody declared it: a noun for `explain`; not sent."""
 
 
 class VirtualHost(msgspec.Struct, frozen=True, kw_only=True):

@@ -93,14 +93,14 @@ def wrong_host(text: str) -> Wrong | None:
         return Wrong(f"{quoted(text)} has a port, which no host of an Ingress has", f"write {quoted(name)}")
     if len(text) > 253:
         return Wrong(f"{quoted(text)} has {len(text)} characters, more than the 253 of a host name", "shorten it")
-    if not text.isascii() and (encoded := _punycode(text)):
+    if not text.isascii() and (encoded := punycode(text)):
         return Wrong(f"{quoted(text)} is not a host name as it is asked for", f"write {quoted(encoded)}")
     if text != text.lower() and not wrong_host(text.lower()):
         return Wrong(f"{quoted(text)} is not a lower-case host name", f"write {quoted(text.lower())}")
     return Wrong(f"{quoted(text)} is not a lower-case host name", 'write one such as "shop.example.com"')
 
 
-def _punycode(text: str) -> str:
+def punycode(text: str) -> str:
     """The name as it is asked for in DNS and TLS (RFC 3492); empty: it has no such form."""
     try:
         return text.encode("idna").decode()

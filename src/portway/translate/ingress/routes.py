@@ -92,18 +92,18 @@ def is_redirected_first(plan: HostPlan, edge: Edge) -> bool:
 
 def routes_of(ctx: Context, owned: Owned, rules: HostRules) -> Iterator[Route]:
     """The routes of a path, in match order. Empty for a path without backend that does nothing but answer 404."""
-    for spelled in _spellings(owned, rules):
-        for audience in audiences(owned.settings):
-            maker = _Maker(ctx, spelled, rules, audience)
-            yield from maker.routes()
-
-
-def _spellings(owned: Owned, rules: HostRules) -> Iterator[Owned]:
-    """The path; where it is protected, also its other spellings, which another path would answer."""
-    yield owned
+    yield from _routes_as_matched(ctx, owned, rules)
+    # Other spellings of a protected path would be answered by another path.
     others = other_spellings(owned.match) if rules.guarded and _protection(owned) else None
     if others is not None:
-        yield msgspec.structs.replace(owned, match=others)
+        guard = f"other spellings of {owned.match.value}"
+        for route in _routes_as_matched(ctx, msgspec.structs.replace(owned, match=others), rules):
+            yield msgspec.structs.replace(route, guard=guard)
+
+
+def _routes_as_matched(ctx: Context, owned: Owned, rules: HostRules) -> Iterator[Route]:
+    for audience in audiences(owned.settings):
+        yield from _Maker(ctx, owned, rules, audience).routes()
 
 
 def is_guarded(plan: HostPlan) -> bool:

@@ -104,6 +104,7 @@ def _host_routes(ctx: Context, plan: HostPlan, domains: tuple[str, ...], edge: E
             match=RouteMatch(path=ambiguous_paths(regex_mode=plan.regex_mode)),
             action=Respond(status=400, reason="servers may take the path for another, which is protected differently"),
             source=Source(object=oldest.ingress, field="spec.rules"),
+            guard="paths that a server may take for others",
         )
     if plan.app_root and plan.app_root_of is not None:
         yield Route(
