@@ -2,8 +2,10 @@
 
 import pytest
 
-from portway.app.status import ObjectStatus, Status
+from portway.app.status import ObjectStatus, Seen, Status, make_status
 from portway.cli.status import show
+from portway.model.condition import ObjectReport
+from portway.objects.verdict import ObjectKey, Severity, Verdict
 from portway.status.shapes import (
     Address,
     ConditionStatus,
@@ -72,3 +74,34 @@ def test_conditions_say_what_they_are_about(capsys: pytest.CaptureFixture[str]) 
     assert "Gateway shop/public (127.0.0.1; listener web: 2 routes)" in said
     assert "Programmed=False Reason [Gateway shop/public listener web port 80]" in said
     assert "Programmed=False Reason [listener web]" in said
+
+
+def test_findings_of_an_object_stand_below_its_name_by_line(capsys: pytest.CaptureFixture[str]) -> None:
+    key = ObjectKey("Ingress", "shop", "web")
+    lines = {"spec.first": 3, "spec.second": 12}
+    other = ObjectKey("Service", "shop", "cart")
+
+    def verdict(about: ObjectKey, field: str) -> Verdict:
+        return Verdict(
+            object=about, severity=Severity.WARNING, reason="Reason", field=field, problem="is odd", remedy=""
+        )
+
+    verdicts = (verdict(other, "spec.third"), verdict(key, "spec.second"), verdict(key, "spec.first"))
+    seen = Seen(
+        not_ready_because="",
+        objects={"Ingress": 1},
+        reports=(ObjectReport(object=key, ours=True, verdicts=verdicts),),
+        findings=(),
+        proxies=(),
+        refusals=(),
+        processes=(),
+    )
+    show(
+        make_status(seen, lambda _, field: ("a.yaml", lines[field]) if field in lines else None, "c"), everything=False
+    )
+    assert capsys.readouterr().out.splitlines()[-4:] == [
+        "  Ingress shop/web",
+        "      a.yaml:3: warning: spec.first: is odd",
+        "      a.yaml:12: warning: spec.second: is odd",
+        "      warning: Service shop/cart: spec.third: is odd",
+    ]

@@ -101,8 +101,13 @@ def make_remark(verdict: Verdict, file: str, line: int) -> Remark:
     )
 
 
+def by_place(one: Remark) -> tuple[object, ...]:
+    """Sorts remarks as a reader goes through files; what has no place comes last."""
+    return (not one.file, one.file, one.line, RANK[one.severity], one.object, one.field, one.problem)
+
+
 def remarks(findings: Iterable[Finding], reports: Iterable[ObjectReport], locate: Locate) -> tuple[Remark, ...]:
-    """Everything, each once, sorted by place; what has no place comes last."""
+    """Everything, each once, sorted by place."""
     found: dict[Verdict, Remark] = {}
     for finding in findings:
         found.setdefault(finding.verdict, make_remark(finding.verdict, finding.file, finding.line))
@@ -114,7 +119,7 @@ def remarks(findings: Iterable[Finding], reports: Iterable[ObjectReport], locate
     return tuple(
         sorted(
             found.values(),
-            key=lambda one: (not one.file, one.file, one.line, RANK[one.severity], one.object, one.field, one.problem),
+            key=by_place,
         )
     )
 

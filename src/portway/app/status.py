@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 import msgspec
 
 import portway
-from portway.app.checking import Remark, make_remark
+from portway.app.checking import Remark, by_place, make_remark
 from portway.app.pipeline import Pipeline
 from portway.explain.report import Locate
 from portway.infra.binary import version_of
@@ -64,6 +64,7 @@ class ObjectStatus(msgspec.Struct, frozen=True, kw_only=True):
     status: KubernetesStatus
     """As it would stand in the object, without times and generations."""
     remarks: tuple[str, ...]
+    """By place, without the object's name."""
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):
@@ -188,9 +189,12 @@ def _object(report: ObjectReport, locate: Locate, controller: str) -> ObjectStat
     remarks: list[Remark] = []
     for verdict in report.verdicts:
         file, line = locate(verdict.object, verdict.field) or ("", 0)
-        remarks.append(make_remark(verdict, file, line))
+        remark = make_remark(verdict, file, line)
+        # The object is named once, in `ObjectStatus.object`.
+        own = verdict.object == report.object
+        remarks.append(msgspec.structs.replace(remark, object="") if own else remark)
     return ObjectStatus(
         object=str(report.object),
         status=make_kubernetes_status(report, controller),
-        remarks=tuple(str(remark) for remark in remarks),
+        remarks=tuple(str(remark) for remark in sorted(remarks, key=by_place)),
     )
