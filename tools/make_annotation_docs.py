@@ -14,7 +14,7 @@ INTRODUCTION = """\
 <!-- Written by tools/make_annotation_docs.py from src/portway/translate/ingress/annotations/; edit there. -->
 
 Portway honours annotations of ingress-nginx under their own names, with the prefix `nginx.ingress.kubernetes.io/` (or
-the one that the operator sets, `annotation_prefix`). Surprises are kept where manifests depend on them; where Portway
+the one that the operator sets, `annotation-prefix`). Surprises are kept where manifests depend on them; where Portway
 differs on purpose, the entry says so.
 
 - Booleans are Go's: `true`, `false`, `1`, `0`, `t`, `f` ... and neither `yes` nor `on`. Numbers are plain digits; times
@@ -26,8 +26,11 @@ differs on purpose, the entry says so.
   The oldest Ingress of a host decides where several say something about the host.
 - An annotation that is not supported yet has no effect, and `portway check` says so. Where somebody relies on it for
   protection (authentication, client certificates, a firewall, snippets with `deny`, `allow`, `auth_*`, `limit_*`,
-  `satisfy` or `return`) the Ingress's paths answer 503, unless the operator allows to ignore it with
-  `--allow-unsupported NAME`.
+  `satisfy` or `return`) the Ingress's paths answer 503. To remove it, or to let the operator ignore it with
+  `--allow-unsupported NAME`, opens them: do so only where something else protects them.
+- Some values ask for what happens anyway; nothing is said about those. Some annotations belong to another one: beside
+  it, it alone is judged (and allowed or removed), and they are mentioned; alone, they are judged themselves.
+- Rate limits (`limit-*`) keep load away, not callers: without them the paths are served, and nothing is limited.
 """
 
 
@@ -53,7 +56,10 @@ def _unsupported(entry: Unsupported) -> str:
     effect = "nothing to notice" if entry.harmless else "503" if entry.protects else "served without it"
     if entry.group is Group.SNIPPETS and not entry.protects:
         effect = "503 if it may protect, else served without it"
-    return f"| `{entry.name}` | {entry.risk.value} | {effect} | {_cell(entry.text)} |"
+    if entry.belongs_to:
+        effect += f"; beside `{entry.belongs_to}` as that"
+    anyway = ", ".join(f"`{value}`" for value in entry.anyway)
+    return f"| `{entry.name}` | {entry.risk.value} | {effect} | {_cell(entry.text)} | {anyway} |"
 
 
 def lines() -> Iterator[str]:
@@ -73,8 +79,8 @@ def lines() -> Iterator[str]:
         unsupported = [entry for entry in UNSUPPORTED.values() if entry.group is group]
         if unsupported:
             yield f"### {group.value}\n"
-            yield "| Annotation | Risk | Meanwhile | What happens instead |"
-            yield "|---|---|---|---|"
+            yield "| Annotation | Risk | Meanwhile | What happens instead | Values that change nothing |"
+            yield "|---|---|---|---|---|"
             yield from map(_unsupported, unsupported)
             yield ""
 

@@ -13,10 +13,10 @@ from portway.model.edge import Edge
 from portway.model.route import HashOn
 from portway.objects.verdict import ObjectKey, Severity
 from portway.translate.ingress.annotations import access, parsers, upstreams
-from portway.translate.ingress.annotations.entry import Annotation, OnInvalid, Unsupported
-from portway.translate.ingress.annotations.reading import read_annotations
+from portway.translate.ingress.annotations.entry import Annotation, OnInvalid, Settings, Unsupported
+from portway.translate.ingress.annotations.reading import Reading, read_annotations
 from portway.translate.ingress.annotations.table import BY_NAME, SUPPORTED, UNSUPPORTED
-from portway.translate.ingress.annotations.unsupported import guarding_directive
+from portway.translate.ingress.annotations.unsupported import changes_nothing, guarding_directive
 from portway.translate.ingress.annotations.upstreams import UPSTREAM_HASH_BY, HashBy
 
 INVALID = object()
@@ -207,6 +207,71 @@ def test_what_protects_is_refused_until_the_operator_allows_it(entry: Unsupporte
     allowed = read_annotations(KEY, declared, Edge(allow_unsupported=frozenset({entry.name})))
     assert allowed.settings.denied == ()
     assert [verdict.severity for verdict in allowed.verdicts] == [Severity.WARNING]
+
+
+def test_of_a_login_one_annotation_is_judged() -> None:
+    declared = {
+        f"{PREFIX}auth-url": "https://auth.example/oauth2/auth",
+        f"{PREFIX}auth-signin": "https://auth.example/oauth2/start?rd=$escaped_request_uri",
+        f"{PREFIX}auth-response-headers": "X-Auth-Request-User",
+        f"{PREFIX}auth-snippet": "proxy_set_header X-Y z;",
+    }
+    refused = read_annotations(KEY, declared, Edge())
+    assert refused.settings.denied == ("annotation auth-url is not supported",)
+    (error,) = (verdict for verdict in refused.verdicts if verdict.severity is Severity.ERROR)
+    assert "the paths of this Ingress answer 503" in error.problem
+    assert error.remedy == (
+        "only if something else protects these paths, remove it together with auth-response-headers, auth-signin,"
+        " auth-snippet, or let the operator ignore it with --allow-unsupported auth-url"
+    )
+    others = [verdict for verdict in refused.verdicts if verdict is not error]
+    assert [verdict.severity for verdict in others] == [Severity.INFO] * 3
+    allowed = read_annotations(KEY, declared, Edge(allow_unsupported=frozenset({"auth-url"})))
+    assert allowed.settings.denied == ()
+    assert sum(verdict.severity is Severity.WARNING for verdict in allowed.verdicts) == 1
+
+
+def test_what_belongs_to_a_switched_off_annotation_is_judged_itself() -> None:
+    declared = {f"{PREFIX}enable-modsecurity": "false", f"{PREFIX}modsecurity-snippet": "SecRuleEngine On"}
+    reading = read_annotations(KEY, declared, Edge())
+    assert reading.settings.denied == ("annotation modsecurity-snippet is not supported",)
+
+
+ANYWAY = [(entry.name, value) for entry in UNSUPPORTED.values() for value in entry.anyway]
+
+
+@pytest.mark.parametrize(("name", "value"), ANYWAY)
+def test_nothing_is_said_about_a_value_that_asks_for_what_happens_anyway(name: str, value: str) -> None:
+    assert read_annotations(KEY, {f"{PREFIX}{name}": value}, Edge()) == Reading(settings=Settings())
+
+
+SPELLINGS = {
+    # annotation, value: asks for what happens anyway?
+    ("service-upstream", "F"): True,
+    ("service-upstream", "true"): False,
+    ("enable-modsecurity", "0"): True,
+    ("enable-modsecurity", "t"): False,
+    ("limit-rps", "0"): True,
+    ("limit-rps", "false"): False,
+    ("proxy-http-version", "1.0"): False,
+    ("proxy-ssl-verify", "false"): False,  # on or off, in nginx
+    ("auth-tls-verify-client", "off"): True,
+    ("auth-tls-verify-client", "false"): False,  # invalid in nginx, which then asks for a certificate
+}
+
+
+@pytest.mark.parametrize(("name", "value"), SPELLINGS)
+def test_values_that_change_nothing_are_spelled_as_nginx_takes_them(name: str, value: str) -> None:
+    assert changes_nothing(UNSUPPORTED[name], value) is SPELLINGS[name, value]
+
+
+@pytest.mark.parametrize("name", ["limit-rps", "limit-rpm", "limit-connections", "limit-whitelist"])
+def test_a_limit_that_is_not_kept_is_said_and_the_path_served(name: str) -> None:
+    reading = read_annotations(KEY, {f"{PREFIX}{name}": "5"}, Edge())
+    assert reading.settings.denied == ()
+    (verdict,) = reading.verdicts
+    assert verdict.severity is Severity.WARNING
+    assert "served and not limited" in verdict.problem
 
 
 @pytest.mark.parametrize("entry", SUPPORTED, ids=lambda entry: entry.name)

@@ -261,7 +261,7 @@ class _Merge:
 
 
 def _named(host: str) -> str:
-    return "the host of all others" if host == "*" else host
+    return "the catch-all host" if host == "*" else host
 
 
 def _further(ctx: Context, host: str) -> Mapping[str, bool]:

@@ -59,7 +59,8 @@ def path_match(location: Location, *, regex_mode: bool) -> PathMatch | Unusable:
         if problem:
             return Unusable(
                 f"{problem} (a path of this host is a regular expression or is rewritten, so all are)",
-                f"{CORRECT_REGEX}, or give it another host",
+                f"{CORRECT_REGEX}: what it should not take can have a longer path of its own, which is tried first; or"
+                " give it another host",
             )
         return PathMatch(kind=PathKind.REGEX, value=search_pattern(location.path))
     path, exact = path_key(location, regex_mode=False)

@@ -58,8 +58,8 @@ CANARY_BY_HEADER_PATTERN: Final = Annotation(
     default_text="always and never",
     form="a regular expression (RE2)",
     example="^beta-[0-9]+$",
-    text="Regular expression that the header's value must hold somewhere to mean the canary; ignored beside `canary-"
-    " by-header-value`. One that does not compile: requests with the header do not go to the canary.",
+    text="Regular expression that the header's value must hold somewhere to mean the canary; ignored beside"
+    " `canary-by-header-value`. One that does not compile: requests with the header do not go to the canary.",
 )
 CANARY_BY_COOKIE: Final = Annotation(
     name="canary-by-cookie",

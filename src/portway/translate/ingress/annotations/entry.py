@@ -106,6 +106,12 @@ class Unsupported(msgspec.Struct, frozen=True, kw_only=True):
     to ignore it."""
     harmless: bool = False
     """Ignoring it changes nothing that a client or upstream could notice; said as information only."""
+    anyway: tuple[str, ...] = ()
+    """Values that ask for what happens anyway: nothing is said about them. `true` and `false` stand for all spellings
+    of Go."""
+    belongs_to: str = ""
+    """The annotation that it tells more about. Where that one stands beside it and is judged, it adds nothing to the
+    judgement and is said as information only; alone, it is judged itself."""
     text: str
     """What does the same in Portway, or why there is nothing."""
 

@@ -7,7 +7,7 @@ relies on for protection and that has no effect yet refuses them too, unless the
 
 import difflib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -24,7 +24,7 @@ from portway.translate.ingress.annotations.entry import Annotation, OnInvalid, S
 from portway.translate.ingress.annotations.paths import USE_REGEX
 from portway.translate.ingress.annotations.stickiness import AFFINITY, SESSION_COOKIE_PATH
 from portway.translate.ingress.annotations.table import BY_NAME, NAMES, UNSUPPORTED
-from portway.translate.ingress.annotations.unsupported import guarding_directive
+from portway.translate.ingress.annotations.unsupported import changes_nothing, guarding_directive
 from portway.translate.ingress.annotations.upstreams import BACKEND_PROTOCOL, BackendProtocol
 
 MAX_VALUE_LENGTH: Final = 64 * 1024
@@ -65,11 +65,18 @@ def read_annotations(ingress: ObjectKey, annotations: Mapping[str, str], edge: E
                 if entry.on_invalid is OnInvalid.DENY:
                     denied.append(f"annotation {name} is invalid")
         elif (unsupported := UNSUPPORTED.get(name)) is not None:
+            if changes_nothing(unsupported, value):
+                continue
+            if _is_judged(unsupported.belongs_to, ours):
+                verdicts.append(teller.belonging(unsupported))
+                continue
             why = guarding_directive(unsupported, value)
             refused = bool(why) and name not in edge.allow_unsupported
-            verdicts.append(teller.unsupported(unsupported, why if refused else ""))
             if refused:
+                verdicts.append(teller.refused(unsupported, why, [other for other in ours if _belongs(other, name)]))
                 denied.append(f"annotation {name} is not supported")
+            else:
+                verdicts.append(teller.unsupported(unsupported))
         else:
             verdicts.append(teller.unknown(name))
     if values.get(BACKEND_PROTOCOL.name) is BackendProtocol.FCGI:
@@ -90,6 +97,16 @@ def annotation_field(prefix: str, name: str) -> str:
 def _trimmed(value: str) -> str:
     """Each line trimmed, as ingress-nginx does before it looks at a value."""
     return "\n".join(line.strip(" \t") for line in value.split("\n")).strip()
+
+
+def _is_judged(name: str, ours: Mapping[str, str]) -> bool:
+    entry = UNSUPPORTED.get(name)
+    return entry is not None and name in ours and not changes_nothing(entry, ours[name])
+
+
+def _belongs(name: str, to: str) -> bool:
+    entry = UNSUPPORTED.get(name)
+    return entry is not None and entry.belongs_to == to
 
 
 def _parsed(entry: Annotation[object], value: str) -> object:
@@ -131,19 +148,26 @@ class _Teller:
         problem = f"has no effect: it is another name of {entry.name}, which is set too"
         return self.say(Severity.WARNING, "AnnotationIgnored", name, problem, "remove one of the two")
 
-    def unsupported(self, entry: Unsupported, why: str) -> Verdict:
+    def unsupported(self, entry: Unsupported) -> Verdict:
         if entry.harmless:
             return self.say(Severity.INFO, "AnnotationIgnored", entry.name, f"has no effect: {entry.text}", "remove it")
         problem = f"has no effect yet (risk: {entry.risk}): {entry.text}"
-        if why:
-            return self.say(
-                Severity.ERROR,
-                "UnsupportedAnnotation",
-                entry.name,
-                f"{problem}; since {why}, the paths of this Ingress answer 503",
-                f"remove it, or let the operator ignore it with --allow-unsupported {entry.name}",
-            )
         return self.say(Severity.WARNING, "UnsupportedAnnotation", entry.name, problem, "remove it if it is not needed")
+
+    def refused(self, entry: Unsupported, why: str, belonging: Sequence[str]) -> Verdict:
+        problem = (
+            f"has no effect yet (risk: {entry.risk}): {entry.text}; since {why}, the paths of this Ingress answer 503"
+        )
+        # Not "remove it" at once: that would publish what was closed.
+        remedy = (
+            f"only if something else protects these paths, remove it{_together(belonging)}, or let the operator ignore"
+            f" it with --allow-unsupported {entry.name}"
+        )
+        return self.say(Severity.ERROR, "UnsupportedAnnotation", entry.name, problem, remedy)
+
+    def belonging(self, entry: Unsupported) -> Verdict:
+        problem = f"has no effect yet (risk: {entry.risk}), as {entry.belongs_to}, which it belongs to"
+        return self.say(Severity.INFO, "UnsupportedAnnotation", entry.name, problem, f"see {entry.belongs_to}")
 
     def refused_protocol(self) -> Verdict:
         return self.say(
@@ -160,6 +184,10 @@ class _Teller:
         return self.say(
             Severity.WARNING, "UnknownAnnotation", name, "is no annotation of ingress-nginx: no effect", remedy
         )
+
+
+def _together(names: Sequence[str]) -> str:
+    return f" together with {', '.join(names)}" if names else ""
 
 
 def describe_default(entry: Annotation[object]) -> str:
