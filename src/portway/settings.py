@@ -59,7 +59,8 @@ class Edge(Branch, frozen=True, kw_only=True):
     annotation_prefix: str = "nginx.ingress.kubernetes.io"
     """Prefix of the Ingress annotations."""
     allow_unsupported: frozenset[str] = frozenset()
-    """Annotations that protect, are not supported, and are to be ignored instead of answering 503: `auth-url`."""
+    """Annotations that protect, are not supported, and are to be ignored, with those that belong to them, instead of
+    answering 503: `auth-url`. Only where something else protects their paths."""
     default_certificate: str = ""
     """Secret (`namespace/name`) served where no other certificate fits. Empty: one that Portway makes itself."""
     trusted_proxies: tuple[str, ...] = ()
