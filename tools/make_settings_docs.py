@@ -24,6 +24,7 @@ Gateway API: `1h30m`, `10s`, `500ms`. An unknown key or variable is an error tha
     trusted-proxies: [10.0.0.0/8]
     access-log: ""
 
+The file is followed while Portway runs ([what needs a restart](operations.md#upgrades-and-changed-settings)).
 `check`, `explain` and `diff` take the same settings, so that they judge as `run` would serve.
 """
 

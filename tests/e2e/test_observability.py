@@ -223,20 +223,29 @@ async def test_metrics_are_one_page_that_does_not_grow_with_services(tmp_path: P
         assert series(after) < 5_000
 
 
-async def test_services_are_counted_without_a_restart_of_envoy(tmp_path: Path, backends: dict[str, int]) -> None:
-    async with portway(tmp_path, files(backends)) as running:
-        envoys = running.envoys()
-        for wanted, expected in ((("--statistics-for", "shop/a"), {"shop/a_80"}), ((), set())):
-            running.arguments = wanted
-            await running.kill()
-            await running.start()
-            assert running.envoys() == envoys, "Envoy was replaced"
-            await running.get("http://shop.test/")
+async def test_services_are_counted_without_a_restart(tmp_path: Path, backends: dict[str, int]) -> None:
+    """Neither of Envoy nor of Portway: the settings file is followed."""
+    settings = tmp_path / "settings.yaml"
+    settings.write_text("zone: a\n")
+    async with portway(tmp_path, files(backends), "--settings", str(settings)) as running:
+        envoys, process = running.envoys(), running.pid
+        for wanted, expected in (("statistics-for: [shop/a]\n", {"shop/a_80"}), ("", set())):
+            settings.write_text(f"zone: a\n{wanted}")
 
             async def is_counted(expected: set[str] = expected) -> bool:
+                await running.get("http://shop.test/")
                 return upstreams(await metrics(running)) == expected
 
             await running.until(is_counted, f"counted: {expected}")
+        assert (running.envoys(), running.pid) == (envoys, process), "something was restarted"
+        settings.write_text("zone: b\nhsts: perhaps\n")
+        await running.until(lambda: _says(running, "settings cannot be used, the old ones stay"), "refused")
+        settings.write_text("zone: b\n")
+        await running.until(lambda: _says(running, "settings need a restart of Portway"), "late")
+
+
+async def _says(running: Portway, event: str) -> bool:
+    return event in running.log.read_text()
 
 
 async def test_log_levels(tmp_path: Path, backends: dict[str, int]) -> None:

@@ -3,16 +3,20 @@
 import asyncio
 from collections.abc import Mapping
 from datetime import timedelta
+from pathlib import Path
 from typing import final
+
+import msgspec
 
 from portway.app.compiler import compiling_progress
 from portway.app.pipeline import Pipeline
 from portway.infra.host import HostProxy
 from portway.infra.proxy import HostStatistics
-from portway.model.handles import FALLBACK_CERTIFICATE
+from portway.infra.state import ACCESS_LOG
+from portway.model.handles import EDGE, FALLBACK_CERTIFICATE
 from portway.model.resource import ResourceType
 from portway.model.tls import Secret
-from portway.settings import Settings
+from portway.settings import Edge, Settings
 from portway.sources.files import FileSource
 from portway.xds.fleet import FleetState
 from portway.xds.messages import Outcome, Refusal
@@ -20,6 +24,15 @@ from portway.xds.server import DiscoveryServer
 
 ASK_READY = timedelta(milliseconds=100)
 """Pause between looks whether the first configuration is live."""
+
+
+def compiled_edge(edge: Edge) -> Edge:
+    """The edge as it is compiled: an access log on standard output goes through a file that Portway follows, since a
+    dead reader of a pipe would block Envoy. A file of the operator's own is named in full: Envoy works in another
+    folder."""
+    if edge.access_log == "-":
+        return msgspec.structs.replace(edge, access_log=ACCESS_LOG)
+    return msgspec.structs.replace(edge, access_log=str(Path(edge.access_log).absolute())) if edge.access_log else edge
 
 
 @final
@@ -73,6 +86,11 @@ class Machine:
     def use_fallback_certificate(self, certificate: Secret) -> None:
         """Serve another certificate where no other fits, from now on. It travels as a secret: no listener changes."""
         self.pipeline.set_input(FALLBACK_CERTIFICATE, None, certificate)
+
+    def use_edge(self, edge: Edge) -> None:
+        """Compile everything by other settings, from now on."""
+        self.settings = msgspec.structs.replace(self.settings, edge=edge)
+        self.pipeline.set_input(EDGE, None, compiled_edge(edge))
 
     async def wait_ready(self) -> None:
         """Until the first configuration is live."""

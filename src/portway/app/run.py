@@ -24,7 +24,8 @@ from portway.admin.sockets import listen
 from portway.app import collector
 from portway.app.compiler import make_engine
 from portway.app.fallback import load_fallback_certificate, renew_fallback_certificate
-from portway.app.machine import Machine
+from portway.app.live_settings import SettingsFile, follow_settings
+from portway.app.machine import Machine, compiled_edge
 from portway.app.own_places import own_places
 from portway.app.pipeline import Pipeline
 from portway.app.ports import PortWatch
@@ -37,12 +38,12 @@ from portway.infra.drain import DrainSettings
 from portway.infra.host import HostProxy
 from portway.infra.machine import default_heap_bytes, default_max_connections
 from portway.infra.proxy import HostSettings
-from portway.infra.state import ACCESS_LOG, StateFolder, StateFolderError, wait_lost
+from portway.infra.state import StateFolder, StateFolderError, wait_lost
 from portway.model.handles import OWN_PLACES, SOCKETS
 from portway.model.resource import Resource, ResourceDelta, ResourceKey, ResourceType
 from portway.model.tls import Secret
 from portway.objects.verdict import Severity
-from portway.settings import Edge, Settings
+from portway.settings import Settings
 from portway.sources.files import FileSource
 from portway.sources.problems import FILE_KIND
 from portway.store import Finding
@@ -83,15 +84,6 @@ def bootstrap_of(settings: Settings, proxy_socket: str) -> bytes:
     )
 
 
-def compiled_edge(edge: Edge) -> Edge:
-    """The edge as it is compiled: an access log on standard output goes through a file that Portway follows, since a
-    dead reader of a pipe would block Envoy. A file of the operator's own is named in full: Envoy works in another
-    folder."""
-    if edge.access_log == "-":
-        return msgspec.structs.replace(edge, access_log=ACCESS_LOG)
-    return msgspec.structs.replace(edge, access_log=str(Path(edge.access_log).absolute())) if edge.access_log else edge
-
-
 def _try_access_log(path: str) -> None:
     """Envoy refuses every listener whose access log it cannot open, so this is not left to it.
 
@@ -117,12 +109,13 @@ class Console(msgspec.Struct, frozen=True, kw_only=True):
     """Gets lines of the access log, where it goes to standard output."""
 
 
-async def run(settings: Settings, console: Console) -> None:
+async def run(settings: Settings, console: Console, settings_file: SettingsFile | None = None) -> None:
     """Run until a signal.
 
     Args:
         settings: all of them.
         console: of the person who started it.
+        settings_file: followed, if there is one.
 
     Raises:
         StateFolderError, EnvoyUnusable, OSError: it cannot start, or cannot go on for want of its state folder and has
@@ -180,6 +173,8 @@ async def run(settings: Settings, console: Console) -> None:
         ]
         if door is not None:
             beside.append(partial(_attend, machine, door))
+        if settings_file is not None:
+            beside.append(partial(follow_settings, settings_file, settings, machine.use_edge))
         if not stop.is_set():
             await _run_until_signal(machine, beside, partial(wait_lost, state, folder), stop)
     log.info("stopped")

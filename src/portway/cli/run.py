@@ -8,6 +8,7 @@ from typing import TextIO
 import click
 import structlog
 
+from portway.app.live_settings import SettingsFile
 from portway.app.run import Console
 from portway.app.run import run as run_portway
 from portway.cli.access_lines import readable_lines
@@ -15,6 +16,7 @@ from portway.cli.options import has_colours, read_settings, setting_options
 from portway.cli.progress import ProgressLine
 from portway.infra.binary import EnvoyUnusable
 from portway.infra.state import StateFolderError
+from portway.settings import Settings, SettingsError
 from portway.telemetry.background import BackgroundWriter, background_writer
 from portway.telemetry.logs import set_up_logs
 
@@ -38,7 +40,7 @@ def run(settings_file: Path | None, **flags: object) -> None:
     errors = set_up_logs(settings.logs.log_level, settings.logs.log_format, sys.stderr)
     failures: list[BaseException] = []
     try:
-        asyncio.run(run_portway(settings, _console(settings.logs.log_format, errors)))
+        asyncio.run(run_portway(settings, _console(settings.logs.log_format, errors), _followed(settings_file, flags)))
     except* (StateFolderError, EnvoyUnusable, OSError) as group:
         failures = _leaves(group)
     if failures:  # not within `except*`: what is raised there is printed as a group, with its traceback
@@ -46,6 +48,16 @@ def run(settings_file: Path | None, **flags: object) -> None:
         for error in failures:
             click.echo(f"portway run: {error}", err=True)
         sys.exit(1)
+
+
+def _followed(path: Path | None, flags: dict[str, object]) -> SettingsFile | None:
+    def read() -> Settings:
+        try:
+            return read_settings(flags, path)
+        except click.UsageError as error:
+            raise SettingsError(error.message) from error
+
+    return SettingsFile(path=path, read=read) if path is not None else None
 
 
 def _console(log_format: str, errors: BackgroundWriter) -> Console:
