@@ -60,6 +60,11 @@ async def test_a_trusted_proxy_says_who_the_client_is(world: World) -> None:
     assert addresses[0] == "203.0.113.7"
     assert seen.header("x-forwarded-proto") == "https"
     assert seen.header("x-real-ip") == "203.0.113.7"
+    assert seen.header("x-forwarded-host") == "other.test"
+    assert seen.header("x-forwarded-port") == str(world.running.http_port)
+    behind = [*FORWARDED, ("x-forwarded-port", "8443")]
+    seen = (await world.running.get("http://trusted.test/", headers=behind, address=TRUSTED)).echoed()
+    assert seen.header("x-forwarded-port") == "8443"
     # Beyond the trusted ones the last address counts: what a client wrote before it is not believed.
     chain = [("x-forwarded-for", "10.9.9.9, 203.0.113.7, 198.51.100.2")]
     seen = (await world.running.get("http://trusted.test/", headers=chain, address=TRUSTED)).echoed()

@@ -14,7 +14,8 @@ from google.protobuf.internal.containers import RepeatedCompositeFieldContainer,
 from portway.model.route import HeaderEdits
 
 _SET = basev3.HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD
-_APPEND = basev3.HeaderValueOption.APPEND_IF_EXISTS_OR_ADD
+APPEND = basev3.HeaderValueOption.APPEND_IF_EXISTS_OR_ADD
+_IF_ABSENT = basev3.HeaderValueOption.ADD_IF_ABSENT
 
 
 class Edited(Protocol):
@@ -57,6 +58,7 @@ def composed(first: HeaderEdits, then: HeaderEdits) -> HeaderEdits:
     return HeaderEdits(
         set=kept(first.set) + then.set,
         formatted=kept(first.formatted) + then.formatted,
+        if_absent=kept(first.if_absent) + then.if_absent,
         add=kept(first.add) + then.add,
         remove=first.remove + then.remove,
     )
@@ -66,11 +68,13 @@ def _names(edits: tuple[tuple[str, str], ...]) -> set[str]:
     return {name.lower() for name, _ in edits}
 
 
-def header_option(name: str, value: str, *, append: bool = False) -> basev3.HeaderValueOption:
+def header_option(
+    name: str, value: str, *, action: "basev3.HeaderValueOption.HeaderAppendAction.ValueType" = _SET
+) -> basev3.HeaderValueOption:
     """One addition; `value` may hold command operators. An empty value is kept: the user wrote it."""
     return basev3.HeaderValueOption(
         header=basev3.HeaderValue(key=name, value=value),
-        append_action=_APPEND if append else _SET,
+        append_action=action,
         keep_empty_value=not value,
     )
 
@@ -79,5 +83,6 @@ def _additions(edits: HeaderEdits) -> list[basev3.HeaderValueOption]:
     return [
         *(header_option(name, literal(value)) for name, value in edits.set),
         *(header_option(name, value) for name, value in edits.formatted),
-        *(header_option(name, literal(value), append=True) for name, value in edits.add),
+        *(header_option(name, literal(value), action=APPEND) for name, value in edits.add),
+        *(header_option(name, value, action=_IF_ABSENT) for name, value in edits.if_absent),
     ]

@@ -9,7 +9,7 @@ from envoy.type.matcher.v3 import regex_pb2 as regexv3
 from google.protobuf.message import Message
 
 from portway.envoy.filters import access, auth, body, cors, grpc_web, original, sticky
-from portway.envoy.headers import apply_edits, header_option, literal
+from portway.envoy.headers import APPEND, apply_edits, header_option, literal
 from portway.envoy.matches import build_match, path_pattern, prefix_of
 from portway.envoy.messages import duration, runtime_fraction, typed
 from portway.envoy.retry import NON_IDEMPOTENT_METHODS, build_retry, depends_on_method, safe_part
@@ -116,7 +116,7 @@ def _set_filters(built: routev3.Route, route: Route, clusters: ClusterNames) -> 
     if route.cors is not None:
         _enable(built, cors.NAME, cors.build_cors(route.cors))
         # The answer depends on who asks, which caches must know (Fetch standard, "CORS protocol and HTTP caches").
-        built.response_headers_to_add.append(header_option("vary", "Origin", append=True))
+        built.response_headers_to_add.append(header_option("vary", "Origin", action=APPEND))
     if route.access is not None:
         _enable(built, access.NAME, access.build_access(route.access))
     if route.max_body_bytes:

@@ -101,7 +101,7 @@ def _cors(cors: CorsPolicy, request: Request) -> Iterator[tuple[str, str]]:
 
 def _edits(edits: HeaderEdits) -> Iterator[str]:
     yield from (f"removes {name}" for name in edits.remove)
-    yield from (f"sets {name}: {value}" for name, value in (*edits.set, *edits.formatted))
+    yield from (f"sets {name}: {value}" for name, value in (*edits.set, *edits.formatted, *edits.if_absent))
     yield from (f"adds {name}: {value}" for name, value in edits.add)
 
 

@@ -104,7 +104,8 @@ def format_fields(text: str, request: Request) -> str:
 def edited(
     fields: Iterable[tuple[str, str]], levels: Iterable[HeaderEdits], request: Request
 ) -> tuple[tuple[str, str], ...]:
-    """Header fields after edits, the outermost level first: each removes, sets, then adds. Names in lower case."""
+    """Header fields after edits, the outermost level first: each removes, sets, adds, fills in. Names in
+    lower case."""
     found = [(name.lower(), value) for name, value in fields]
     for edits in levels:
         formatted = [(name, format_fields(text, request)) for name, text in edits.formatted]
@@ -113,4 +114,7 @@ def edited(
         gone = {name.lower() for name in edits.remove} | {name.lower() for name, _ in replacing}
         found = [field for field in found if field[0] not in gone]
         found += [(name.lower(), value) for name, value in (*replacing, *edits.add)]
+        there = {name for name, _ in found}
+        absent = [(name, format_fields(text, request)) for name, text in edits.if_absent if name.lower() not in there]
+        found += [(name.lower(), value) for name, value in absent if value]
     return tuple(found)

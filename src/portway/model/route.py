@@ -99,11 +99,12 @@ class HeaderEdits(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     remove: tuple[str, ...] = ()
     formatted: tuple[tuple[str, str], ...] = ()
     """Set to what an Envoy command operator gives: `("x-real-ip", "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%")`. Only
-    from
-    our own tables, never from a user's text."""
+    from our own tables, never from a user's text."""
+    if_absent: tuple[tuple[str, str], ...] = ()
+    """The same, where the request has no such field yet."""
 
     def __bool__(self) -> bool:
-        return bool(self.set or self.add or self.remove or self.formatted)
+        return bool(self.set or self.add or self.remove or self.formatted or self.if_absent)
 
 
 NO_EDITS = HeaderEdits()

@@ -309,4 +309,8 @@ def _joined(one: HeaderEdits, other: HeaderEdits) -> HeaderEdits:
         return one
     if not one:
         return other
-    return HeaderEdits(set=(*one.set, *other.set), formatted=(*one.formatted, *other.formatted))
+    return HeaderEdits(
+        set=(*one.set, *other.set),
+        formatted=(*one.formatted, *other.formatted),
+        if_absent=(*one.if_absent, *other.if_absent),
+    )

@@ -64,11 +64,11 @@ def route_table(_ctx: Context, _key: TableKey) -> RouteTable:
             remove=("proxy",),  # httpoxy (CVE-2016-5385)
             formatted=(
                 ("x-real-ip", "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%"),
-                ("x-forwarded-host", "%REQ(:AUTHORITY)%"),
-                ("x-forwarded-port", "%DOWNSTREAM_LOCAL_PORT%"),
                 ("x-forwarded-scheme", "%REQ(X-FORWARDED-PROTO)%"),
                 ("x-scheme", "%REQ(X-FORWARDED-PROTO)%"),
             ),
+            # Where they are there a trusted proxy said so: those of others are dropped on arrival.
+            if_absent=(("x-forwarded-host", "%REQ(:AUTHORITY)%"), ("x-forwarded-port", "%DOWNSTREAM_LOCAL_PORT%")),
         )
     )
 
