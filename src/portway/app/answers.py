@@ -50,6 +50,7 @@ class MachineAnswers:
 
     async def status(self) -> bytes:
         async with self._one_at_a_time:
+            await self._machine.pipeline.caught_up()
             seen = await look(
                 self._machine.pipeline,
                 self._machine.fleets(),

@@ -34,6 +34,9 @@ SLICE = timedelta(milliseconds=5)
 IDLE = timedelta(seconds=1)
 """Without work for so long, there is time to tidy up."""
 
+CATCH_UP = timedelta(seconds=5)
+"""Longest wait for a moment without work: the reports of 50,000 objects take half of it."""
+
 ASK_AGAIN = timedelta(seconds=2)
 """Pause before a port that could not be had is asked about again."""
 
@@ -125,6 +128,7 @@ class Pipeline:
         self._doubted = False
         self._clock = clock
         self._work = asyncio.Event()
+        self._is_busy = False
         self._awaited = set(range(len(sources)))
         self._synced = asyncio.Event()
         self._names: dict[tuple[AnyOutput, Hashable], ResourceKey] = {}
@@ -164,6 +168,13 @@ class Pipeline:
         """Until nothing waits to be compiled; what comes of it is handed out as always. When this returns the engine
         is settled, and stays so until its caller waits for something."""
         while not self._slice():  # noqa: ASYNC110 - nothing is waited for
+            await asyncio.sleep(0)
+
+    async def caught_up(self) -> None:
+        """Until all that has been reported is compiled and handed out, `reports` included; under changes without end not
+        for ever."""
+        until = self._clock() + CATCH_UP.total_seconds()
+        while (self._is_busy or self._work.is_set()) and self._clock() < until:
             await asyncio.sleep(0)
 
     def set_input(self, source: Input[K, V], key: K, value: V) -> None:
@@ -206,18 +217,25 @@ class Pipeline:
         while True:
             await self._wait_for_work()
             self._work.clear()
+            self._is_busy = True
             finished = False
             while not finished:
                 finished = self._slice() and not self._ports_changed()
-                if self._synced.is_set() or (finished and not self._awaited and self._is_believed()):
+                if self._synced.is_set() or self._is_complete():
                     self._hand_out(self.engine.take())
                     if not self._synced.is_set():
                         self._first()
                 await asyncio.sleep(0)
+            self._is_busy = False
             self._took = self._clock() - self._since
             log.debug("change compiled", took_ms=round(self._took * 1000, 3))
             self._report_failures()
             self._complaints.say()
+
+    def _is_complete(self) -> bool:
+        """Whether there is a first configuration. What there is to say about objects may come while proxies read it."""
+        is_compiled = not self._awaited and self.engine.is_settled(OUTPUTS) and not self._ports_changed()
+        return is_compiled and self._is_believed()
 
     async def _wait_for_work(self) -> None:
         with contextlib.suppress(TimeoutError):

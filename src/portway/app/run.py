@@ -362,6 +362,7 @@ NOTHING_OPEN = "no port is open: nothing is declared, or only for other classes;
 async def _announce(machine: Machine, console: Console) -> None:
     await machine.wait_ready()
     console.show("")
+    await machine.pipeline.caught_up()
     counts = machine.pipeline.verdict_counts()
     log.info(
         "ready",

@@ -197,6 +197,14 @@ class Engine:
         self._graph.sweep()
         return False
 
+    def is_settled(self, outputs: Iterable[AnyOutput]) -> bool:
+        """Whether these outputs are up to date, whatever else waits."""
+        return (
+            not self._early
+            and not any(groups.pending or groups.touched for groups in self._groups.values())
+            and not any(self._late.get(output) for output in outputs)
+        )
+
     def take(self) -> Delta:
         """What has changed in the outputs since the last call."""
         delta = Delta(self._changed, {output: frozenset(keys) for output, keys in self._removed.items()})

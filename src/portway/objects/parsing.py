@@ -66,7 +66,7 @@ def parse(raw: object, *, from_cluster: bool = False) -> Parsed:
     Returns:
         The object with defaults applied, or all that is wrong with it.
     """
-    if not isinstance(raw, Mapping):
+    if not isinstance(raw, (dict, Mapping)):  # the quick one first; not a union, which would be made each time
         return Parsed(key=None, verdicts=(_error(_NAMELESS, "", f"{shown(raw)} is not an object", _WRITE_ONE),))
     api_version, name = raw.get("apiVersion"), raw.get("kind")
     if not isinstance(api_version, str) or not isinstance(name, str) or not api_version or not name:
@@ -182,7 +182,7 @@ def _reread_json(kind: Kind, data: bytes, from_cluster: bool) -> Parsed:
 
 def _generation(raw: Mapping[object, object]) -> int:
     metadata = raw.get("metadata")
-    found = metadata.get("generation") if isinstance(metadata, Mapping) else None
+    found = metadata.get("generation") if isinstance(metadata, (dict, Mapping)) else None
     return found if isinstance(found, int) and not isinstance(found, bool) else 0
 
 

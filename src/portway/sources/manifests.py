@@ -4,7 +4,7 @@ Each chunk of a file is read by itself, and remembered by its digest: a changed 
 chunks only. What a chunk gives is relative to its first line, so that it can move in the file and stay the same.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Final
 
 import msgspec
@@ -127,7 +127,7 @@ def _from_json(text: str) -> list[_Raw]:
 
 def _verdicts(data: object, parsed: Parsed) -> Iterator[Verdict]:
     yield from parsed.verdicts
-    if parsed.key is not None and isinstance(data, Mapping):
+    if parsed.key is not None and isinstance(data, dict):
         kind = kind_of(str(data.get("apiVersion")), str(data.get("kind")))
         if kind is not None:
             yield from unknown_fields(data, kind)
@@ -141,7 +141,7 @@ def _flatten(raws: list[_Raw]) -> Iterator[_Raw]:
 
 def _items(raw: _Raw, depth: int) -> Iterator[_Raw]:
     data = raw.data
-    if not isinstance(data, Mapping) or depth > MAX_LIST_DEPTH:
+    if not isinstance(data, dict) or depth > MAX_LIST_DEPTH:
         yield raw
         return
     kind, items = data.get("kind"), data.get("items")

@@ -160,13 +160,13 @@ class _Reader:
     def read(self, node: Node, depth: int) -> Data:
         if self._count_nodes:
             self._count(node)
-        if isinstance(node, ScalarNode):
+        if type(node) is ScalarNode:
             return self._scalar(node)
         if depth >= MAX_DEPTH:
             _refuse_depth(node)
         if type(node.tag) is str and node.tag not in _COLLECTION_TAGS:
             _refuse_tag(node)
-        if isinstance(node, MappingNode):
+        if type(node) is MappingNode:
             return self._mapping(node, depth + 1)
         return [self.read(item, depth + 1) for item in node.value]
 
@@ -211,7 +211,7 @@ class _Reader:
                 merged.append(value_node)
                 continue
             key = key_node.value
-            if not (isinstance(key_node, ScalarNode) and key in _STRING_KEYS and type(key_node.tag) is not str):
+            if not (type(key_node) is ScalarNode and key in _STRING_KEYS and type(key_node.tag) is not str):
                 key = self._key(key_node)
             if key in result:
                 _refuse_duplicate(node, key_node, key)
