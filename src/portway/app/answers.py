@@ -1,6 +1,6 @@
 """What the admin address answers about a running Portway.
 
-Imported when the first configuration is compiled, for nothing of it is needed before and all of it takes a third of a
+Imported when the first configuration is live, for nothing of it is needed before and all of it takes a third of a
 second.
 """
 

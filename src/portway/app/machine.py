@@ -22,7 +22,7 @@ from portway.xds.fleet import FleetState
 from portway.xds.messages import Outcome, Refusal
 from portway.xds.server import DiscoveryServer
 
-ASK_READY = timedelta(milliseconds=100)
+ASK_READY = timedelta(milliseconds=20)
 """Pause between looks whether the first configuration is live."""
 
 

@@ -160,10 +160,6 @@ class Pipeline:
     def is_synced(self) -> bool:
         return self._synced.is_set()
 
-    async def synced(self) -> None:
-        """Until the first complete configuration has been handed out."""
-        await self._synced.wait()
-
     async def settle(self) -> None:
         """Until nothing waits to be compiled; what comes of it is handed out as always. When this returns the engine
         is settled, and stays so until its caller waits for something."""
@@ -171,10 +167,9 @@ class Pipeline:
             await asyncio.sleep(0)
 
     async def caught_up(self) -> None:
-        """Until all that has been reported is compiled and handed out, `reports` included; under changes without end not
-        for ever."""
+        """Until all that has been reported is compiled and handed out, `reports` included; not for ever."""
         until = self._clock() + CATCH_UP.total_seconds()
-        while (self._is_busy or self._work.is_set()) and self._clock() < until:
+        while (self._is_busy or self._work.is_set()) and self._clock() < until:  # noqa: ASYNC110 - it waits for nobody
             await asyncio.sleep(0)
 
     def set_input(self, source: Input[K, V], key: K, value: V) -> None:

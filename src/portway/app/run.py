@@ -56,7 +56,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-ATTEND_AT_LATEST = timedelta(seconds=3)
+ATTEND_AT_LATEST = timedelta(seconds=5)
 """Nobody waits longer for an answer at the admin address than this and its imports, however much is to be compiled."""
 
 PROGRESS = timedelta(milliseconds=200)
@@ -294,11 +294,11 @@ def _open_door(address: str) -> _Door | None:
 
 
 async def _attend(machine: Machine, door: _Door) -> None:
-    """Answer at the door until cancelled. Not before the first configuration is compiled, for which the time that the
+    """Answer at the door until cancelled. Not before the first configuration is live, for which the time that the
     imports take is better spent; who asks meanwhile waits."""
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(ATTEND_AT_LATEST.total_seconds()):
-            await machine.pipeline.synced()
+            await machine.wait_ready()
     make_server = await asyncio.to_thread(_import_answers)
     server = await make_server(machine, door.host, door.sockets)
     try:
