@@ -8,11 +8,14 @@ import os
 import signal
 import sys
 
+from portway.app import collector
+
 ENDINGS = (signal.SIGTERM, signal.SIGINT)
 
 
 def main() -> None:
     """Run the command that the arguments name."""
+    collector.expect_growth()
     if "run" in sys.argv[1:2]:
         for number in ENDINGS:
             signal.signal(number, lambda *_: os._exit(0))  # until the command sets its own

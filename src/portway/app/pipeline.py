@@ -237,7 +237,8 @@ class Pipeline:
             async with asyncio.timeout(IDLE.total_seconds()):
                 await self._work.wait()
                 return
-        collector.tidy()
+        if self._synced.is_set():
+            collector.tidy()
         await self._work.wait()
 
     def _report_failures(self) -> None:

@@ -209,6 +209,7 @@ def _assemble(
 
     def serve_last_good(reason: str) -> None:
         machine.held = reason
+        collector.keep_all()  # it may last
         serving = f"{len(kept)} resources of the last good configuration" if kept else "nothing"
         log.error("sources cannot be read", problem=reason, serving=serving)
         if kept:
