@@ -14,7 +14,7 @@ import contextlib
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Final, Self, final
+from typing import Final, NamedTuple, Self, final
 
 from portway.sources.inotify import FileEvent, Inotify, Mask
 from portway.sources.problems import Problem
@@ -27,6 +27,15 @@ ROOT_CHECK: Final = 2.0
 SAFETY_SCAN: Final = 30.0
 FALLBACK_POLL: Final = 1.0
 """Seconds between scans if inotify is not to be had."""
+
+
+class _Differences(NamedTuple):
+    """What a look at a path found."""
+
+    found: Found
+    changed: Mapping[str, Fingerprint]
+    """Files that are new or other than they were."""
+    missing: frozenset[str]
 
 
 @final
@@ -184,10 +193,8 @@ class Watcher:
         if now >= self._next_check:
             self._next_check = now + ROOT_CHECK
         for path, is_whole in rescans.items():
-            # Known are the files below: a copy, because the scan runs in a thread.
-            known = frozenset(file for file in self._fingerprints if file == path or is_below(file, path))
-            found = await asyncio.to_thread(self._tree.rescan, path, known)
-            self._compare(path, known, found, is_whole)
+            # In a thread, with a copy: to look through 40,000 files takes a third of a second.
+            self._compare(path, await asyncio.to_thread(self._differences, path, dict(self._fingerprints)), is_whole)
 
     def _interpret(self, events: Sequence[FileEvent]) -> Iterator[tuple[str, bool]]:
         """Feed `settling`; yields paths to look at again, and whether what is there was moved there whole."""
@@ -225,19 +232,26 @@ class Watcher:
                 for file in [file for file in self._fingerprints if file == path or is_below(file, path)]:
                     self._settling.whole(file, now)
 
-    def _compare(self, path: str, known: frozenset[str], found: Found, is_whole: bool) -> None:
+    def _differences(self, path: str, before: Mapping[str, Fingerprint]) -> _Differences:
+        known = frozenset(file for file in before if file == path or is_below(file, path))
+        found = self._tree.rescan(path, known)
+        changed = {file: mark for file, mark in found.files.items() if before.get(file) != mark}
+        return _Differences(found, changed, known - found.files.keys())
+
+    def _compare(self, path: str, seen: _Differences, is_whole: bool) -> None:
         now, wall = self._clock(), self._wall_clock()
+        found = seen.found
         below = [trouble for trouble in self._troubles if trouble == path or is_below(trouble, path)]
         for trouble in below:
             del self._troubles[trouble]
         self._troubles.update(found.troubles)
         self._outages -= {outage for outage in self._outages if outage == path or is_below(outage, path)}
         self._outages.update(found.outages)
-        for file, mark in found.files.items():
+        for file, mark in seen.changed.items():
             if self._fingerprints.get(file) != mark:
                 is_young = not is_whole and 0 <= wall - mark.modified_ns / 1e9 < YOUNG
                 (self._settling.young if is_young else self._settling.found)(file, now)
-        for file in known - found.files.keys():
+        for file in seen.missing:
             if not self.is_in_outage(file):
                 self._settling.missing(file, now)
 
