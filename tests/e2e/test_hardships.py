@@ -8,7 +8,7 @@ import shutil
 import signal
 import socket
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import msgspec
@@ -170,6 +170,15 @@ def has_terminal() -> bool:
 
 
 @pytest.mark.skipif(has_terminal(), reason="where there is a terminal, it means the end")
+@pytest.fixture
+def heeds_hang_ups() -> Iterator[None]:
+    """Processes that are started here, even where nohup(1) runs the tests."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.usefixtures("heeds_hang_ups")
 async def test_a_hang_up_without_a_terminal_ends_nothing(tmp_path: Path, backends: dict[str, Backend]) -> None:
     async with portway(tmp_path, world(backends)) as running:
         os.kill(running.pid, signal.SIGHUP)
