@@ -169,7 +169,6 @@ def has_terminal() -> bool:
         return False
 
 
-@pytest.mark.skipif(has_terminal(), reason="where there is a terminal, it means the end")
 @pytest.fixture
 def heeds_hang_ups() -> Iterator[None]:
     """Processes that are started here, even where nohup(1) runs the tests."""
@@ -178,6 +177,7 @@ def heeds_hang_ups() -> Iterator[None]:
     signal.signal(signal.SIGHUP, before)
 
 
+@pytest.mark.skipif(has_terminal(), reason="where there is a terminal, it means the end")
 @pytest.mark.usefixtures("heeds_hang_ups")
 async def test_a_hang_up_without_a_terminal_ends_nothing(tmp_path: Path, backends: dict[str, Backend]) -> None:
     async with portway(tmp_path, world(backends)) as running:
