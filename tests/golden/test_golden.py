@@ -55,6 +55,11 @@ def test_every_verdict_says_what_to_do(case: Path) -> None:
         problems += [
             f"{key}: {each.type} is silent" for each in conditions_of(report) if not each.status and not each.message
         ]
+        problems += [
+            f"{key}: {each.type} cannot be shown: {each.message!r}"
+            for each in conditions_of(report)
+            if not each.message.replace("\n", "").isprintable()
+        ]
     assert problems == []
 
 

@@ -25,7 +25,7 @@ from portway.model.names import SecretKey, SecretUse
 from portway.model.tls import PrivateKey, Secret
 from portway.objects.core_v1 import ConfigMap
 from portway.objects.core_v1 import Secret as SecretObject
-from portway.objects.verdict import ObjectKey
+from portway.objects.verdict import ObjectKey, readable
 from portway.store import read_object
 
 RENEW: Final = "put a renewed certificate there"
@@ -122,7 +122,9 @@ def certificate(ctx: Context, key: ObjectKey) -> Certificate:
     if found is None:
         return Certificate(problem=f"{key} does not exist", remedy=_CREATE, missing=True)
     if found.type != TLS_TYPE:
-        return Certificate(problem=f"{key} is of type {found.type}", remedy=f"make it anew with type {TLS_TYPE}")
+        return Certificate(
+            problem=f"{key} is of type {readable(found.type)}", remedy=f"make it anew with type {TLS_TYPE}"
+        )
     chain, private = found.data.get("tls.crt"), found.data.get("tls.key")
     if not chain or not private:
         entry = "tls.crt" if not chain else "tls.key"
