@@ -82,7 +82,8 @@ async def test_discovered_chains_come_and_go_without_the_others() -> None:
             assert (await connection.request("/", host="a.example")).pod == "a"
             assert (await lab.ads.update(discovering(port, "a.example", "b.example"))).error is None
             async with asyncio.timeout(10):
-                while not await answers(port, "b.example"):  # until its chain is there the default one answers
+                # Until its chain is there the default one answers.
+                while not await answers(port, "b.example"):  # noqa: ASYNC110 - a proxy
                     await asyncio.sleep(0.01)
             assert (await connection.request("/", host="a.example")).pod == "a"
             assert connection.usable
