@@ -262,7 +262,7 @@ async def test_tcproute_by_weight(world: World) -> None:
 async def ask_datagram(port: int, payload: bytes = b"hi") -> str | None:
     """Who answers a datagram from a new local port; `None`: nobody within a moment."""
     try:
-        async with asyncio.timeout(0.5):
+        async with asyncio.timeout(2):
             answer = await ask_udp(payload, port=port)
     except (TimeoutError, ConnectionFailed):
         return None
