@@ -167,8 +167,10 @@ class _Protocol(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         try:
-            for event in self._http2.receive_data(self._without_goaway(data)):
-                self._handle(event)
+            # One by one: what an event asks to be sent must not find the stream closed by a later frame.
+            for frame in self._without_goaway(data):
+                for event in self._http2.receive_data(frame):
+                    self._handle(event)
         except h2.exceptions.ProtocolError:
             for stream in tuple(self._streams.values()):
                 self._finish(stream, Failure.PROTOCOL)
@@ -177,7 +179,7 @@ class _Protocol(asyncio.Protocol):
             return
         self._flush()
 
-    def _without_goaway(self, data: bytes) -> bytes:
+    def _without_goaway(self, data: bytes) -> list[bytes]:
         """Whole frames but GOAWAY, which is acted on; the rest of a frame waits in the buffer."""
         self._buffer += data
         whole: list[bytes] = []
@@ -190,7 +192,7 @@ class _Protocol(asyncio.Protocol):
                 self._go_away(int.from_bytes(frame[9:13]) & 0x7FFFFFFF)
             else:
                 whole.append(frame)
-        return b"".join(whole)
+        return whole
 
     def _go_away(self, last_stream_id: int) -> None:
         self.usable = False
