@@ -6,7 +6,7 @@ no news to anybody; they stand in `UNREAD`.
 """
 
 import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 from portway.objects import core_v1, discovery_v1
@@ -16,6 +16,7 @@ from portway.objects.keys import raw_key
 from portway.objects.kinds import KINDS, Kind
 from portway.objects.meta import Meta, Part
 from portway.objects.problems import Path, Problem, as_text, did_you_mean, field_path
+from portway.objects.rules.engine import lower
 from portway.objects.verdict import Severity, Verdict
 
 _EVERY_OBJECT: Final = ("apiVersion", "kind", "status")
@@ -83,10 +84,10 @@ def unknown_fields(raw: object, kind: Kind, channel: Channel = Channel.EXPERIMEN
     Returns:
         Warnings, in the document's order of levels; empty if all fields are known.
     """
-    names = _names_of(kind.struct, channel)
-    if _all_known(raw, names):
+    problems: list[Problem] = []
+    _find(raw, _names_of(kind.struct, channel), problems)
+    if not problems:
         return ()
-    problems = tuple(_unknown(raw, names, ()))
     key = raw_key(raw, kind.name, kind.namespaced)
     return tuple(
         Verdict(
@@ -101,44 +102,29 @@ def unknown_fields(raw: object, kind: Kind, channel: Channel = Channel.EXPERIMEN
     )
 
 
-def _all_known(raw: object, names: _Names) -> bool:
-    """Whether there is nothing to say, for nearly all documents at a fraction of the price. False also for data of
-    unexpected types, about which `_unknown` has the last word."""
-    if type(raw) is not dict or not names.known.issuperset(raw):
-        return False
-    for name, child, many in names.children:
-        value = raw.get(name)
-        if value is None:
-            continue
-        if not many:
-            if not _all_known(value, child):
-                return False
-        elif type(value) is not list:
-            return False
-        else:
-            for item in value:
-                if not _all_known(item, child):
-                    return False
-    return True
-
-
-def _unknown(raw: object, names: _Names, path: Path) -> Iterator[Problem]:
-    if not isinstance(raw, Mapping):
+def _find(raw: object, names: _Names, found: list[Problem]) -> None:
+    if not isinstance(raw, (dict, Mapping)):  # the quick one first; not a union, which would be made each time
         return
     if not names.known.issuperset(raw):
         for name in raw:
             if name not in names.known:
                 text = as_text(name if isinstance(name, str) else str(name))
-                yield _problem((*path, text), text, names)
+                found.append(_problem((text,), text, names))
     for name, child, many in names.children:
         value = raw.get(name)
         if value is None:
             continue
+        before = len(found)
         if not many:
-            yield from _unknown(value, child, (*path, name))
-        elif isinstance(value, list | tuple):
+            _find(value, child, found)
+            if len(found) > before:
+                lower(found, before, (name,))
+        elif isinstance(value, (list, tuple)):
             for index, item in enumerate(value):
-                yield from _unknown(item, child, (*path, name, index))
+                before = len(found)
+                _find(item, child, found)
+                if len(found) > before:
+                    lower(found, before, (name, index))
 
 
 def _problem(path: Path, name: str, names: _Names) -> Problem:

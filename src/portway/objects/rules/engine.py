@@ -100,12 +100,12 @@ def _visit(node: Part, plan: Plan, found: list[Problem]) -> None:
                 before = len(found)
                 _visit(item, child, found)
                 if len(found) > before:
-                    _lower(found, before, (name, index))
+                    lower(found, before, (name, index))
         else:
             before = len(found)
             _visit(value, child, found)
             if len(found) > before:
-                _lower(found, before, (name,))
+                lower(found, before, (name,))
 
 
 def _good_default(default: object, plan: Plan, many: bool) -> object:
@@ -118,7 +118,7 @@ def _good_default(default: object, plan: Plan, many: bool) -> object:
     return None if found else default
 
 
-def _lower(found: list[Problem], start: int, step: Path) -> None:
+def lower(found: list[Problem], start: int, step: Path) -> None:
     """Put a step before the paths of the problems from `start` on: paths are built only where something is wrong."""
     found[start:] = [problem._replace(path=step + problem.path) for problem in found[start:]]
 
