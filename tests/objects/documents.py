@@ -71,6 +71,7 @@ _BODIES: Mapping[str, Data] = {
     },
     "Backend": {"spec": {"addresses": [{"address": "192.0.2.1", "port": 80}]}},
     "UpstreamPolicy": {"spec": {"targetRefs": [{"group": "", "kind": "Service", "name": "cart"}]}},
+    "FleetParameters": {"spec": {"workload": {"replicas": 3}}},
 }
 
 

@@ -85,7 +85,7 @@ FOREIGN = {
     ("gateway.networking.k8.io/v1", "HTTPRoute"): (Severity.WARNING, "did you mean gateway.networking.k8s.io/v1?"),
     ("gateway.networking.k8s.io/v1", "HttpRoute"): (Severity.WARNING, "did you mean HTTPRoute?"),
     ("portway.dev/v1alpha1", "UpstreamPolicies"): (Severity.WARNING, "did you mean UpstreamPolicy?"),
-    ("portway.dev/v1alpha1", "Xyz"): (Severity.WARNING, "its kinds are Backend or UpstreamPolicy"),
+    ("portway.dev/v1alpha1", "Xyz"): (Severity.WARNING, "its kinds are Backend, UpstreamPolicy or FleetParameters"),
     ("v1", "Ingress"): (Severity.WARNING, "Ingress is in networking.k8s.io/v1"),
     ("v1", "Sercet"): (Severity.WARNING, "did you mean Secret?"),
 }

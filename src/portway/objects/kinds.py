@@ -11,6 +11,7 @@ import msgspec
 
 from portway.objects.core_v1 import ConfigMap, Namespace, Secret, Service
 from portway.objects.discovery_v1 import EndpointSlice
+from portway.objects.fleets_v1alpha1 import FleetParameters
 from portway.objects.gateway_policies_v1 import BackendTLSPolicy, ReferenceGrant
 from portway.objects.gateway_v1 import Gateway, GatewayClass, ListenerSet
 from portway.objects.grpcroute_v1 import GRPCRoute
@@ -107,6 +108,13 @@ _KINDS: Final = (
         versions=("v1alpha1",),
         plural="upstreampolicies",
         struct=UpstreamPolicy,
+    ),
+    Kind(
+        name="FleetParameters",
+        group=PORTWAY_GROUP,
+        versions=("v1alpha1",),
+        plural="fleetparameters",
+        struct=FleetParameters,
     ),
 )
 

@@ -18,6 +18,7 @@ from portway.objects.problems import Problem
 from portway.objects.rules import (
     core,
     discovery,
+    fleets,
     gateway,
     grpcroute,
     httproute,
@@ -41,6 +42,7 @@ RULES: Final[Mapping[type[Part], tuple[Check, ...]]] = merged(
     l4routes.RULES,
     policies.RULES,
     portway.RULES,
+    fleets.RULES,
 )
 """Rules of every version and source."""
 
