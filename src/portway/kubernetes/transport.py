@@ -1,0 +1,194 @@
+"""HTTP to one API server: sessions, TLS, proxies, bounded bodies. The one module that imports aiohttp: import it late.
+
+One session for each TLS identity: when a client certificate or the CA is renewed, new requests take a new session, and
+the old one is closed when its last request or watch has ended.
+"""
+
+import os
+import socket
+import urllib.request
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Final, Protocol, cast, final
+from urllib.parse import urlencode, urlsplit
+
+import aiohttp
+from yarl import URL
+
+from portway.kubernetes.connection import Connection, Identity, Tls
+from portway.kubernetes.errors import ApiUnreachable, ConnectionProblem
+
+CONNECT_TIMEOUT: Final = 10.0
+"""Seconds for TCP and TLS."""
+KEEPALIVE: Final = ((socket.TCP_KEEPIDLE, 15), (socket.TCP_KEEPINTVL, 5), (socket.TCP_KEEPCNT, 3))
+"""A server whose machine is gone is noticed after 30 s, also by a watch in which nothing happens. client-go asks by
+HTTP/2 pings after 30 s."""
+
+
+class _Address(Protocol):
+    """What `getaddrinfo` returns, of which a socket needs the first three."""
+
+    def __getitem__(self, index: int, /) -> object: ...
+
+
+@final
+class Answer:
+    """Status, headers and body of one answer."""
+
+    def __init__(self, response: aiohttp.ClientResponse, server: str) -> None:
+        self._response = response
+        self._server = server
+        self.status = response.status
+        self.retry_after = response.headers.get("Retry-After", "")
+
+    async def body(self, limit: int) -> bytes:
+        """All of it.
+
+        Raises:
+            ApiUnreachable: it is longer than `limit` bytes, or was cut off.
+        """
+        parts: list[bytes] = []
+        size = 0
+        async for part in self.parts():
+            parts.append(part)
+            size += len(part)
+            if size > limit:
+                raise ApiUnreachable(f"{self._server}: an answer of more than {limit:,} bytes; it is not read")
+        return b"".join(parts)
+
+    async def parts(self) -> AsyncIterator[bytes]:
+        """Bytes as they come. Raises ApiUnreachable when it is cut off, or silent for too long."""
+        content = self._response.content
+        try:
+            while part := await content.readany():
+                yield part
+        except (aiohttp.ClientError, OSError) as error:
+            raise ApiUnreachable(f"{self._server}: {why(error)}") from error
+
+
+@final
+class _Session:
+    def __init__(self, tls: Tls) -> None:
+        self.tls = tls
+        # No limit: a watch takes a connection of its own, one for each kind and namespace.
+        connector = aiohttp.TCPConnector(ssl=tls.context(), limit=0, socket_factory=_kept_alive, ttl_dns_cache=30)
+        self.client = aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
+        self.uses = 0
+
+
+@final
+class Transport:
+    """Sends requests; belongs to one event loop."""
+
+    def __init__(self, connection: Connection, user_agent: str) -> None:
+        self._connection = connection
+        self._user_agent = user_agent
+        self._proxy = connection.proxy or _proxy_of(connection.server)
+        self._sessions: list[_Session] = []
+        """The last one is the current one."""
+
+    @asynccontextmanager
+    async def request(
+        self,
+        identity: Identity,
+        method: str,
+        path: str,
+        params: Mapping[str, str],
+        *,
+        body: bytes = b"",
+        content_type: str = "",
+        silence: float,
+        total: float | None,
+    ) -> AsyncIterator[Answer]:
+        """Send a request; the answer is to be read inside.
+
+        Args:
+            silence: seconds without a byte after which the server counts as gone.
+            total: seconds for all of it; None: as long as it takes.
+
+        Raises:
+            ApiUnreachable: no answer.
+        """
+        server = self._connection.server
+        headers = {"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": self._user_agent}
+        if identity.authorization:
+            headers["Authorization"] = identity.authorization
+        if content_type:
+            headers["Content-Type"] = content_type
+        try:
+            session = await self._session(identity.tls)
+        except ConnectionProblem as problem:
+            raise ApiUnreachable(f"{server}: {problem}") from problem
+        session.uses += 1
+        try:
+            async with session.client.request(
+                method,
+                URL(f"{server}{path}?{urlencode(params)}" if params else f"{server}{path}", encoded=True),
+                data=body or None,
+                headers=headers,
+                # A redirect would take our token to somebody else.
+                allow_redirects=False,
+                proxy=self._proxy or None,
+                server_hostname=self._connection.server_name or None,
+                timeout=aiohttp.ClientTimeout(
+                    total=total, connect=CONNECT_TIMEOUT, sock_connect=CONNECT_TIMEOUT, sock_read=silence
+                ),
+            ) as response:
+                yield Answer(response, server)
+        except (aiohttp.ClientError, OSError) as error:
+            raise ApiUnreachable(f"{server}: {why(error)}") from error
+        finally:
+            session.uses -= 1
+            await self._close_unused()
+
+    async def close(self) -> None:
+        for session in self._sessions:
+            await session.client.close()
+        self._sessions.clear()
+
+    async def _session(self, tls: Tls) -> _Session:
+        if not self._sessions or self._sessions[-1].tls != tls:
+            self._sessions.append(_Session(tls))
+            await self._close_unused()
+        return self._sessions[-1]
+
+    async def _close_unused(self) -> None:
+        for session in [old for old in self._sessions[:-1] if not old.uses]:
+            self._sessions.remove(session)
+            await session.client.close()
+
+
+def why(error: Exception) -> str:
+    """What went wrong on the way, in a sentence."""
+    match error:
+        case aiohttp.ClientConnectorCertificateError():
+            reason = getattr(error.certificate_error, "verify_message", "") or error.certificate_error
+            return f"its certificate is not trusted ({reason}); give the right certificate authority"
+        case aiohttp.ClientConnectorError():
+            number = error.os_error.errno
+            said = os.strerror(number) if number and number > 0 else error.os_error.strerror or error.os_error
+            return f"cannot be connected ({said}); look whether it runs there"
+        case aiohttp.ConnectionTimeoutError():
+            return f"no connection within {CONNECT_TIMEOUT:.0f} s; look whether something blocks the way"
+        case TimeoutError():
+            return "does not answer in time"
+        case aiohttp.ServerDisconnectedError() | aiohttp.ClientPayloadError() | ConnectionError():
+            return "ended the connection in the middle of an answer"
+    return f"{type(error).__name__}: {error}"
+
+
+def _proxy_of(server: str) -> str:
+    """The proxy that the environment names for a server (`HTTPS_PROXY`, `NO_PROXY`), as other clients take it."""
+    parts = urlsplit(server)
+    if urllib.request.proxy_bypass(parts.hostname or ""):
+        return ""
+    return urllib.request.getproxies().get(parts.scheme, "")
+
+
+def _kept_alive(address: _Address) -> socket.socket:
+    family, kind, protocol = (cast("int", address[place]) for place in range(3))
+    made = socket.socket(family, kind, protocol)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in KEEPALIVE:
+        made.setsockopt(socket.IPPROTO_TCP, option, value)
+    return made
