@@ -50,6 +50,23 @@ def test_a_key_that_stands_twice_in_the_settings_file_is_named_with_both_lines(t
     assert said in result.stderr.splitlines()
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param("zone: 2026-13-45", id="a date that is none"),
+        pytest.param("http-port: 0x_", id="a number that is none"),
+        pytest.param("max-headers: " + "9" * 5_000, id="a number without end"),
+        pytest.param("zone: " + "[" * 3_000, id="nested without end"),
+    ],
+)
+def test_a_value_that_yaml_itself_stumbles_over_is_a_mistake_like_others(text: str, tmp_path: Path) -> None:
+    file = tmp_path / "settings.yaml"
+    file.write_text(text + "\n")
+    result = CliRunner().invoke(main, ["status", "--settings", str(file)])
+    assert result.exit_code == 2, result.exception
+    assert str(file) in result.stderr
+
+
 UNKNOWN_ANNOTATIONS = {
     "auth-urll": "did you mean auth-url?",
     "nginx.ingress.kubernetes.io/auth-url": "write its name without the prefix, like auth-url",

@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Callable, Iterable
 from datetime import timedelta
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 import structlog
@@ -22,6 +23,15 @@ been there for two looks: its writer has finished then."""
 
 NEEDS_RESTART = frozenset({"fleet", "zone", "max_connections", "access_log"})
 """Fields of the edge that the bootstrap or this process was made from."""
+
+
+class Mark(NamedTuple):
+    """What tells one version of a file from another."""
+
+    modified: int
+    changed: int
+    size: int
+    inode: int
 
 
 class SettingsFile(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,16 +71,19 @@ async def follow_settings(file: SettingsFile, settings: Settings, use: Callable[
     """Follow the file until cancelled. What is wrong in it is logged, and the settings stay as they were.
 
     Args:
-        file: may go and come back.
+        file: may go and come back. One that was emptied counts as gone: a full disk or half a write leaves that, and
+            the defaults would open what settings close. `{}` says that nothing shall be set.
         settings: those in force.
         use: called with the edge whenever it has changed.
     """
-    read = last = await asyncio.to_thread(_mark, file.path)
+    # Nothing counts as read: the file may have changed between the settings in force and this line.
+    read: Mark | None = None
+    last: Mark | None = None
     while True:
         await asyncio.sleep(LOOK.total_seconds())
         mark, before = await asyncio.to_thread(_mark, file.path), last
         last = mark
-        if mark in (None, read) or mark != before:
+        if mark is None or mark == read or mark != before:
             continue  # of a file that is gone the settings stay
         read = mark
         try:
@@ -91,10 +104,13 @@ def _say(live: Iterable[str], late: Iterable[str]) -> None:
         log.warning("settings need a restart of Portway", settings=list(late))
 
 
-def _mark(path: Path) -> tuple[int, int, int] | None:
-    """What tells one version of a file from another; `None`: it is not there."""
+def _mark(path: Path) -> Mark | None:
+    """The file's version; `None`: it is not there, or empty."""
     try:
         status = path.stat()
     except OSError:
         return None
-    return status.st_mtime_ns, status.st_size, status.st_ino
+    if status.st_size == 0:
+        return None
+    # The time of change too: a file that could not be read for its rights is read again when it gets others.
+    return Mark(status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino)

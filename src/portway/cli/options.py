@@ -109,8 +109,10 @@ def read_settings(flags: dict[str, object], settings_file: Path | None) -> Setti
             mark = error.problem_mark
             place = f"{settings_file}:{mark.line + 1}" if mark is not None else str(settings_file)
             raise click.UsageError(f"{place}: is no YAML: {error.problem}") from error
-        except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+        except (yaml.YAMLError, ValueError, OSError) as error:  # a date that is none is a ValueError of YAML's
             raise click.UsageError(f"{settings_file}: cannot be read: {error}") from error
+        except RecursionError as error:
+            raise click.UsageError(f"{settings_file}: is nested too deep: settings are names and values") from error
         if loaded is not None and not isinstance(loaded, dict):
             raise click.UsageError(f"{settings_file}: must be a mapping of setting names to values")
         file = loaded or {}
