@@ -136,3 +136,13 @@ def test_no_text_raises_anything_else(setting: object, text: str) -> None:
     chosen = next(one for one in all_settings() if one == setting)
     with contextlib.suppress(SettingsError):
         parse_value(chosen, text, "test")
+
+
+def test_a_network_or_address_counts_once_however_it_is_written() -> None:
+    flags = {
+        "trusted_proxies": ("127.0.0.1", "10.0.0.0/8", "127.0.0.1/32"),
+        "bind_addresses": ("::1", "0:0:0:0:0:0:0:1", "127.0.0.1"),
+    }
+    edge = make_settings(flags, {}, {}).edge
+    assert edge.trusted_proxies == ("127.0.0.1/32", "10.0.0.0/8")
+    assert edge.bind_addresses == ("::1", "127.0.0.1")

@@ -200,3 +200,10 @@ CHECKS: Mapping[str, Callable[[object], str]] = {
     "max_heap_bytes": _heap,
 }
 """What is wrong with a value of the right type, of settings with several values with each; empty if nothing."""
+
+NORMAL_FORMS: Mapping[str, Callable[[str], str]] = {
+    "bind_addresses": lambda text: str(ip_address(text)),
+    "trusted_proxies": lambda text: str(ip_network(text)),
+}
+"""Of settings with several values whose values can be written in more than one way: Envoy refuses a listener that has
+one of them twice."""

@@ -19,7 +19,7 @@ from typing import NamedTuple, Union, cast, get_args, get_origin, get_type_hints
 
 import msgspec
 
-from portway.setting_checks import CHECKS, PARSERS
+from portway.setting_checks import CHECKS, NORMAL_FORMS, PARSERS
 
 ENVIRONMENT_PREFIX = "PORTWAY_"
 
@@ -257,7 +257,8 @@ def parse_value(setting: Setting, given: object, place: str) -> object:
     if not setting.is_many:
         return _parse_one(setting, given, place)
     parts = given if isinstance(given, list | tuple) else [part.strip() for part in str(given).split(",")]
-    values = [str(_parse_one(setting, part, place)) for part in parts if str(part)]
+    normal = NORMAL_FORMS.get(setting.field, str)
+    values = dict.fromkeys(normal(str(_parse_one(setting, part, place))) for part in parts if str(part))
     return frozenset(values) if get_origin(setting.type) is frozenset else tuple(values)
 
 
