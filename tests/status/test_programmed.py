@@ -148,6 +148,18 @@ def test_a_refused_host_is_said_to_its_ingress() -> None:
     assert f"refuses VIRTUAL_HOST {TABLE.name}/web.test" in message
 
 
+def test_an_ingress_is_not_programmed_while_one_of_its_ports_is_closed() -> None:
+    talk = Conversation()
+    talk.apply(*TWO_LISTENERS, web_host(origin=INGRESS))
+    talk.settle()
+    report = ObjectReport(object=INGRESS, serving=(Serving(sockets=(HTTP, OTHER)),))
+    assert said(judged(talk, report).conditions, ROUTE_PROGRAMMED) == (True, "Programmed", "")
+    closed = SocketKey(FLEET, "127.0.0.1", 82)
+    report = ObjectReport(object=INGRESS, serving=(Serving(sockets=(HTTP, closed)),))
+    expected = (False, "PortUnavailable", "nothing listens on 127.0.0.1:82/tcp")
+    assert said(judged(talk, report).conditions, ROUTE_PROGRAMMED) == expected
+
+
 def test_key_material_that_is_not_there_keeps_a_listener_from_being_programmed() -> None:
     talk = Conversation()
     certificate = SecretKey(SecretUse.CERTIFICATE, (ObjectKey("Secret", "shop", "web"),))

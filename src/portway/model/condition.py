@@ -14,6 +14,9 @@ class Condition(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     status: bool
     reason: str
     message: str = ""
+    provisional: bool = False
+    """Only until proxies have answered: a `True` of the same generation that is written already stays instead. So
+    nothing flaps when a fleet grows, or when the control plane starts again and proxies come back one by one."""
 
 
 class Serving(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,7 +66,7 @@ class ObjectReport(msgspec.Struct, frozen=True, kw_only=True):
     listeners: tuple[ListenerReport, ...] = ()
     serving: tuple[Serving, ...] = ()
     """Of a Gateway or ListenerSet: its listeners that can serve, for a Gateway those of its ListenerSets among them.
-    One that does is enough for its `Programmed`."""
+    One that does is enough for its `Programmed`. Of an Ingress: all sockets that Ingress is served on, had or not."""
     attached_listener_sets: int = 0
     addresses: tuple[tuple[str, str], ...] = ()
     """`status.addresses` of a Gateway: (type, value)."""

@@ -80,7 +80,22 @@ def _conditions(
         else:
             yield condition
     if report.object.kind == "Ingress" and hosts:
-        yield _judge(ROUTE_PROGRAMMED, hosts, fleets)
+        yield _ingress([socket for serving in report.serving for socket in serving.sockets], hosts, fleets)
+
+
+def _ingress(sockets: Iterable[SocketKey], hosts: tuple[Wanted, ...], fleets: Mapping[str, FleetState]) -> Condition:
+    """An Ingress needs its hosts, and every socket of Ingress: a proxy may hold hosts that nothing leads to."""
+    closed = [socket for socket in sockets if _is_closed(socket, fleets)]
+    if closed:
+        message = f"nothing listens on {', '.join(map(str, closed))}"
+        return Condition(type=ROUTE_PROGRAMMED, status=False, reason="PortUnavailable", message=message)
+    return _judge(ROUTE_PROGRAMMED, hosts, fleets, because=tuple(map(_of_socket, sockets)))
+
+
+def _is_closed(socket: SocketKey, fleets: Mapping[str, FleetState]) -> bool:
+    wanted = _of_socket(socket)
+    state = fleets.get(wanted.fleet)
+    return state is not None and state.snapshot.get(*wanted.key) is None
 
 
 def _any_serves(promised: Condition, listeners: tuple[Serving, ...], fleets: Mapping[str, FleetState]) -> Condition:

@@ -1,11 +1,12 @@
 """What there is to say about Ingresses and IngressClasses. The Ingress API has no conditions: all of it is verdicts."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
-from portway.incremental import Context
+from portway.incremental import Context, query
 from portway.model.checks import CORRECT_REGEX, check_domain
-from portway.model.condition import ObjectReport
-from portway.model.handles import EDGE
+from portway.model.condition import ObjectReport, Serving
+from portway.model.handles import EDGE, UNAVAILABLE
 from portway.model.names import SocketKey
 from portway.objects.networking_v1 import Ingress, IngressBackend, IngressClass
 from portway.objects.verdict import ObjectKey, Severity, Verdict
@@ -47,9 +48,14 @@ def report_ingress(ctx: Context, key: ObjectKey) -> ObjectReport:
     found.extend(_canary(key, reading.settings, ctx.read(EDGE, None).annotation_prefix))
     for host, share in shares_of(ctx, key).items():
         found.extend(_host(ctx, host, share))
-    found.extend(_sockets(ctx, key))
+    sockets = ctx.get(ingress_sockets, ctx.read(EDGE, None).fleet)
+    found.extend(_sockets(key, sockets))
     found.extend(_shape(key, ingress))
-    return ObjectReport(object=key, verdicts=tuple(sorted(set(found), key=lambda verdict: (verdict.field, verdict))))
+    return ObjectReport(
+        object=key,
+        serving=(Serving(sockets=tuple(socket.socket for socket in sockets)),),
+        verdicts=tuple(sorted(set(found), key=lambda verdict: (verdict.field, verdict))),
+    )
 
 
 def _shape(key: ObjectKey, ingress: Ingress) -> Iterator[Verdict]:
@@ -155,23 +161,49 @@ def _host(ctx: Context, host: str, share: Share) -> Iterator[Verdict]:
             yield _warning(share.ingress, "Conflict", field, f"the alias {alias} is not used: {by}", remedy)
 
 
-def _sockets(ctx: Context, key: ObjectKey) -> Iterator[Verdict]:
+class IngressSocket(NamedTuple):
+    """A socket that Ingress wants, and why it is not had; empty if it is."""
+
+    socket: SocketKey
+    problem: str = ""
+    remedy: str = ""
+
+
+@query("sockets of Ingress")
+def ingress_sockets(ctx: Context, fleet: str) -> tuple[IngressSocket, ...]:
+    """One for each address and port. Asked by every Ingress, so that what becomes of a socket is looked at once."""
     edge = ctx.read(EDGE, None)
-    for port in (edge.http_port, edge.https_port):
-        for address in edge.bind_addresses:
-            winner = lost_to(ctx, SocketKey(edge.fleet, address, port), INGRESS)
-            if winner is not None:
-                problem = (
-                    f"port {port} of {address} belongs to {winner}, which is older or comes first by name; "
-                    "Ingresses are not served there"
-                )
-                yield Verdict(
-                    object=key,
-                    severity=Severity.ERROR,
-                    reason="PortUnavailable",
-                    problem=problem,
-                    remedy="give the other one another port, or Ingress (--http-port, --https-port)",
-                )
+    wanted = (
+        SocketKey(fleet, address, port) for port in (edge.http_port, edge.https_port) for address in edge.bind_addresses
+    )
+    return tuple(_look_at(ctx, socket) for socket in wanted)
+
+
+def _look_at(ctx: Context, socket: SocketKey) -> IngressSocket:
+    if said := ctx.read(UNAVAILABLE, socket):
+        problem, _, remedy = said.partition("; ")
+        remedy = remedy or "give Ingress another port (--http-port, --https-port)"
+        return IngressSocket(socket, f"{problem}; Ingresses are not served there", remedy)
+    winner = lost_to(ctx, socket, INGRESS)
+    if winner is None:
+        return IngressSocket(socket)
+    problem = (
+        f"port {socket.port} of {socket.address} belongs to {winner}, which is older or comes first by name; "
+        "Ingresses are not served there"
+    )
+    return IngressSocket(socket, problem, "give the other one another port, or Ingress (--http-port, --https-port)")
+
+
+def _sockets(key: ObjectKey, sockets: Iterable[IngressSocket]) -> Iterator[Verdict]:
+    for socket in sockets:
+        if socket.problem:
+            yield Verdict(
+                object=key,
+                severity=Severity.ERROR,
+                reason="PortUnavailable",
+                problem=socket.problem,
+                remedy=socket.remedy,
+            )
 
 
 def _warning(key: ObjectKey, reason: str, field: str, problem: str, remedy: str) -> Verdict:
