@@ -39,3 +39,16 @@ def test_the_first_configuration_is_left_out() -> None:
     collector.keep_all()
     assert gc.get_freeze_count() >= len(kept)
     assert not any(isinstance(found, Node) for found in gc.get_objects())
+
+
+def test_a_cycle_that_was_in_use_for_a_while_is_freed_too() -> None:
+    collector.expect_growth()
+    collector.keep_all()
+    used = Node()
+    watched = weakref.ref(used)
+    for _ in range(3):
+        collector.tidy()
+    del used
+    for _ in range(collector.FULL):
+        collector.tidy()
+    assert watched() is None

@@ -67,6 +67,12 @@ async def test_a_start_without_the_folder_serves_the_last_good_configuration(
         await running.start()
         assert await pod(running) == "a"
         assert "sources cannot be read" in running.log_end()
+        assert f"listening on 127.0.0.1:{running.http_port}/tcp" in running.log.read_text()
+        question = b'{"request": {"host": "shop.test", "port": 80}}'
+        url = f"http://127.0.0.1:{running.admin_port}/api/v1/explain"
+        answer = await fetch(url, method="POST", body=question)
+        assert answer.status == 503, "what the sources would say is not known"
+        assert b"the last good configuration is served" in answer.body
         aside.rename(running.files)
         running.write("route.yaml", ingress("shop", "shop.test", [("/", "b")]))
         await running.until(lambda: served(running, "b"), "followed again")
@@ -101,6 +107,7 @@ async def test_a_port_that_is_taken_hurts_nobody_else(tmp_path: Path, backends: 
 
         await running.until(told, "told")
         assert await pod(running) == "a"
+        assert "proxy refused" not in running.log_end(), "Envoy was asked to open what somebody else has"
         foreign.close()
         await foreign.wait_closed()
 
@@ -108,6 +115,29 @@ async def test_a_port_that_is_taken_hurts_nobody_else(tmp_path: Path, backends: 
             return (await fetch(f"http://gw.test:{taken}/")).pod == "b"
 
         await running.until(opened, "opened once it is free")
+
+
+async def test_an_ingress_whose_port_is_taken_says_so(tmp_path: Path, backends: dict[str, int]) -> None:
+    foreign = await asyncio.start_server(lambda _reader, writer: writer.close(), "127.0.0.1", 0)
+    taken = foreign.sockets[0].getsockname()[1]
+    async with foreign, portway(tmp_path, files(backends), "--https-port", str(taken)) as running:
+        assert await pod(running) == "a"
+        assert await said_of_ingress(running) == ("PortUnavailable", True)
+        foreign.close()
+        await foreign.wait_closed()
+
+        async def opened() -> bool:
+            return await said_of_ingress(running) == ("Programmed", False)
+
+        await running.until(opened, "opened once it is free")
+
+
+async def said_of_ingress(running: Portway) -> tuple[str, bool]:
+    """The reason of its condition, and whether a remark names the port."""
+    status = await running.status()
+    (report,) = (one for one in status["reports"] if one["object"].startswith("Ingress "))  # type: ignore[attr-defined]
+    (condition,) = report["status"]["conditions"]
+    return condition["reason"], any("Ingresses are not served there" in remark for remark in report["remarks"])
 
 
 async def test_the_admin_address(tmp_path: Path, backends: dict[str, int]) -> None:

@@ -24,6 +24,10 @@ class BadQuestion(ValueError):
     """What was asked cannot be answered; the message says why. Becomes status 400."""
 
 
+class NotNow(Exception):
+    """What was asked will have an answer later; the message says why not yet. Becomes status 503."""
+
+
 class Answers(Protocol):
     """What the admin server needs to know; the composition root answers it."""
 
@@ -36,7 +40,7 @@ class Answers(Protocol):
         ...
 
     async def explain(self, body: bytes) -> bytes:
-        """JSON of an explanation of the request in `body`. Raises BadQuestion."""
+        """JSON of an explanation of the request in `body`. Raises BadQuestion, NotNow."""
         ...
 
     async def metrics(self) -> bytes:
@@ -109,6 +113,8 @@ class AdminServer:
             return web.Response(body=await answer, content_type=JSON)
         except BadQuestion as error:
             return _error(str(error), 400)
+        except NotNow as error:
+            return _error(str(error), 503)
 
 
 def _error(reason: str, status: int) -> web.Response:

@@ -13,7 +13,7 @@ from typing import final
 import msgspec
 import structlog
 
-from portway.admin.server import AdminServer, BadQuestion
+from portway.admin.server import AdminServer, BadQuestion, NotNow
 from portway.app.machine import Machine
 from portway.app.metrics import make_registry, render
 from portway.app.status import look, make_status
@@ -65,6 +65,8 @@ class MachineAnswers:
             question = msgspec.json.decode(body, type=ExplainQuestion)
         except msgspec.DecodeError as error:
             raise BadQuestion(f"the body must be an explain question: {error}") from error
+        if reason := self._machine.unknown_because():
+            raise NotNow(f"{reason}; portway explain -f PATH says what files would do")
         await self._machine.pipeline.settle()
         world = World(self._machine.pipeline.engine)
         found = explain(world, question.request, question.address)

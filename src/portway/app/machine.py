@@ -77,6 +77,12 @@ class Machine:
             self._was_ready = True
         return reason
 
+    def unknown_because(self) -> str:
+        """Why it cannot be said how requests are decided, although some may be served; empty if it can."""
+        if self.held:
+            return f"the last good configuration is served, since the sources cannot be read ({self.held})"
+        return "" if self.pipeline.is_synced else "the sources are still being read"
+
     def note(self, fleet: str, proxy: str, outcome: Outcome) -> None:
         """For `DiscoveryServer(on_outcome=...)`: a refused listener may be one whose port is somebody else's by now."""
         del fleet, proxy  # all proxies here are on this machine

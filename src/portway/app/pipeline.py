@@ -215,8 +215,10 @@ class Pipeline:
             self._is_busy = True
             finished = False
             while not finished:
-                finished = self._slice() and not self._ports_changed()
-                if self._synced.is_set() or self._is_complete():
+                finished = self._slice()
+                if self._is_compiled() and self._ports_changed():
+                    finished = False  # a listener whose port is somebody else's must not leave
+                elif self._synced.is_set() or (self._is_compiled() and self._is_believed()):
                     self._hand_out(self.engine.take())
                     if not self._synced.is_set():
                         self._first()
@@ -227,10 +229,9 @@ class Pipeline:
             self._report_failures()
             self._complaints.say()
 
-    def _is_complete(self) -> bool:
-        """Whether there is a first configuration. What there is to say about objects may come while proxies read it."""
-        is_compiled = not self._awaited and self.engine.is_settled(OUTPUTS) and not self._ports_changed()
-        return is_compiled and self._is_believed()
+    def _is_compiled(self) -> bool:
+        """Whether there is a configuration. What there is to say about objects may come while proxies read it."""
+        return self._synced.is_set() or (not self._awaited and self.engine.is_settled(OUTPUTS))
 
     async def _wait_for_work(self) -> None:
         with contextlib.suppress(TimeoutError):

@@ -32,14 +32,13 @@ from portway.app.ports import PortWatch
 from portway.app.recorder import Recorder
 from portway.app.snapshot import SnapshotFile
 from portway.envoy.bootstrap import BootstrapSettings, build_bootstrap, encode_bootstrap
-from portway.envoy.names import listener_name
 from portway.infra.binary import EnvoyBinary, find_envoy
 from portway.infra.drain import DrainSettings
 from portway.infra.host import HostProxy
 from portway.infra.machine import default_heap_bytes, default_max_connections
 from portway.infra.proxy import HostSettings
 from portway.infra.state import StateFolder, StateFolderError, wait_lost
-from portway.model.handles import OWN_PLACES, SOCKETS
+from portway.model.handles import OWN_PLACES
 from portway.model.resource import Resource, ResourceDelta, ResourceKey, ResourceType
 from portway.model.tls import Secret
 from portway.objects.verdict import Severity
@@ -373,13 +372,13 @@ async def _announce(machine: Machine, console: Console) -> None:
         warnings=counts[Severity.WARNING],
     )
     fleet = machine.discovery.fleet(machine.settings.edge.fleet)
-    sockets = sorted(machine.pipeline.engine.groups(SOCKETS))
-    if not sockets:
+    listeners = sorted(fleet.snapshot.of_type(ResourceType.LISTENER))
+    if not listeners:
         console.say(NOTHING_OPEN)
-    for socket_key in sockets:
+    for name in listeners:
         # A listener that the proxy refuses keeps nothing from being ready; log and status name it.
-        if fleet.progress([ResourceKey(ResourceType.LISTENER, listener_name(socket_key))]).complete:
-            console.say(f"listening on {socket_key}")
+        if fleet.progress([ResourceKey(ResourceType.LISTENER, name)]).complete:
+            console.say(f"listening on {name}")
 
 
 async def _hurry(stop: asyncio.Event, machine: Machine) -> None:
@@ -390,7 +389,10 @@ async def _hurry(stop: asyncio.Event, machine: Machine) -> None:
 @contextmanager
 def _signals(stop: asyncio.Event) -> Iterator[None]:
     """SIGTERM and SIGINT end Portway; so does SIGHUP when its terminal goes. A daemon that gets that is meant to read
-    its files again, which happens by itself: to end would be the opposite of what was asked for."""
+    its files again, which happens by itself: to end would be the opposite of what was asked for.
+
+    Those that come when nothing is left but the end of the process end it at once, except where it still has to say
+    why it failed."""
     loop = asyncio.get_running_loop()
     handled = [signal.SIGTERM, signal.SIGINT]
     for number in handled:
@@ -398,16 +400,18 @@ def _signals(stop: asyncio.Event) -> Iterator[None]:
     if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:  # else nohup(1) wants it ignored
         handled.append(signal.SIGHUP)
         loop.add_signal_handler(signal.SIGHUP, stop.set if _has_terminal() else _note_hang_up)
+    failed = True
     try:
         yield
+        failed = False
     finally:
         for number in handled:
             loop.remove_signal_handler(number)
-            signal.signal(number, lambda *_: os._exit(0))  # nothing is left but the end of the process
+            signal.signal(number, signal.SIG_IGN if failed else lambda *_: os._exit(0))
 
 
 def _note_hang_up() -> None:
-    log.info("SIGHUP: nothing to do, files are followed by themselves; settings need a restart")
+    log.info("SIGHUP: nothing to do, files and settings are followed by themselves")
 
 
 def _has_terminal() -> bool:
