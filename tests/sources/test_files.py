@@ -5,7 +5,7 @@ import io
 import os
 import shutil
 import stat
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -229,6 +229,52 @@ async def test_a_renamed_folder_keeps_its_objects(folder: Path) -> None:
         # ... and is followed under its new name.
         (folder / "two/a.yaml").write_text(service("a", 81))
         await reader.until(lambda store: services(store)["a"] == 81)
+
+
+REFUSED = "---\n" + service("refused", 70000)
+
+
+def rename_file(folder: Path) -> None:
+    (folder / "one/a.yaml").rename(folder / "one/b.yaml")
+
+
+def rename_folder(folder: Path) -> None:
+    (folder / "one").rename(folder / "two")
+
+
+def move_document(folder: Path) -> None:
+    """As a checkout does: into a file with an error."""
+    (folder / "one/a.yaml").write_text(service("b"))
+    (folder / "other.yaml").write_text(service("other") + "---\n" + service("a") + REFUSED)
+
+
+@pytest.mark.parametrize("change", [rename_file, rename_folder, move_document])
+async def test_what_moves_beside_an_error_does_not_blink(folder: Path, change: Callable[[Path], None]) -> None:
+    """A file with an error is read twice before it counts; meanwhile its objects are not where they were."""
+    (folder / "one").mkdir()
+    (folder / "one/a.yaml").write_text(service("a") + "---\n" + service("b") + REFUSED)
+    (folder / "other.yaml").write_text(service("other") + REFUSED)
+    async with reading(source(folder)) as reader:
+        before = origin(reader.store, "a")
+        change(folder)
+        await reader.until(lambda store: origin(store, "a") not in (None, before))
+        assert services(reader.store) == {"a": 80, "b": 80, "other": 80}
+        assert {found.verdict.reason for found in reader.store.findings()} == {"Invalid"}
+        assert not any(change.removed for change in reader.seen)
+
+
+async def test_what_was_to_move_into_a_file_that_goes_too_is_deleted(folder: Path) -> None:
+    (folder / "a.yaml").write_text(service("a") + REFUSED)
+    async with reading(source(folder)) as reader:
+        (folder / "a.yaml").rename(folder / "b.yaml")
+        await reader.step()
+        (folder / "b.yaml").unlink()
+        await reader.until(lambda store: not services(store) and not store.keys("Namespace"))
+
+
+def origin(store: Store, name: str) -> str | None:
+    stored = store.get(service_key(name))
+    return stored.origin.file if stored else None
 
 
 def origins(store: Store, folder: Path) -> set[str]:

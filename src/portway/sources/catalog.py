@@ -5,7 +5,7 @@ that name both places. When the first goes away the next takes over. A Namespace
 something is in it, as in a cluster where it had to be created first.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Final, final
 
 import msgspec
@@ -80,18 +80,22 @@ class Catalog:
             del self._said[item]
         self._dirty_items[item] = None
 
-    def flush(self) -> list[ChangeSet]:
-        """What changed since the last time: changes first, then objects that only moved to another line, in slices."""
+    def flush(self, awaited: Collection[ObjectKey] = ()) -> list[ChangeSet]:
+        """What changed since the last time: changes first, then objects that only moved to another line, in slices.
+        `awaited`: objects that are not removed yet, as they may be declared again in a moment."""
         changed: list[Stored] = []
         moved: list[Stored] = []
         removed: list[ObjectKey] = []
+        later: dict[ObjectKey, None] = {}
         namespaces: dict[str, None] = {}
         for key in self._dirty_keys:
             claims = self._claims.get(key, ())
             before = self._reported.get(key)
             self._settle_losers(key, claims)
             if not claims:
-                if before is not None:
+                if before is not None and key in awaited:
+                    later[key] = None
+                elif before is not None:
                     del self._reported[key]
                     removed.append(key)
                     self._mark_namespace(key, -1, namespaces)
@@ -107,7 +111,7 @@ class Catalog:
                 changed.append(_stored(first))
         removed = self._settle_namespaces(namespaces, changed, removed)
         findings = dict(self._changed_findings())
-        self._dirty_keys.clear()
+        self._dirty_keys = later
         self._dirty_items.clear()
         sets = (
             [ChangeSet(changed=changed, removed=removed, findings=findings)] if changed or removed or findings else []

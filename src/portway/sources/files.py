@@ -111,6 +111,8 @@ class FileSource:
         self._catalog = Catalog()
         self._records: dict[str, FileRecord] = {}
         self._drifts: dict[str, Drift] = {}
+        self._doubted: dict[str, frozenset[ObjectKey]] = {}
+        """What files declare that look half-written and wait for a second look."""
         self._keeper = Keeper(state_dir)
         self._slice_ends = 0.0
         self._files_found = 0
@@ -181,11 +183,13 @@ class FileSource:
 
     def _flush(self) -> Iterator[ChangeSet]:
         """Changes first; then, in change sets of their own, objects that only stand on another line now."""
-        yield from self._catalog.flush()
+        # What moved into a file that is not believed yet is not gone from where it was.
+        awaited = frozenset[ObjectKey]().union(*self._doubted.values())
+        yield from self._catalog.flush(awaited)
         for path, drift in self._drifts.items():
             self._put(path, straighten(path, self._records[path], drift))
         self._drifts.clear()
-        yield from self._catalog.flush()
+        yield from self._catalog.flush(awaited)
 
     def _counted(self, change: ChangeSet) -> ChangeSet:
         self._change_sets += 1
@@ -290,6 +294,10 @@ class FileSource:
             await self._accept(path, newer[path], content)
 
     async def _accept(self, path: str, why: Why, content: Content) -> None:
+        if isinstance(content, Bytes) and self._follow and not content.steady and why is not Why.GRACE:
+            self._watcher.suspicious(path)
+            return
+        self._doubted.pop(path, None)
         if isinstance(content, Missing):
             self._drop(path)
             return
@@ -298,9 +306,6 @@ class FileSource:
             self._put(path, straighten(path, self._records[path], drift))
         before = self._records.get(path, EMPTY)
         if isinstance(content, Bytes):
-            if self._follow and not content.steady and why is not Why.GRACE:
-                self._watcher.suspicious(path)
-                return
             if content.fingerprint is not None:
                 self._watcher.seen(path, content.fingerprint)
             if is_unchanged(before, content.data):
@@ -312,6 +317,7 @@ class FileSource:
         may_be_half = why is Why.WHOLE and self._follow and _looks_half_written(change.record, before)
         if may_be_half and (self._synced or self._is_young(content)):
             self._watcher.suspicious(path)
+            self._doubted[path] = frozenset(claim.key for claim in change.record.claims())
             return
         self._put(path, change)
         if path != STDIN:
