@@ -12,6 +12,17 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+_CA_USAGE = x509.KeyUsage(
+    digital_signature=True,
+    content_commitment=False,
+    key_encipherment=False,
+    data_encipherment=False,
+    key_agreement=False,
+    key_cert_sign=True,
+    crl_sign=True,
+    encipher_only=False,
+    decipher_only=False,
+)
 PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 
 
@@ -39,6 +50,8 @@ class Authority:
         self._certificate = (
             _builder(subject, subject, self._key, now - timedelta(hours=1), now + timedelta(days=30))
             .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(self._key.public_key()), critical=False)
+            .add_extension(_CA_USAGE, critical=True)
             .sign(self._key, hashes.SHA256())
         )
 
@@ -78,9 +91,34 @@ class Authority:
                 x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]),
                 critical=False,
             )
+            .add_extension(self._identifier(), critical=False)
             .sign(self._key, hashes.SHA256())
         )
         return KeyPair(certificate=_certificate_pem(certificate), key=_key_pem(key))
+
+    def issue_user(self, name: str, groups: Sequence[str] = ()) -> KeyPair:
+        """A client certificate of a Kubernetes user: common name is the name, organisations are the groups."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        now = datetime.now(UTC)
+        subject = [x509.NameAttribute(NameOID.ORGANIZATION_NAME, group) for group in groups]
+        certificate = (
+            _builder(
+                x509.Name([*subject, x509.NameAttribute(NameOID.COMMON_NAME, name)]),
+                self._certificate.subject,
+                key,
+                now - timedelta(hours=1),
+                now + timedelta(days=30),
+            )
+            .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False)
+            .add_extension(self._identifier(), critical=False)
+            .sign(self._key, hashes.SHA256())
+        )
+        return KeyPair(certificate=_certificate_pem(certificate), key=_key_pem(key))
+
+    def _identifier(self) -> x509.AuthorityKeyIdentifier:
+        # Python 3.13's default context refuses certificates without it (VERIFY_X509_STRICT, RFC 5280 §4.2.1.1).
+        public_key = self._key.public_key()
+        return x509.AuthorityKeyIdentifier.from_issuer_public_key(public_key)
 
     def issue_expired(self, *names: str) -> KeyPair:
         """One that ended yesterday."""
