@@ -7,6 +7,7 @@ The order of `RELATIONS` is the order of evaluation: a feed reads groups of earl
 from portway.incremental import Query, Relation
 from portway.model.condition import ObjectReport
 from portway.model.edge import Edge
+from portway.model.fleet import Fleet, Infrastructure, ObservedFleet
 from portway.model.listener import Listener
 from portway.model.local import OwnPlaces
 from portway.model.names import HostKey, SecretKey, SocketKey, TableKey, UpstreamKey
@@ -18,6 +19,10 @@ from portway.store import Input
 
 EDGE: Input[None, Edge] = Input("edge")
 """The settings that decide what is compiled; key `None`."""
+INFRASTRUCTURE: Input[None, Infrastructure] = Input("infrastructure", default=Infrastructure())
+"""Where proxies run; key `None`."""
+OBSERVED_FLEET: Input[str, ObservedFleet] = Input("observed fleet", default=ObservedFleet())
+"""What the infrastructure found out about a fleet, by its name. Only reports read it: no proxy is told."""
 OWN_PLACES: Input[None, OwnPlaces] = Input("own places", default=OwnPlaces())
 """What nobody may be sent to; key `None`."""
 UNAVAILABLE: Input[SocketKey, str] = Input("unavailable socket", default="")
@@ -26,6 +31,8 @@ it can."""
 FALLBACK_CERTIFICATE: Input[None, Secret] = Input("fallback certificate")
 """Served where no other certificate fits, unless the operator names a Secret; made once and kept by the shell."""
 
+FLEETS: Relation[str, bool] = Relation("fleets")
+"""Which fleets are to be made; none on `host` infrastructure."""
 VIRTUAL_HOSTS: Relation[HostKey, bool] = Relation("virtual hosts")
 """Which virtual hosts there are; a row per object that contributes to one."""
 TABLES: Relation[TableKey, bool] = Relation("route tables")
@@ -34,6 +41,7 @@ UPSTREAM_USES: Relation[tuple[str, UpstreamKey], bool] = Relation("upstream uses
 """Which fleet needs which upstream; fed from virtual hosts and listeners, so that exactly what is used is there."""
 SECRET_USES: Relation[tuple[str, SecretKey], bool] = Relation("secret uses")
 
+FLEET: Query[str, Fleet | None] = Query("fleet")
 VIRTUAL_HOST: Query[HostKey, VirtualHost | None] = Query("virtual host")
 TABLE: Query[TableKey, RouteTable] = Query("route table")
 LISTENER: Query[SocketKey, Listener | None] = Query("listener")

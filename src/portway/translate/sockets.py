@@ -1,8 +1,9 @@
 """Who listens where.
 
-An address and port belong to one owner: a Gateway (with its ListenerSets), or Ingress as a whole. The older claim keeps
-it, the other's listener says `PortUnavailable`. Claims on the same port of different addresses live side by side, but a
-wildcard address overlaps with all of its family.
+An address and port of a fleet belong to one owner: a Gateway (with its ListenerSets), or Ingress as a whole. The older
+claim keeps it, the other's listener says `PortUnavailable`. Claims on the same port of different addresses live side by
+side, but a wildcard address overlaps with all of its family. Where each Gateway has a fleet of its own there is no such
+conflict.
 
 The translators feed `CLAIMS`, `CHAINS` and `INGRESS_AGES`; `LISTENER` joins the chains of a socket's owner.
 """
@@ -14,7 +15,7 @@ from typing import NamedTuple
 import msgspec
 
 from portway.incremental import Context, Relation, bind, feed, query
-from portway.model.handles import EDGE, LISTENER, SOCKETS, UNAVAILABLE
+from portway.model.handles import EDGE, INFRASTRUCTURE, LISTENER, SOCKETS, UNAVAILABLE
 from portway.model.listener import Chain, Listener, UdpHandler
 from portway.model.names import SocketKey, Transport
 from portway.objects.meta import Meta
@@ -65,11 +66,17 @@ class ChainRow(msgspec.Struct, frozen=True, kw_only=True):
 CLAIMS: Relation[PortKey, Claim] = Relation("socket claims")
 """Fed by Gateways: at most one row of a Gateway per port."""
 INGRESS_AGES: Relation[str, Age] = Relation("ages of served Ingresses")
-"""Group: the fleet of Ingress. Fed by every Ingress that is ours; Ingress as a whole is as old as the oldest."""
+"""Group: a fleet that serves Ingress. Fed by every Ingress that is ours; those of a fleet are as old as the oldest."""
 CHAINS: Relation[SocketKey, ChainRow] = Relation("filter chains")
 """Fed for every socket that somebody wants, whether or not the claim is won."""
 
 RELATIONS = (INGRESS_AGES, CLAIMS, CHAINS)
+
+
+def bind_addresses(ctx: Context) -> tuple[str, ...]:
+    """What Ingress listens on, and Gateways that ask for no address."""
+    infrastructure = ctx.read(INFRASTRUCTURE, None)
+    return ctx.read(EDGE, None).bind_addresses if infrastructure.is_host else infrastructure.bind_addresses
 
 
 def overlap(one: str, other: str) -> bool:
@@ -88,10 +95,10 @@ def owners(ctx: Context, key: PortKey) -> tuple[Claim, ...]:
     """The claims on a port that hold, oldest first; none overlaps with another."""
     claims = list(ctx.rows(CLAIMS, key))
     edge = ctx.read(EDGE, None)
-    if key.fleet == edge.fleet and key.transport is Transport.TCP and key.port in (edge.http_port, edge.https_port):
+    if key.transport is Transport.TCP and key.port in (edge.http_port, edge.https_port):
         oldest = ctx.least(INGRESS_AGES, key.fleet)
         if oldest is not None:
-            claims.append(Claim(age=oldest, owner=INGRESS, addresses=edge.bind_addresses))
+            claims.append(Claim(age=oldest, owner=INGRESS, addresses=bind_addresses(ctx)))
     held: list[Claim] = []
     for claim in sorted(claims):
         free = tuple(

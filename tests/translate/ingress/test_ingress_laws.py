@@ -210,7 +210,7 @@ def test_no_annotation_hurts_another_ingress(noted: dict[str, str]) -> None:
     both = new_engine()
     prefixed = {f"{PREFIX}{name}": value for name, value in noted.items() if name != "server-alias"}
     put(both, [*BASE, ingress("a", {}, [good], [], 1), ingress("b", prefixed, [bad], [], 0)])
-    key = HostKey(table_key(Edge()), "good.example")
+    key = HostKey(table_key(Edge().fleet), "good.example")
     assert both.get(VIRTUAL_HOST, key) == alone.get(VIRTUAL_HOST, key)
     assert both.get(REPORT, ObjectKey("Ingress", "default", "a")).verdicts == ()
 

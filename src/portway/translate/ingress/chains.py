@@ -15,7 +15,7 @@ ingress-nginx. (A Gateway's `*.x` does stand for any number of labels.)
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -33,12 +33,23 @@ from portway.translate.ingress.hosts import FURTHER, HostPlan, Owned, host_plan
 from portway.translate.ingress.matching import is_wildcard
 from portway.translate.ingress.names import OPPOSITES, granted_aliases, redirected_to
 from portway.translate.ingress.owners import admitted_shares
-from portway.translate.ingress.shares import CATCH_ALL, Share
+from portway.translate.ingress.shares import CATCH_ALL, IngressHost, Share
 from portway.translate.ingress.virtual_hosts import table_key
-from portway.translate.sockets import CHAINS, INGRESS, INGRESS_AGES, ChainRow
+from portway.translate.sockets import CHAINS, INGRESS, INGRESS_AGES, ChainRow, bind_addresses
 
-CERTIFICATE_HOSTS: Final[Relation[ObjectKey, tuple[str, ...]]] = Relation("server names by ingress certificate")
-"""Group: a Secret. Rows: server names that show its certificate."""
+
+class ShownSecret(NamedTuple):
+    """A certificate that a fleet shows."""
+
+    fleet: str
+    secret: ObjectKey
+
+    def __str__(self) -> str:
+        return str(self.secret)
+
+
+CERTIFICATE_HOSTS: Final[Relation[ShownSecret, tuple[str, ...]]] = Relation("server names by ingress certificate")
+"""Rows: server names that show its certificate."""
 
 
 class Choice(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,19 +64,19 @@ class Choice(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @query("certificate of an ingress host")
-def certificate_choice(ctx: Context, host: str) -> Choice:
+def certificate_choice(ctx: Context, key: IngressHost) -> Choice:
     """Which certificate a host shows."""
-    share = next((share for share in admitted_shares(ctx, host) if share.has_tls and not share.canary), None)
-    if share is None or host == CATCH_ALL:
+    share = next((share for share in admitted_shares(ctx, key) if share.has_tls and not share.canary), None)
+    if share is None or key.host == CATCH_ALL:
         return Choice()
     if share.named:
         if not share.secret:
             return Choice(ingress=share.ingress)
-        return _checked(ctx, share, ObjectKey("Secret", share.ingress.namespace, share.secret), host)
+        return _checked(ctx, share, ObjectKey("Secret", share.ingress.namespace, share.secret), key.host)
     for name in share.other_secrets:
-        key = ObjectKey("Secret", share.ingress.namespace, name)
-        if _is_for(ctx.get(certificate, key), host):
-            return Choice(secret=key, ingress=share.ingress)
+        secret = ObjectKey("Secret", share.ingress.namespace, name)
+        if _is_for(ctx.get(certificate, secret), key.host):
+            return Choice(secret=secret, ingress=share.ingress)
     return Choice(ingress=share.ingress)
 
 
@@ -101,7 +112,7 @@ def _passthrough(ctx: Context, plan: HostPlan) -> tuple[Owned, TcpHandler] | Non
     return root, TcpHandler(upstreams=(WeightedUpstream(upstream=with_settings(place.upstream, settings)),))
 
 
-def _server_names(ctx: Context, host: str) -> Mapping[ObjectKey, tuple[str, ...]]:
+def _server_names(ctx: Context, host: IngressHost) -> Mapping[ShownSecret, tuple[str, ...]]:
     plan = ctx.get(host_plan, host)
     choice = ctx.get(certificate_choice, host)
     if plan is None or choice.secret is None or is_passed_through(ctx, plan):
@@ -109,24 +120,25 @@ def _server_names(ctx: Context, host: str) -> Mapping[ObjectKey, tuple[str, ...]
     found = ctx.get(certificate, choice.secret).secret
     # Other names of the host show its certificate only if that covers them.
     aliases = [name for name in granted_aliases(ctx, plan) if found is not None and covers(found.names, name)]
-    return {choice.secret: (host, *aliases)}
+    return {ShownSecret(host.fleet, choice.secret): (host.host, *aliases)}
 
 
-def _opposite_name(ctx: Context, name: str) -> Mapping[ObjectKey, tuple[str, ...]]:
+def _opposite_name(ctx: Context, name: IngressHost) -> Mapping[ShownSecret, tuple[str, ...]]:
     host = redirected_to(ctx, name)
     choice = ctx.get(certificate_choice, host) if host is not None else Choice()
-    if choice.secret is None or not _is_for(ctx.get(certificate, choice.secret), name):
+    if choice.secret is None or not _is_for(ctx.get(certificate, choice.secret), name.host):
         return {}
-    return {choice.secret: (name,)}
+    return {ShownSecret(name.fleet, choice.secret): (name.host,)}
 
 
-def https_sockets(edge: Edge) -> Iterator[SocketKey]:
+def _https_sockets(ctx: Context, fleet: str) -> Iterator[SocketKey]:
     """Where TLS is expected."""
-    return (SocketKey(edge.fleet, address, edge.https_port) for address in edge.bind_addresses)
+    port = ctx.read(EDGE, None).https_port
+    return (SocketKey(fleet, address, port) for address in bind_addresses(ctx))
 
 
-def _handler(edge: Edge) -> HttpHandler:
-    return HttpHandler(table=table_key(edge), idle_timeout=edge.read_timeout)
+def _handler(edge: Edge, fleet: str) -> HttpHandler:
+    return HttpHandler(table=table_key(fleet), idle_timeout=edge.read_timeout)
 
 
 _DEFAULT: Final = SecretKey(SecretUse.CERTIFICATE, ())
@@ -158,10 +170,10 @@ def _certificates(ctx: Context, secret: ObjectKey, names: Sequence[str]) -> tupl
 def _base_chains(ctx: Context, fleet: str) -> Mapping[SocketKey, ChainRow]:
     edge = ctx.read(EDGE, None)
     source = Source(object=INGRESS)
-    plain = Chain(name="http", handler=_handler(edge), source=source)
-    secure = Chain(name="https", tls=_tls((_DEFAULT,), edge), handler=_handler(edge), source=source)
+    plain = Chain(name="http", handler=_handler(edge, fleet), source=source)
+    secure = Chain(name="https", tls=_tls((_DEFAULT,), edge), handler=_handler(edge, fleet), source=source)
     found = {}
-    for address in edge.bind_addresses:
+    for address in bind_addresses(ctx):
         found[SocketKey(fleet, address, edge.http_port)] = ChainRow(
             owner=INGRESS, chains=(plain,), proxy_protocol=edge.proxy_protocol
         )
@@ -171,35 +183,36 @@ def _base_chains(ctx: Context, fleet: str) -> Mapping[SocketKey, ChainRow]:
     return found
 
 
-def _certificate_chain(ctx: Context, secret: ObjectKey) -> Mapping[SocketKey, ChainRow]:
+def _certificate_chain(ctx: Context, key: ShownSecret) -> Mapping[SocketKey, ChainRow]:
     edge = ctx.read(EDGE, None)
-    names = sorted({name for row in ctx.rows(CERTIFICATE_HOSTS, secret) for name in row})
+    secret = key.secret
+    names = sorted({name for row in ctx.rows(CERTIFICATE_HOSTS, key) for name in row})
     chain = Chain(
         name=f"https/{secret.namespace}/{secret.name}",
         server_names=tuple(names),
         tls=_tls(_certificates(ctx, secret, names), edge),
-        handler=_handler(edge),
+        handler=_handler(edge, key.fleet),
         source=Source(object=secret),
     )
     row = ChainRow(owner=INGRESS, chains=(chain,), origins=(secret,))
-    return dict.fromkeys(https_sockets(edge), row)
+    return dict.fromkeys(_https_sockets(ctx, key.fleet), row)
 
 
-def _passthrough_chain(ctx: Context, host: str) -> Mapping[SocketKey, ChainRow]:
-    plan = ctx.get(host_plan, host)
+def _passthrough_chain(ctx: Context, key: IngressHost) -> Mapping[SocketKey, ChainRow]:
+    plan = ctx.get(host_plan, key)
     found = _passthrough(ctx, plan) if plan is not None else None
     if found is None:
         return {}
     owned, handler = found
     chain = Chain(
-        name=f"passthrough/{host}",
-        server_names=(host,),
+        name=f"passthrough/{key.host}",
+        server_names=(key.host,),
         passthrough=True,
         handler=handler,
         source=Source(object=owned.ingress, field=owned.location.field),
     )
     row = ChainRow(owner=INGRESS, chains=(chain,), origins=(owned.ingress,))
-    return dict.fromkeys(https_sockets(ctx.read(EDGE, None)), row)
+    return dict.fromkeys(_https_sockets(ctx, key.fleet), row)
 
 
 RELATIONS: Final = (CERTIFICATE_HOSTS,)

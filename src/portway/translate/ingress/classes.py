@@ -12,7 +12,8 @@ import msgspec
 
 from portway.incremental import Context, query
 from portway.model.edge import Edge
-from portway.model.handles import EDGE
+from portway.model.fleet import ingress_fleet
+from portway.model.handles import EDGE, INFRASTRUCTURE
 from portway.objects.meta import Object
 from portway.objects.networking_v1 import Ingress, IngressClass
 from portway.objects.verdict import ObjectKey
@@ -33,13 +34,12 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
     """Whether an Ingress is ours, and why it is not."""
 
     ours: bool
+    fleet: str = ""
+    """Who serves it, if it is ours."""
     field: str = ""
     """Where the reason lies."""
     problem: str = ""
     remedy: str = ""
-
-
-_OURS: Final = Standing(ours=True)
 
 
 @query("standing of an Ingress")
@@ -50,17 +50,17 @@ def standing(ctx: Context, key: ObjectKey) -> Standing:
         return Standing(ours=False, problem="does not exist")
     edge = ctx.read(EDGE, None)
     if edge.all_classes:
-        return _OURS
+        return _served(ctx, edge, _class_name(ctx, edge, ingress))
     if ingress.spec.ingress_class_name is not None:
         return _by_field(ctx, edge, ingress.spec.ingress_class_name)
     annotated = ingress.metadata.annotations.get(CLASS_ANNOTATION)
     if annotated is not None:
-        return _by_annotation(edge, annotated)
+        return _by_annotation(ctx, edge, annotated)
     default = None if ingress.metadata.uid else default_class(ctx)
     if default is not None:
         return _by_field(ctx, edge, default.metadata.name)
     if edge.watch_ingress_without_class:
-        return _OURS
+        return _served(ctx, edge, edge.ingress_class)
     return Standing(
         ours=False,
         field="spec.ingressClassName",
@@ -68,6 +68,25 @@ def standing(ctx: Context, key: ObjectKey) -> Standing:
         remedy=f"set it to an IngressClass with spec.controller {edge.controller_class}, or let the operator serve"
         " Ingresses without class (--watch-ingress-without-class)",
     )
+
+
+def fleet_of(ctx: Context, class_name: str) -> str:
+    """The fleet that serves the Ingresses of a class."""
+    return ctx.read(EDGE, None).fleet if ctx.read(INFRASTRUCTURE, None).is_host else ingress_fleet(class_name)
+
+
+def _served(ctx: Context, edge: Edge, class_name: str) -> Standing:
+    """Ours. An Ingress without class is served by the fleet of the class that means us in annotations."""
+    return Standing(ours=True, fleet=fleet_of(ctx, class_name or edge.ingress_class))
+
+
+def _class_name(ctx: Context, edge: Edge, ingress: Ingress) -> str:
+    """The class that an Ingress names, ours or not; the default one if it names none."""
+    named = ingress.spec.ingress_class_name or ingress.metadata.annotations.get(CLASS_ANNOTATION)
+    if named:
+        return named
+    default = default_class(ctx)
+    return edge.ingress_class if default is None else default.metadata.name
 
 
 def is_ours(edge: Edge, found: IngressClass) -> bool:
@@ -105,12 +124,12 @@ def _by_field(ctx: Context, edge: Edge, name: str) -> Standing:
             " not served by Portway",
             remedy=f"name a class with spec.controller {edge.controller_class} if Portway is to serve it",
         )
-    return _OURS
+    return _served(ctx, edge, name)
 
 
-def _by_annotation(edge: Edge, annotated: str) -> Standing:
+def _by_annotation(ctx: Context, edge: Edge, annotated: str) -> Standing:
     if annotated == edge.ingress_class:
-        return _OURS
+        return _served(ctx, edge, annotated)
     return Standing(
         ours=False,
         field=f'metadata.annotations["{CLASS_ANNOTATION}"]',

@@ -33,7 +33,7 @@ from portway.translate.ingress.annotations.redirects import (
 from portway.translate.ingress.annotations.upstreams import SSL_PASSTHROUGH
 from portway.translate.ingress.matching import Unusable, in_match_order, path_key, path_match
 from portway.translate.ingress.owners import admitted_shares
-from portway.translate.ingress.shares import SHARES, Location, Share
+from portway.translate.ingress.shares import SHARES, IngressHost, Location, Share
 from portway.translate.sockets import Age
 
 
@@ -52,7 +52,7 @@ class Owned(msgspec.Struct, frozen=True, kw_only=True):
 class HostPlan(msgspec.Struct, frozen=True, kw_only=True):
     """Who owns what on a host."""
 
-    host: str
+    key: IngressHost
     first: ObjectKey
     """The oldest Ingress of the host."""
     age: Age
@@ -70,6 +70,10 @@ class HostPlan(msgspec.Struct, frozen=True, kw_only=True):
     verdicts: Mapping[ObjectKey, tuple[Verdict, ...]]
 
     @property
+    def host(self) -> str:
+        return self.key.host
+
+    @property
     def reaches_further(self) -> bool:
         """There is more to it than its own virtual host: other names, certificates, passed on TLS."""
         return bool(self.aliases) or self.www or self.passthrough or self.has_tls
@@ -85,14 +89,14 @@ _HOST_WIDE: Final = tuple(entry.name for entry in (APP_ROOT, SERVER_ALIAS, FROM_
 
 
 @query("plan of an ingress host")
-def host_plan(ctx: Context, host: str) -> HostPlan | None:
+def host_plan(ctx: Context, key: IngressHost) -> HostPlan | None:
     """Who owns what on a host; `None` if no Ingress but canaries declares it."""
-    shares = admitted_shares(ctx, host)
+    shares = admitted_shares(ctx, key)
     primary = [_without_redirects(share) for share in shares if not share.canary]
     if not primary:
         return None
     regex_mode = any(_wants_regex(share) for share in primary)
-    merge = _Merge(host, ctx.read(EDGE, None).annotation_prefix, regex_mode=regex_mode)
+    merge = _Merge(key.host, ctx.read(EDGE, None).annotation_prefix, regex_mode=regex_mode)
     if regex_mode:
         merge.warn_of_regex_mode(primary)
     for share in primary:
@@ -108,7 +112,7 @@ def host_plan(ctx: Context, host: str) -> HostPlan | None:
     rooted = next((share for share in at_home if share.settings.has(APP_ROOT)), None)
     aliased = next((share for share in at_home if share.settings.has(SERVER_ALIAS)), None)
     return HostPlan(
-        host=host,
+        key=key,
         first=primary[0].ingress,
         age=primary[0].age,
         locations=merge.in_order(),
@@ -264,12 +268,12 @@ def _named(host: str) -> str:
     return "the catch-all host" if host == "*" else host
 
 
-def _further(ctx: Context, host: str) -> Mapping[str, bool]:
-    plan = ctx.get(host_plan, host)
-    return {host: True} if plan is not None and plan.reaches_further else {}
+def _further(ctx: Context, key: IngressHost) -> Mapping[IngressHost, bool]:
+    plan = ctx.get(host_plan, key)
+    return {key: True} if plan is not None and plan.reaches_further else {}
 
 
-FURTHER: Final[Relation[str, bool]] = Relation("ingress hosts that reach further")
+FURTHER: Final[Relation[IngressHost, bool]] = Relation("ingress hosts that reach further")
 """Group: a host of which more is to be said than its virtual host. Most hosts are not in here, and cost nothing in
 what is fed from it."""
 RELATIONS: Final = (FURTHER,)

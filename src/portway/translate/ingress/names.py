@@ -12,6 +12,7 @@ import msgspec
 from portway.incremental import Context, Relation, feed
 from portway.translate.ingress.hosts import FURTHER, HostPlan, host_plan
 from portway.translate.ingress.owners import is_barred
+from portway.translate.ingress.shares import IngressHost
 from portway.translate.sockets import Age
 
 _WWW: Final = "www."
@@ -23,14 +24,14 @@ class Claimed(msgspec.Struct, frozen=True, kw_only=True, order=True):
     """A host wants a name."""
 
     age: Age
-    host: str
+    host: IngressHost
     patterns: tuple[str, ...] = ()
     """For regular expressions: all of the host's, without `~`."""
 
 
-ALIASES: Final[Relation[str, Claimed]] = Relation("aliases of ingress hosts")
+ALIASES: Final[Relation[IngressHost, Claimed]] = Relation("aliases of ingress hosts")
 """Group: the alias, or `REGEX_NAMES`."""
-OPPOSITES: Final[Relation[str, Claimed]] = Relation("www redirects")
+OPPOSITES: Final[Relation[IngressHost, Claimed]] = Relation("www redirects")
 """Group: the name that is redirected; the row says where to."""
 
 
@@ -41,31 +42,31 @@ def opposite(host: str) -> str:
     return host.removeprefix(_WWW) if host.startswith(_WWW) else f"{_WWW}{host}"
 
 
-def _aliases(ctx: Context, host: str) -> Mapping[str, Claimed]:
+def _aliases(ctx: Context, host: IngressHost) -> Mapping[IngressHost, Claimed]:
     plan = ctx.get(host_plan, host)
     if plan is None or not plan.aliases:
         return {}
     namespace = plan.first.namespace
     rows = {
-        alias: Claimed(age=plan.age, host=host)
+        name: Claimed(age=plan.age, host=host)
         for alias in plan.aliases
-        if not alias.startswith("~") and not is_barred(ctx, alias, namespace)
+        if not alias.startswith("~") and not is_barred(ctx, name := host.named(alias), namespace)
     }
     patterns = tuple(alias[1:].lstrip("*") for alias in plan.aliases if alias.startswith("~"))
     if patterns:
-        rows[REGEX_NAMES] = Claimed(age=plan.age, host=host, patterns=patterns)
+        rows[host.named(REGEX_NAMES)] = Claimed(age=plan.age, host=host, patterns=patterns)
     return rows
 
 
-def _opposites(ctx: Context, host: str) -> Mapping[str, Claimed]:
+def _opposites(ctx: Context, host: IngressHost) -> Mapping[IngressHost, Claimed]:
     plan = ctx.get(host_plan, host)
-    other = opposite(host)
-    if plan is None or not plan.www or not other or is_barred(ctx, other, plan.first.namespace):
+    other = host.named(opposite(host.host))
+    if plan is None or not plan.www or not other.host or is_barred(ctx, other, plan.first.namespace):
         return {}
     return {other: Claimed(age=plan.age, host=host)}
 
 
-def alias_owner(ctx: Context, name: str) -> str | None:
+def alias_owner(ctx: Context, name: IngressHost) -> IngressHost | None:
     """The host that answers under an alias; `None` if the name is a host itself or nobody wants it."""
     if ctx.get(host_plan, name) is not None:
         return None
@@ -75,10 +76,12 @@ def alias_owner(ctx: Context, name: str) -> str | None:
 
 def granted_aliases(ctx: Context, plan: HostPlan) -> tuple[str, ...]:
     """The names that the host answers under beside its own, sorted, without regular expressions."""
-    return tuple(name for name in plan.aliases if not name.startswith("~") and alias_owner(ctx, name) == plan.host)
+    return tuple(
+        name for name in plan.aliases if not name.startswith("~") and alias_owner(ctx, plan.key.named(name)) == plan.key
+    )
 
 
-def redirected_to(ctx: Context, name: str) -> str | None:
+def redirected_to(ctx: Context, name: IngressHost) -> IngressHost | None:
     """The host that this name is redirected to; `None` if it is a host or an alias itself, or nobody wants that."""
     if ctx.get(host_plan, name) is not None or ctx.least(ALIASES, name) is not None:
         return None

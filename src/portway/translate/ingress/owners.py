@@ -15,7 +15,7 @@ from portway.incremental import Context, query
 from portway.model.handles import EDGE
 from portway.objects.verdict import ObjectKey, Severity, Verdict
 from portway.translate.ingress.matching import is_wildcard
-from portway.translate.ingress.shares import CATCH_ALL, SHARES, Share
+from portway.translate.ingress.shares import CATCH_ALL, SHARES, IngressHost, Share
 from portway.translate.sockets import Age
 
 
@@ -29,47 +29,48 @@ class Owner(msgspec.Struct, frozen=True, kw_only=True, order=True):
 
 
 @query("who declared an ingress host first")
-def first_of(ctx: Context, host: str) -> Owner | None:
+def first_of(ctx: Context, key: IngressHost) -> Owner | None:
     """The oldest Ingress of a host, canaries left out."""
-    rows = (share for share in ctx.rows(SHARES, host) if not share.canary)
-    return min((Owner(age=row.age, ingress=row.ingress, host=host) for row in rows), default=None)
+    rows = (share for share in ctx.rows(SHARES, key) if not share.canary)
+    return min((Owner(age=row.age, ingress=row.ingress, host=key.host) for row in rows), default=None)
 
 
-def owner_of(ctx: Context, host: str) -> Owner | None:
+def owner_of(ctx: Context, key: IngressHost) -> Owner | None:
     """Whose a name is, declared or not; `None`: anybody's."""
+    host = key.host
     if host == CATCH_ALL or not ctx.read(EDGE, None).exclusive_hosts:
         return None
     parent = "" if is_wildcard(host) else host.partition(".")[2]
     names = (host, f"*.{parent}") if parent else (host,)
-    return min((owner for name in names if (owner := ctx.get(first_of, name)) is not None), default=None)
+    return min((owner for name in names if (owner := ctx.get(first_of, key.named(name))) is not None), default=None)
 
 
-def admitted_shares(ctx: Context, host: str) -> list[Share]:
+def admitted_shares(ctx: Context, key: IngressHost) -> list[Share]:
     """The shares of a host that count, the oldest first."""
-    owner = owner_of(ctx, host)
-    shares = sorted(ctx.rows(SHARES, host), key=lambda share: share.age)
+    owner = owner_of(ctx, key)
+    shares = sorted(ctx.rows(SHARES, key), key=lambda share: share.age)
     return [share for share in shares if owner is None or share.ingress.namespace == owner.ingress.namespace]
 
 
-def is_barred(ctx: Context, name: str, namespace: str) -> bool:
+def is_barred(ctx: Context, name: IngressHost, namespace: str) -> bool:
     """Whether a name is another namespace's, so that no Ingress of this one may answer under it."""
     owner = owner_of(ctx, name)
     return owner is not None and owner.ingress.namespace != namespace
 
 
-def refusal(ctx: Context, host: str, share: Share) -> Verdict | None:
+def refusal(ctx: Context, key: IngressHost, share: Share) -> Verdict | None:
     """What is to be said to an Ingress that declares a host of another namespace; `None`: it is admitted."""
-    owner = owner_of(ctx, host)
+    owner = owner_of(ctx, key)
     if owner is None or owner.ingress.namespace == share.ingress.namespace:
         return None
     namespace = owner.ingress.namespace
-    below = "" if owner.host == host else f", by its host {owner.host}"
+    below = "" if owner.host == key.host else f", by its host {owner.host}"
     return Verdict(
         object=share.ingress,
         severity=Severity.ERROR,
         reason="HostOfOthers",
         field=share.field,
-        problem=f"{host} belongs to namespace {namespace}, whose {owner.ingress} is older{below}; nothing of it is"
+        problem=f"{key.host} belongs to namespace {namespace}, whose {owner.ingress} is older{below}; nothing of it is"
         " served from here (--exclusive-hosts)",
         remedy=f"declare it in namespace {namespace}, or take another host",
     )

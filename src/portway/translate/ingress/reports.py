@@ -23,8 +23,8 @@ from portway.translate.ingress.classes import DEFAULT_ANNOTATION, default_class,
 from portway.translate.ingress.hosts import host_plan
 from portway.translate.ingress.names import alias_owner
 from portway.translate.ingress.owners import is_barred, refusal
-from portway.translate.ingress.shares import Share, annotations_of, host_of, shares_of
-from portway.translate.sockets import INGRESS, lost_to
+from portway.translate.ingress.shares import IngressHost, Share, annotations_of, host_of, shares_of
+from portway.translate.sockets import INGRESS, bind_addresses, lost_to
 
 
 def report_ingress(ctx: Context, key: ObjectKey) -> ObjectReport:
@@ -48,7 +48,7 @@ def report_ingress(ctx: Context, key: ObjectKey) -> ObjectReport:
     found.extend(_canary(key, reading.settings, ctx.read(EDGE, None).annotation_prefix))
     for host, share in shares_of(ctx, key).items():
         found.extend(_host(ctx, host, share))
-    sockets = ctx.get(ingress_sockets, ctx.read(EDGE, None).fleet)
+    sockets = ctx.get(ingress_sockets, stands.fleet)
     found.extend(_sockets(key, sockets))
     found.extend(_shape(key, ingress))
     return ObjectReport(
@@ -134,27 +134,28 @@ def _canary(key: ObjectKey, settings: Settings, prefix: str) -> Iterator[Verdict
         )
 
 
-def _host(ctx: Context, host: str, share: Share) -> Iterator[Verdict]:
-    refused = refusal(ctx, host, share)
+def _host(ctx: Context, key: IngressHost, share: Share) -> Iterator[Verdict]:
+    host = key.host
+    refused = refusal(ctx, key, share)
     if refused is not None:
         yield refused
         return
-    plan = ctx.get(host_plan, host)
+    plan = ctx.get(host_plan, key)
     if plan is None:
         problem = f"no other Ingress has the host {host}: this canary gets no requests"
         remedy = "declare the host, with the same paths, in an Ingress that is no canary"
         yield _warning(share.ingress, "CanaryWithoutPrimary", share.field, problem, remedy)
         return
     yield from plan.verdicts.get(share.ingress, ())
-    choice = ctx.get(certificate_choice, host) if share.has_tls else None
+    choice = ctx.get(certificate_choice, key) if share.has_tls else None
     if choice is not None and choice.ingress == share.ingress and choice.problem and "not for" in choice.problem:
         problem = f"{choice.problem}; the default certificate is shown for it"
         remedy = f"put a certificate with the name {host} there"
         yield _warning(share.ingress, "CertificateNameMismatch", "spec.tls", problem, remedy)
     for alias in plan.aliases:
-        if not alias.startswith("~") and (owner := alias_owner(ctx, alias)) != host:
+        if not alias.startswith("~") and (owner := alias_owner(ctx, key.named(alias))) != key:
             by = f"the host {owner} has it as alias too" if owner is not None else "an Ingress has it as host"
-            if is_barred(ctx, alias, share.ingress.namespace):
+            if is_barred(ctx, key.named(alias), share.ingress.namespace):
                 by = "another namespace has it as host, or a wildcard above it"
             field = annotation_field(ctx.read(EDGE, None).annotation_prefix, SERVER_ALIAS.name)
             remedy = "remove the alias here, or the name there"
@@ -174,7 +175,7 @@ def ingress_sockets(ctx: Context, fleet: str) -> tuple[IngressSocket, ...]:
     """One for each address and port. Asked by every Ingress, so that what becomes of a socket is looked at once."""
     edge = ctx.read(EDGE, None)
     wanted = (
-        SocketKey(fleet, address, port) for port in (edge.http_port, edge.https_port) for address in edge.bind_addresses
+        SocketKey(fleet, address, port) for port in (edge.http_port, edge.https_port) for address in bind_addresses(ctx)
     )
     return tuple(_look_at(ctx, socket) for socket in wanted)
 

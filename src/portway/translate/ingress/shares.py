@@ -5,7 +5,7 @@ is different, and a host is put together from its shares (`hosts.py`) without lo
 """
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -23,6 +23,22 @@ from portway.translate.sockets import INGRESS_AGES, Age, age_of
 
 CATCH_ALL: Final = "*"
 """The host of rules without host and of Ingresses that are nothing but a default backend."""
+
+
+class IngressHost(NamedTuple):
+    """A host that Ingresses declare, or a name under which it is to answer. Classes with a fleet of their own have
+    hosts of their own, too."""
+
+    fleet: str
+    host: str
+    """Lower case; `*.suffix`, or `*`."""
+
+    def __str__(self) -> str:
+        return self.host
+
+    def named(self, host: str) -> "IngressHost":
+        """Another name in the same fleet."""
+        return IngressHost(self.fleet, host)
 
 
 class Location(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,8 +85,7 @@ class Share(msgspec.Struct, frozen=True, kw_only=True):
         return self.settings.get(CANARY)
 
 
-SHARES: Final[Relation[str, Share]] = Relation("shares of ingress hosts")
-"""Group: lower-case host, `*.suffix`, or `*`."""
+SHARES: Final[Relation[IngressHost, Share]] = Relation("shares of ingress hosts")
 
 
 @query("annotations of an Ingress")
@@ -82,19 +97,19 @@ def annotations_of(ctx: Context, key: ObjectKey) -> Reading:
     return read_annotations(key, ingress.metadata.annotations, ctx.read(EDGE, None))
 
 
-def shares_of(ctx: Context, key: ObjectKey) -> Mapping[str, Share]:
+def shares_of(ctx: Context, key: ObjectKey) -> Mapping[IngressHost, Share]:
     """The shares of an Ingress by host; none if it is not ours."""
     ingress = read_object(ctx, Ingress, key.namespace, key.name)
-    if ingress is None or not ctx.get(standing, key).ours:
+    if ingress is None or not (stands := ctx.get(standing, key)).ours:
         return {}
     settings = ctx.get(annotations_of, key).settings
     age = age_of(ingress.metadata)
     spec = ingress.spec
     secrets = tuple(dict.fromkeys(entry.secret_name for entry in spec.tls if entry.secret_name))
-    found: dict[str, Share] = {}
+    found: dict[IngressHost, Share] = {}
     for host, locations in _locations_by_host(ingress).items():
         entry = _tls_entry(spec.tls, host)
-        found[host] = Share(
+        found[IngressHost(stands.fleet, host)] = Share(
             ingress=key,
             age=age,
             settings=settings,
@@ -148,9 +163,9 @@ def _tls_entry(entries: tuple[IngressTLS, ...], host: str) -> IngressTLS | None:
 def ages_of(ctx: Context, key: ObjectKey) -> Mapping[str, Age]:
     """How old an Ingress is that is ours; the oldest decides who has the ports."""
     ingress = read_object(ctx, Ingress, key.namespace, key.name)
-    if ingress is None or not ctx.get(standing, key).ours:
+    if ingress is None or not (stands := ctx.get(standing, key)).ours:
         return {}
-    return {ctx.read(EDGE, None).fleet: age_of(ingress.metadata)}
+    return {stands.fleet: age_of(ingress.metadata)}
 
 
 FEEDS: Final = (feed(SHARES, "Ingress", shares_of), feed(INGRESS_AGES, "Ingress", ages_of))

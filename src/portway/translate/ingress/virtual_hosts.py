@@ -34,7 +34,7 @@ from portway.translate.ingress.names import ALIASES, OPPOSITES, REGEX_NAMES, gra
 from portway.translate.ingress.owners import first_of, is_barred
 from portway.translate.ingress.redirecting import Target, answers, https_target, root_redirect
 from portway.translate.ingress.routes import HostRules, is_guarded, is_redirected_first, routes_of
-from portway.translate.ingress.shares import CATCH_ALL, SHARES
+from portway.translate.ingress.shares import CATCH_ALL, SHARES, IngressHost
 from portway.translate.sockets import INGRESS, INGRESS_AGES
 
 TABLE_NAME: Final = "ingress"
@@ -51,9 +51,9 @@ HEALTH: Final = Route(
 where it shadows nobody's own."""
 
 
-def table_key(edge: Edge) -> TableKey:
+def table_key(fleet: str) -> TableKey:
     """The table that all sockets of Ingress look requests up in."""
-    return TableKey(edge.fleet, TABLE_NAME, Dialect.INGRESS)
+    return TableKey(fleet, TABLE_NAME, Dialect.INGRESS)
 
 
 def route_table(_ctx: Context, _key: TableKey) -> RouteTable:
@@ -75,13 +75,14 @@ def route_table(_ctx: Context, _key: TableKey) -> RouteTable:
 
 def virtual_host(ctx: Context, key: HostKey) -> VirtualHost | None:
     """One host of the Ingress table; `None` if nobody declares it."""
-    plan = ctx.get(host_plan, key.host)
+    host = IngressHost(key.table.fleet, key.host)
+    plan = ctx.get(host_plan, host)
     if key.host == CATCH_ALL:
-        return VirtualHost(domains=(CATCH_ALL,), routes=(*ctx.get(rest_routes, None), HEALTH))
+        return VirtualHost(domains=(CATCH_ALL,), routes=(*ctx.get(rest_routes, host.fleet), HEALTH))
     edge = ctx.read(EDGE, None)
     if plan is None:
-        target = redirected_to(ctx, key.host)
-        return None if target is None else _redirecting_host(ctx, key.host, target, edge)
+        target = redirected_to(ctx, host)
+        return None if target is None else _redirecting_host(ctx, host, target, edge)
     domains = (key.host, *granted_aliases(ctx, plan))
     routes = tuple(_host_routes(ctx, plan, domains, edge))
     if is_wildcard(key.host):
@@ -90,7 +91,7 @@ def virtual_host(ctx: Context, key: HostKey) -> VirtualHost | None:
 
 
 def _host_routes(ctx: Context, plan: HostPlan, domains: tuple[str, ...], edge: Edge) -> Iterator[Route]:
-    has_tls = plan.has_tls or _wildcard_has_tls(ctx, plan.host)
+    has_tls = plan.has_tls or _wildcard_has_tls(ctx, plan.key)
     if has_tls is not plan.has_tls:
         plan = msgspec.structs.replace(plan, has_tls=has_tls)
     redirected = is_redirected_first(plan, edge)
@@ -133,29 +134,29 @@ def _redirects(target: Target, name: str, source: Source, matches: tuple[ValueMa
 
 
 @query("whether an ingress host has a certificate entry")
-def has_tls_entry(ctx: Context, host: str) -> bool:
+def has_tls_entry(ctx: Context, host: IngressHost) -> bool:
     """Whether some Ingress of the host has a `tls` section."""
     plan = ctx.get(host_plan, host)
     return plan is not None and plan.has_tls
 
 
-def _wildcard_has_tls(ctx: Context, host: str) -> bool:
+def _wildcard_has_tls(ctx: Context, key: IngressHost) -> bool:
     """A one-level wildcard with a certificate entry counts for the names that it covers."""
-    if host == CATCH_ALL or is_wildcard(host):
+    if key.host == CATCH_ALL or is_wildcard(key.host):
         return False
-    _, _, parent = host.partition(".")
-    wildcard = f"*.{parent}"
+    _, _, parent = key.host.partition(".")
+    wildcard = key.named(f"*.{parent}")
     if not parent or not ctx.get(has_tls_entry, wildcard):
         return False
     first = ctx.get(first_of, wildcard)
-    return first is None or not is_barred(ctx, host, first.ingress.namespace)
+    return first is None or not is_barred(ctx, key, first.ingress.namespace)
 
 
 def _misfits(ctx: Context, plan: HostPlan, aliases: tuple[str, ...]) -> Iterator[Route]:
     """Requests with more labels than the wildcard stands for: what is behind all hosts answers them."""
     beyond = outside(plan.host, aliases)
     first = plan.locations[-1]
-    for route in ctx.get(rest_routes, None):
+    for route in ctx.get(rest_routes, plan.key.fleet):
         yield msgspec.structs.replace(
             route, match=msgspec.structs.replace(route.match, headers=(*beyond, *route.match.headers))
         )
@@ -168,57 +169,58 @@ def _misfits(ctx: Context, plan: HostPlan, aliases: tuple[str, ...]) -> Iterator
 
 
 @query("routes behind all ingress hosts")
-def rest_routes(ctx: Context, _key: None) -> tuple[Route, ...]:
+def rest_routes(ctx: Context, fleet: str) -> tuple[Route, ...]:
     """Routes of requests whose host nobody declares: hosts whose aliases are regular expressions, then the Ingresses
     without host."""
     edge = ctx.read(EDGE, None)
     found: list[Route] = []
-    for row in sorted(ctx.rows(ALIASES, REGEX_NAMES)):
+    for row in sorted(ctx.rows(ALIASES, IngressHost(fleet, REGEX_NAMES))):
         plan = ctx.get(host_plan, row.host)
         if plan is None:
             continue
         named = ValueMatch(name=":authority", kind=ValueKind.REGEX, value=named_like(row.patterns))
         # Two names, so that no redirect says the host's own.
-        for route in _host_routes(ctx, plan, (row.host, CATCH_ALL), edge):
+        for route in _host_routes(ctx, plan, (row.host.host, CATCH_ALL), edge):
             match = msgspec.structs.replace(route.match, headers=(named, *route.match.headers))
             found.append(msgspec.structs.replace(route, match=match))
-    plan = ctx.get(host_plan, CATCH_ALL)
+    plan = ctx.get(host_plan, IngressHost(fleet, CATCH_ALL))
     if plan is not None:
         found.extend(_host_routes(ctx, plan, (CATCH_ALL,), edge))
     return tuple(found)
 
 
-def _redirecting_host(ctx: Context, name: str, host: str, edge: Edge) -> VirtualHost | None:
+def _redirecting_host(ctx: Context, name: IngressHost, target: IngressHost, edge: Edge) -> VirtualHost | None:
     """The host that only redirects between `x` and `www.x`: with an explicit port, as ingress-nginx does."""
-    plan = ctx.get(host_plan, host)
+    plan = ctx.get(host_plan, target)
     if plan is None:
         return None
+    host = target.host
     owner = plan.locations[-1].ingress
     source = Source(object=owner, field="metadata.annotations")
     routes: list[Route] = []
     for scheme, port in (("https", edge.https_port), ("http", edge.http_port)):
-        target = Target(host=host, port=port, status=edge.redirect_status, root=f"{scheme}://{host}:{port}")
+        place = Target(host=host, port=port, status=edge.redirect_status, root=f"{scheme}://{host}:{port}")
         matches = (by_scheme(scheme),) if scheme == "https" else ()
-        routes.extend(_redirects(target, f"Ingress/{owner.namespace}/{owner.name}", source, matches))
-    return VirtualHost(domains=(name,), routes=tuple(routes))
+        routes.extend(_redirects(place, f"Ingress/{owner.namespace}/{owner.name}", source, matches))
+    return VirtualHost(domains=(name.host,), routes=tuple(routes))
 
 
-def _declared(ctx: Context, host: str) -> Mapping[HostKey, bool]:
-    return {HostKey(table_key(ctx.read(EDGE, None)), host): True} if ctx.get(host_plan, host) is not None else {}
+def _declared(ctx: Context, host: IngressHost) -> Mapping[HostKey, bool]:
+    return {HostKey(table_key(host.fleet), host.host): True} if ctx.get(host_plan, host) is not None else {}
 
 
-def _redirected(ctx: Context, name: str) -> Mapping[HostKey, bool]:
+def _redirected(ctx: Context, name: IngressHost) -> Mapping[HostKey, bool]:
     if redirected_to(ctx, name) is None:
         return {}
-    return {HostKey(table_key(ctx.read(EDGE, None)), name): True}
+    return {HostKey(table_key(name.fleet), name.host): True}
 
 
 def _catch_all(ctx: Context, fleet: str) -> Mapping[HostKey, bool]:
-    return {HostKey(TableKey(fleet, TABLE_NAME, Dialect.INGRESS), CATCH_ALL): True}
+    return {HostKey(table_key(fleet), CATCH_ALL): True}
 
 
 def _table(ctx: Context, fleet: str) -> Mapping[TableKey, bool]:
-    return {TableKey(fleet, TABLE_NAME, Dialect.INGRESS): True}
+    return {table_key(fleet): True}
 
 
 FEEDS: Final = (

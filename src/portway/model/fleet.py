@@ -1,0 +1,109 @@
+"""Fleets: sets of proxies with the same configuration, and what is known of them.
+
+On `host` infrastructure there is one, which serves everything. On `kubernetes` infrastructure each Gateway has its own
+and each IngressClass, so that an address, a port or a restart of one is nothing to the others
+(docs/design/fleets.md). A fleet's name says whose it is; nothing else may be read out of it.
+"""
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Final, NamedTuple
+
+import msgspec
+
+from portway.model.names import Transport
+from portway.objects.fleets_v1alpha1 import FleetParametersSpec
+from portway.objects.verdict import ObjectKey
+
+_GATEWAY: Final = "gateway/"
+_INGRESS: Final = "ingress/"
+
+
+def gateway_fleet(gateway: ObjectKey) -> str:
+    """Name of the fleet of a Gateway."""
+    return f"{_GATEWAY}{gateway.namespace}/{gateway.name}"
+
+
+def ingress_fleet(class_name: str) -> str:
+    """Name of the fleet of an IngressClass."""
+    return f"{_INGRESS}{class_name}"
+
+
+def owner_of(fleet: str) -> ObjectKey | None:
+    """The Gateway or IngressClass whose fleet has this name; `None` on `host` infrastructure, whose fleet is for all.
+
+    Such a fleet may be called anything, so ask only where the infrastructure is `kubernetes`.
+    """
+    if fleet.startswith(_GATEWAY):
+        namespace, slash, name = fleet.removeprefix(_GATEWAY).partition("/")
+        return ObjectKey("Gateway", namespace, name) if slash else None
+    return ObjectKey("IngressClass", "", fleet.removeprefix(_INGRESS)) if fleet.startswith(_INGRESS) else None
+
+
+class InfrastructureKind(StrEnum):
+    HOST = "host"
+    """Processes on this machine."""
+    KUBERNETES = "kubernetes"
+    """Workloads of a cluster."""
+
+
+class Infrastructure(msgspec.Struct, frozen=True, kw_only=True):
+    """Where proxies run."""
+
+    kind: InfrastructureKind = InfrastructureKind.HOST
+    namespace: str = ""
+    """Portway's own: fleets of IngressClasses are made there."""
+    bind_addresses: tuple[str, ...] = ("0.0.0.0",)  # noqa: S104 - all of a pod
+    """On `kubernetes`: what every proxy listens on. All addresses of its pod, of the families that the cluster has."""
+
+    @property
+    def is_host(self) -> bool:
+        return self.kind is InfrastructureKind.HOST
+
+
+class FleetPort(NamedTuple):
+    """A port that the proxies of a fleet listen on."""
+
+    port: int
+    transport: Transport
+
+
+class FleetAddress(NamedTuple):
+    """An address by which a fleet is reached, or wanted to be."""
+
+    type: str
+    """`IPAddress` or `Hostname`."""
+    value: str
+
+
+class Fleet(msgspec.Struct, frozen=True, kw_only=True):
+    """What a fleet is to be."""
+
+    name: str
+    namespace: str
+    """Where its objects are made."""
+    owner: ObjectKey
+    """The Gateway or IngressClass."""
+    owner_uid: str = ""
+    """Empty: nobody declared the class, so nothing can be owned by it."""
+    ports: tuple[FleetPort, ...] = ()
+    """Sorted, each once."""
+    labels: Mapping[str, str] = {}
+    """For all objects: `spec.infrastructure` of the Gateway."""
+    annotations: Mapping[str, str] = {}
+    parameters: FleetParametersSpec = FleetParametersSpec()
+    requested: tuple[FleetAddress, ...] = ()
+    """Addresses that it is to have; empty: any."""
+    held: str = ""
+    """Why its objects are neither made nor changed: what is there goes on serving. Empty: they are."""
+
+
+class ObservedFleet(msgspec.Struct, frozen=True, kw_only=True):
+    """What was seen of a fleet."""
+
+    addresses: tuple[FleetAddress, ...] = ()
+    """By which clients reach it, in a stable order, each once."""
+    pending: str = "its Service and proxies have not been made yet"
+    """Why there are no addresses, as far as one can tell."""
+    failed: str = ""
+    """Why its objects are not as they should be: the API server's own words. Empty: they are."""
