@@ -6,7 +6,7 @@ It repeats nothing but a request that was refused for an old token; who wants to
 
 import platform
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final, final
 
@@ -141,7 +141,14 @@ class ApiClient:
             if error.status != 404:
                 raise
 
-    async def stream(self, path: str, params: Mapping[str, str], *, idle: float = IDLE) -> AsyncIterator[bytes]:
+    async def stream(
+        self,
+        path: str,
+        params: Mapping[str, str],
+        *,
+        idle: float = IDLE,
+        on_open: Callable[[], None] = lambda: None,
+    ) -> AsyncGenerator[bytes, None]:
         """Watch: yield line after line, without line breaks, until the server ends it.
 
         An error inside the stream (`{"type": "ERROR", ...}`) is a line like others.
@@ -149,9 +156,11 @@ class ApiClient:
         Args:
             params: `watch=true` is added.
             idle: seconds without a byte after which `ApiUnreachable` is raised.
+            on_open: called when the server has accepted the watch; the first line may be long in coming.
         """
         async with self._send("watch", "GET", path, {**params, "watch": "true"}, silence=idle, total=None) as answer:
             self._watches += 1
+            on_open()
             try:
                 rest = b""
                 async for part in answer.parts():

@@ -1,0 +1,383 @@
+"""Follows one collection of an API server for ever: lists it, watches it, comes back after every outage.
+
+What happens to a watch, and what is done:
+
+- it ends after some minutes, as asked for: it goes on from the last resource version;
+- it is cut off, refused, or silent for longer than the server's bookmarks allow: the same, after a wait with jitter;
+- `410 Expired`, or a server whose versions are older than ours (an etcd from a backup; a watch from a version of the
+  future is silent for ever): everything is listed anew, what is gone is reported as deleted;
+- events repeat, come out of order or are left out: `versions` drops the first two; for the third, everything is listed
+  once an hour, and what is known already costs nothing further on;
+- the server says `429` or `5xx`: it is asked again, not before the time that it names;
+- there is no such kind (`404`): waited for without noise. Objects that were there are reported as deleted only if the
+  server is ready and its discovery does not know the kind either;
+- we may not read it (`403`): said with the rule that is missing, and tried again seldom. What is known stays.
+
+Source: Kubernetes docs, "API Concepts"; client-go's `tools/cache/reflector.go` for the same task.
+"""
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import aclosing
+from typing import Final, final
+
+from portway.kubernetes.backoff import Backoff
+from portway.kubernetes.client import IDLE, ApiClient
+from portway.kubernetes.errors import ApiError, ApiUnreachable, error_of
+from portway.kubernetes.events import Event, EventType, ReflectorStatistics, State
+from portway.kubernetes.paths import target_of
+from portway.kubernetes.versions import NOTHING, Name, Versions, number_of
+from portway.kubernetes.watch_lines import (
+    INITIAL_EVENTS_END,
+    MALFORMED,
+    Line,
+    envelope_of,
+    line_of,
+    list_version_of,
+    page_of,
+    resources_of,
+)
+
+__all__ = ["Event", "EventType", "Reflector", "ReflectorStatistics", "State"]
+
+PAGE: Final = 500
+"""Objects in a page of a list, as client-go has it."""
+PAGE_BYTES: Final = 1 << 30
+"""Largest page: 500 objects of 1.5 MiB, and something for the fields that the server adds."""
+WATCH_SECONDS: Final = (300, 600)
+"""How long a watch is asked to take; at random between the two, so that they do not end together. As client-go."""
+MISSING_WAIT: Final = 10.0
+"""Seconds between two questions for a kind that is not there: a dozen kinds cost one cheap request a second."""
+FORBIDDEN_WAIT: Final = 30.0
+SHORT: Final = 1.0
+"""Seconds: a watch that ends sooner is not opened again at once."""
+EARLY: Final = 10.0
+"""Seconds before its time that a watch may end without raising doubts."""
+RELIST: Final = 3600.0
+"""Seconds after which everything is listed again, should a watch have left something out."""
+SLICE: Final = 0.005
+"""Seconds for which the event loop may be held."""
+
+
+class _Relist(Exception):
+    """What we have may not be what the server has."""
+
+
+_SYNCED: Final = Event(EventType.SYNCED)
+_CANNOT_STREAM: Final = (400, 422)
+"""Answers of servers that know no streaming lists: the parameter is refused as invalid."""
+
+
+@final
+class Reflector:
+    """One collection. `events` may be iterated once."""
+
+    def __init__(
+        self,
+        client: ApiClient,
+        paths: Sequence[str],
+        *,
+        label_selector: str = "",
+        field_selector: str = "",
+        idle: float = IDLE,
+        relist: float = RELIST,
+        clock: Callable[[], float] = time.monotonic,
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        """
+        Args:
+            paths: of the collection, one for each version of the kind, the preferred one first; the first that the
+                server has is followed.
+            idle: seconds of silence after which a watch counts as hung; not less than a minute, see `IDLE`.
+            relist: seconds after which everything is listed again.
+        """
+        self._client = client
+        self._paths = tuple(paths)
+        self._path = self._paths[0]
+        selectors = {"labelSelector": label_selector, "fieldSelector": field_selector}
+        self._selectors: Mapping[str, str] = {name: value for name, value in selectors.items() if value}
+        self._idle = idle
+        self._relist = relist
+        self._clock = clock
+        self._chance = chance
+        self._backoff = Backoff(chance=chance)
+        self._versions = Versions()
+        self._resume = ""
+        """The version to watch from; empty: list first."""
+        self._is_streaming = True
+        self._is_doubtful = False
+        """The last watch did not end as it should: is this still the server, and the history, that we know?"""
+        self._listed_at = 0.0
+        self._slice_ends = 0.0
+        self._state = State.LISTING
+        self._error = ""
+        self._lists = self._watches = self._events = self._repeated = 0
+
+    def statistics(self) -> ReflectorStatistics:
+        return ReflectorStatistics(
+            path=self._path,
+            state=self._state,
+            objects=len(self._versions.known),
+            lists=self._lists,
+            watches=self._watches,
+            events=self._events,
+            repeated=self._repeated,
+            failures=self._backoff.failures,
+            error=self._error,
+        )
+
+    def known(self) -> Mapping[Name, int]:
+        """Names of all objects in the collection, with their versions as numbers."""
+        return self._versions.known
+
+    async def events(self) -> AsyncGenerator[Event, None]:
+        """Yield what exists, then `SYNCED`, then each change; for ever. Cancelling is the way to stop."""
+        while True:
+            wait = 0.0
+            begin = self._clock()
+            try:
+                async with aclosing(self._follow()) as events:
+                    async for event in events:
+                        yield event
+                        await self._breathe()
+                if self._clock() - begin < SHORT:
+                    wait = self._backoff.failed()
+            except _Relist:
+                self._resume = ""
+            except ApiError as error:
+                found, wait = await self._refused(error)
+                for event in found:
+                    yield event
+            except ApiUnreachable as error:
+                yield self._failed(error, State.FAILING)
+                wait = self._backoff.failed(error)
+            if wait:
+                await asyncio.sleep(wait)
+
+    async def _refused(self, error: ApiError) -> tuple[list[Event], float]:
+        """What to report of an error, and how long to wait."""
+        match error.status:
+            case 404:
+                return await self._not_found(error)
+            case 403:
+                return [self._failed(error, State.FORBIDDEN)], self._seldom(FORBIDDEN_WAIT)
+            case 410:
+                self._resume = ""
+                return [], self._backoff.failed()
+        return [self._failed(error, State.FAILING)], self._backoff.failed(error)
+
+    def _seldom(self, wait: float) -> float:
+        return wait * (0.75 + self._chance() / 4)
+
+    def _failed(self, error: ApiError | ApiUnreachable, state: State) -> Event:
+        self._state = state
+        self._error = str(error)
+        self._is_doubtful = True
+        return Event(EventType.FAILED, error=error)
+
+    async def _follow(self) -> AsyncGenerator[Event, None]:
+        """List if it is due, and watch until the watch ends."""
+        if self._resume and self._clock() - self._listed_at > self._relist:
+            self._resume = ""
+        if not self._resume:
+            if self._state is State.WATCHING:
+                self._state = State.LISTING
+            self._lists += 1
+            self._versions.begin_list()
+            if self._is_streaming:
+                try:
+                    async with aclosing(self._stream_list()) as events:
+                        async for event in events:
+                            yield event
+                except ApiError as error:
+                    if error.status not in _CANNOT_STREAM or self._resume:
+                        raise
+                    self._is_streaming = False
+                else:
+                    return
+            async with aclosing(self._page_list()) as events:
+                async for event in events:
+                    yield event
+        elif self._is_doubtful:
+            await self._compare_with_server()
+        async with aclosing(self._watch({"resourceVersion": self._resume}, is_list=False)) as events:
+            async for event in events:
+                yield event
+
+    def _stream_list(self) -> AsyncGenerator[Event, None]:
+        params = {"sendInitialEvents": "true", "resourceVersionMatch": "NotOlderThan"}
+        return self._watch(params, is_list=True)
+
+    async def _page_list(self) -> AsyncGenerator[Event, None]:
+        token = ""
+        version = ""
+        while True:
+            params = {"limit": str(PAGE), **({"continue": token} if token else {})}
+            data = await self._client.get(self._path, {**self._selectors, **params}, limit_bytes=PAGE_BYTES)
+            try:
+                page = page_of(data)
+                for item in page.items or ():
+                    envelope = envelope_of(item)
+                    self._events += 1
+                    if self._versions.listed(envelope.key, envelope.version):
+                        yield Event(EventType.CHANGED, envelope.namespace, envelope.name, item)
+            except MALFORMED as error:
+                raise self._malformed(error) from None
+            version, token = page.metadata.resource_version, page.metadata.continue_
+            if not token:
+                break
+        for event in self._list_ends(version):
+            yield event
+
+    def _list_ends(self, version: str) -> list[Event]:
+        self._resume = version
+        self._listed_at = self._clock()
+        self._is_well()
+        self._backoff.succeeded()
+        vanished = self._versions.end_list()
+        return [*(Event(EventType.DELETED, *name) for name in vanished), _SYNCED]
+
+    def _is_well(self) -> None:
+        self._state = State.WATCHING
+        self._error = ""
+        self._is_doubtful = False
+
+    async def _watch(self, start: Mapping[str, str], *, is_list: bool) -> AsyncGenerator[Event, None]:
+        """Watch until it ends.
+
+        Args:
+            is_list: the watch begins with all that exists.
+        """
+        shortest, longest = WATCH_SECONDS
+        seconds = shortest + int(self._chance() * (longest - shortest))
+        params = {"allowWatchBookmarks": "true", "timeoutSeconds": str(seconds), **self._selectors, **start}
+        self._watches += 1
+        begin = self._clock()
+        is_silent = True
+        on_open = (lambda: None) if is_list else self._is_well
+        async with aclosing(self._client.stream(self._path, params, idle=self._idle, on_open=on_open)) as lines:
+            async for data in lines:
+                try:
+                    line = line_of(data)
+                    if line.type == "ERROR":
+                        raise error_of("watch", self._path, 0, "", bytes(line.object))
+                    if line.type == "BOOKMARK":
+                        ends_list = self._bookmark(line) and is_list
+                        is_list = is_list and not ends_list
+                        for event in self._list_ends(self._resume) if ends_list else ():
+                            yield event
+                    else:
+                        found = self._listed(line) if is_list and line.type == "ADDED" else self._changed(line)
+                        if found is not None:
+                            yield found
+                except MALFORMED as error:
+                    raise self._malformed(error) from None
+                if is_silent and not is_list:
+                    is_silent = False
+                    self._backoff.succeeded()
+        if is_silent:
+            # A healthy server sends at least a bookmark before it ends a watch.
+            what = "a list" if is_list else "a watch"
+            raise ApiUnreachable(f"{self._client.connection.server}: ended {what} of {self._path} too early")
+        self._is_doubtful = self._clock() - begin < seconds - EARLY
+
+    def _bookmark(self, line: Line) -> bool:
+        """Note the version of a bookmark; whether it ends a streaming list."""
+        envelope = envelope_of(line.object)
+        self._versions.bookmark()
+        ends_list = (envelope.annotations or {}).get(INITIAL_EVENTS_END) == "true"
+        if ends_list or not self._is_older(envelope.resource_version):
+            self._resume = envelope.resource_version
+        return ends_list
+
+    def _listed(self, line: Line) -> Event | None:
+        """An object of a streaming list."""
+        envelope = envelope_of(line.object)
+        self._events += 1
+        if not self._versions.listed(envelope.key, envelope.version):
+            self._repeated += 1
+            return None
+        return Event(EventType.CHANGED, envelope.namespace, envelope.name, line.object)
+
+    def _changed(self, line: Line) -> Event | None:
+        envelope = envelope_of(line.object)
+        self._events += 1
+        if not self._is_older(envelope.resource_version):
+            self._resume = envelope.resource_version
+        if line.type == "DELETED":
+            is_news = self._versions.deleted(envelope.key, envelope.version)
+        else:
+            is_news = self._versions.changed(envelope.key, envelope.version)
+        if not is_news:
+            self._repeated += 1
+            return None
+        if line.type == "DELETED":
+            return Event(EventType.DELETED, envelope.namespace, envelope.name)
+        return Event(EventType.CHANGED, envelope.namespace, envelope.name, line.object)
+
+    def _is_older(self, version: str) -> bool:
+        """Whether a version is older than the one that we would go on from."""
+        number = number_of(version)
+        return not version or (number != NOTHING and number < number_of(self._resume))
+
+    async def _compare_with_server(self) -> None:
+        """Raises `_Relist` if the server's newest version is older than what we have seen of it."""
+        data = await self._client.get(self._path, {**self._selectors, "limit": "1"})
+        try:
+            newest = list_version_of(data)
+        except MALFORMED as error:
+            raise self._malformed(error) from None
+        if self._is_older(newest):
+            raise _Relist
+
+    async def _not_found(self, error: ApiError) -> tuple[list[Event], float]:
+        """The path that we follow is not there (any more): another version, a kind that is gone, or a server that
+        starts and does not know all its kinds yet."""
+        self._resume = ""
+        place = self._paths.index(self._path) + 1
+        self._path = self._paths[place % len(self._paths)]
+        if place < len(self._paths):
+            return [], 0.0
+        if self._state is State.MISSING:
+            return [], self._seldom(MISSING_WAIT)
+        if not await self._is_gone():
+            return [self._failed(error, State.FAILING)], self._backoff.failed(error)
+        self._backoff.succeeded()
+        self._state = State.MISSING
+        self._error = ""
+        vanished = [Event(EventType.DELETED, *name) for name in self._versions.clear()]
+        return [*vanished, Event(EventType.MISSING, error=error)], self._seldom(MISSING_WAIT)
+
+    async def _is_gone(self) -> bool:
+        """Whether the server is ready, and its discovery knows the kind in none of its versions."""
+        try:
+            await self._client.get("/readyz")
+            for path in self._paths:
+                if await self._is_discovered(path):
+                    return False
+        except (ApiError, ApiUnreachable):
+            return False
+        return True
+
+    async def _is_discovered(self, path: str) -> bool:
+        target = target_of(path)
+        root = f"/apis/{target.group}/{target.version}" if target.group else f"/api/{target.version}"
+        try:
+            return target.resource in resources_of(await self._client.get(root))
+        except ApiError as error:
+            if error.status != 404:
+                raise
+            return False
+        except MALFORMED:
+            return True
+
+    def _malformed(self, error: Exception) -> ApiUnreachable:
+        return ApiUnreachable(f"{self._client.connection.server}: {self._path}: an answer that cannot be read: {error}")
+
+    async def _breathe(self) -> None:
+        """Let others run if our slice is over; what the consumer did with the event counts."""
+        if self._clock() >= self._slice_ends:
+            await asyncio.sleep(0)
+            self._slice_ends = self._clock() + SLICE
