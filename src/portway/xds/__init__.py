@@ -14,7 +14,14 @@
     fleet.py              all sessions of a fleet: changes out, acknowledgements in
     messages.py, wire.py  what a session hears and says, and the discovery messages
     server.py             gRPC; the only module that knows a socket or a clock
+    credentials.py        its mutual TLS
 
 It knows resources by type, name, version, bytes, what they require and where they come from, and nothing of what is in
 them. All but `server.py` is free of I/O, clocks and randomness.
 """
+
+import os
+
+# gRPC for Python has no option for TLS 1.3 only. But this list of ciphers is for TLS 1.2, and a suite for RSA is of no
+# use with our certificates, which are ECDSA. gRPC reads it when it is loaded, so it stands before all imports of it.
+os.environ.setdefault("GRPC_SSL_CIPHER_SUITES", "ECDHE-RSA-AES256-GCM-SHA384")

@@ -1,0 +1,155 @@
+"""The authorities as a Secret: made by whichever replica comes first, read again by all, replaced in time by one.
+
+Each replica looks every few minutes (one GET) instead of watching: a successor signs a day after it was published, so
+nobody is late. Only a write that names the version that was read succeeds; who loses the race reads again.
+A Secret that vanishes while we run is put back: proxies and control planes out there believe what was in it. To have
+new authorities at once, delete it and restart the control plane.
+"""
+
+import asyncio
+import base64
+import datetime as dt
+import random
+from collections.abc import Callable, Sequence
+from typing import Protocol, final
+
+import msgspec
+import structlog
+
+from portway.identity.authorities import Authority, decode_authorities, encode_authorities, followed
+from portway.identity.certificates import CertificateProblem
+from portway.identity.contract import AUTHORITY_SECRET
+from portway.kubernetes.backoff import Backoff
+from portway.kubernetes.errors import ApiError, ApiUnreachable, ConnectionProblem
+from portway.kubernetes.paths import resource_path
+
+LOOK = dt.timedelta(minutes=5)
+RACES = 10
+"""How often in a row somebody else may have been faster."""
+LABELS = {"app.kubernetes.io/managed-by": "portway"}
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger()
+
+
+class Secrets(Protocol):
+    """What is needed of `portway.kubernetes.ApiClient`."""
+
+    async def get(self, path: str) -> bytes: ...
+
+    async def create(self, path: str, body: bytes) -> bytes: ...
+
+    async def replace(self, path: str, body: bytes) -> bytes: ...
+
+
+class _Data(msgspec.Struct, frozen=True):
+    data: dict[str, str] | None = None
+
+
+@final
+class AuthorityKeeper:
+    """Keeps the authorities, here and in the Secret.
+
+    Args:
+        client: may `get` and `update` that one Secret; may `create` Secrets, or the manifests hold it empty.
+        namespace: Portway's own.
+        use: gets the authorities when they are first known and whenever they are others.
+        clock: the time of day.
+    """
+
+    def __init__(
+        self,
+        client: Secrets,
+        namespace: str,
+        use: Callable[[tuple[Authority, ...]], None],
+        *,
+        name: str = AUTHORITY_SECRET,
+        clock: Callable[[], dt.datetime] = lambda: dt.datetime.now(dt.UTC),
+        look: dt.timedelta = LOOK,
+    ) -> None:
+        self._client = client
+        self._collection = resource_path("", "v1", "secrets", namespace)
+        self._path = resource_path("", "v1", "secrets", namespace, name)
+        self._secret = f"Secret {namespace}/{name}"
+        self._namespace, self._name = namespace, name
+        self._use = use
+        self._clock = clock
+        self._look = look
+        self._held: tuple[Authority, ...] = ()
+
+    async def run(self) -> None:
+        """Until cancelled. While the API server cannot be asked, or the Secret cannot be read, what is known stays."""
+        backoff = Backoff(longest=self._look.total_seconds() / 4)
+        while True:
+            try:
+                await self.look()
+            except (ApiError, ApiUnreachable, ConnectionProblem, CertificateProblem) as error:
+                log.error("authorities cannot be kept", secret=self._secret, problem=str(error))  # noqa: TRY400
+                await asyncio.sleep(backoff.failed(error))
+                continue
+            backoff.succeeded()
+            # Not all replicas in one moment.
+            await asyncio.sleep(self._look.total_seconds() * (0.75 + random.random() / 2))  # noqa: S311
+
+    async def look(self) -> tuple[Authority, ...]:
+        """Read them, make or replace them where it is time, and hand them on.
+
+        Raises:
+            ApiError, ApiUnreachable: the API server refuses or does not answer.
+            CertificateProblem: what the Secret holds is damaged; it is not overwritten.
+        """
+        for _ in range(RACES):
+            try:
+                held = await self._round()
+            except ApiError as error:
+                if error.status != 409:
+                    raise
+                continue
+            if held != self._held:
+                log.info("authorities known", secret=self._secret, names=[one.name for one in held])
+                self._held = held
+                self._use(held)
+            return held
+        raise CertificateProblem(f"somebody else changes {self._secret} all the time")
+
+    async def _round(self) -> tuple[Authority, ...]:
+        try:
+            found = await self._client.get(self._path)
+        except ApiError as error:
+            if error.status != 404:
+                raise
+            made = followed(self._held, self._clock())
+            await self._client.create(self._collection, self._new(made))
+            return made
+        data = msgspec.json.decode(found, type=_Data).data or {}
+        try:
+            decoded = {name: base64.b64decode(value) for name, value in data.items()}
+            held = decode_authorities(decoded)
+        except (ValueError, CertificateProblem) as error:
+            raise CertificateProblem(
+                f"{self._secret}: {error}; restore it, or delete it and restart the control plane to begin anew"
+            ) from error
+        wanted = followed(held or self._held, self._clock())
+        if wanted != held:
+            await self._client.replace(self._path, _with_data(found, wanted))
+        return wanted
+
+    def _new(self, authorities: Sequence[Authority]) -> bytes:
+        return msgspec.json.encode(
+            {
+                "apiVersion": "v1",
+                "kind": "Secret",
+                "metadata": {"name": self._name, "namespace": self._namespace, "labels": LABELS},
+                "type": "Opaque",
+                "data": _encoded(authorities),
+            }
+        )
+
+
+def _with_data(found: bytes, authorities: Sequence[Authority]) -> bytes:
+    """The Secret as it was read, its resourceVersion with it, with other authorities."""
+    secret = msgspec.json.decode(found, type=dict[str, msgspec.Raw])
+    return msgspec.json.encode(secret | {"data": msgspec.Raw(msgspec.json.encode(_encoded(authorities)))})
+
+
+def _encoded(authorities: Sequence[Authority]) -> dict[str, str]:
+    return {name: base64.b64encode(value).decode() for name, value in encode_authorities(authorities).items()}
