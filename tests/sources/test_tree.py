@@ -7,7 +7,7 @@ import pytest
 
 from portway.sources.inotify import FileEvent, Mask
 from portway.sources.links import LinkTrail, follow_links
-from portway.sources.tree import FileTree, Place, is_below
+from portway.sources.tree import FileTree, Place, group_by_path, is_below
 
 
 async def test_after_an_overflow_everything_is_looked_at(tmp_path: Path) -> None:
@@ -38,6 +38,40 @@ IS_BELOW = {
 @pytest.mark.parametrize(("path", "folder"), IS_BELOW)
 def test_is_below(path: str, folder: str) -> None:
     assert is_below(path, folder) is IS_BELOW[path, folder]
+
+
+GROUPS = {
+    # paths: the files at or below each
+    ("/c",): {"/c": ["/c/a.yaml", "/c/d/b.yaml"]},
+    ("/c", "/c/d"): {"/c": ["/c/a.yaml", "/c/d/b.yaml"], "/c/d": ["/c/d/b.yaml"]},
+    ("/c/d/b.yaml", "/no"): {"/c/d/b.yaml": ["/c/d/b.yaml"], "/no": []},
+    ("/",): {"/": ["/c/a.yaml", "/c/d/b.yaml", "/c-d/c.yaml"]},
+    (".",): {".": ["./a.yaml", "./c/a.yaml"]},
+}
+
+
+@pytest.mark.parametrize("paths", GROUPS)
+def test_files_are_grouped_by_path(paths: tuple[str, ...]) -> None:
+    files = ["/c/a.yaml", "/c/d/b.yaml", "/c-d/c.yaml", "./a.yaml", "./c/a.yaml", "../c/a.yaml"]
+    assert group_by_path(files, paths) == GROUPS[paths]
+
+
+TOPMOST: dict[str, tuple[dict[str, bool], dict[str, bool]]] = {
+    # name: paths to look at and whether they are whole, those that are enough
+    "side by side": ({"c/a": True, "c/b": False}, {"c/a": True, "c/b": False}),
+    "one in another": ({"c/a/b": True, "c/a": True}, {"c/a": True}),
+    "far below": ({"c/a/b/d": True, "c": False}, {"c": False}),
+    "not all of it is whole": ({"c/a": True, "c/a/b": False}, {"c/a": False}),
+    "no prefix by accident": ({"c/ab": True, "c/a": True}, {"c/ab": True, "c/a": True}),
+    "a hidden folder is not reached": ({"c": False, "c/.h": False, "c/.h/x": False}, {"c": False, "c/.h": False}),
+    "nothing is above a given path": ({"c": False, ".": False}, {"c": False, ".": False}),
+}
+
+
+@pytest.mark.parametrize("case", TOPMOST)
+def test_what_another_look_reaches_is_left_out(case: str) -> None:
+    paths, topmost = TOPMOST[case]
+    assert FileTree(["c", "c/.h"], None).topmost(paths) == topmost
 
 
 def test_links_on_the_way_are_found(tmp_path: Path) -> None:

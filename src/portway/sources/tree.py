@@ -13,7 +13,7 @@ Blocking calls; `files.py` runs `scan` and `rescan` in a thread, never two at a 
 import errno
 import os
 import stat
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Final, final
 
 import msgspec
@@ -22,6 +22,7 @@ from portway.sources.file_names import STDIN, is_folder_name, is_manifest_name
 from portway.sources.inotify import FileEvent, Inotify, Mask
 from portway.sources.links import LinkTrail, follow_links
 from portway.sources.problems import Problem
+from portway.sources.watches import Watches
 
 MAX_FOLDER_DEPTH: Final = 64
 Identity = tuple[int, int]
@@ -70,7 +71,7 @@ class FileTree:
         self._inotify = inotify
         self._identities: dict[str, Identity] = {}
         self._folders: set[str] = set()
-        self._folders_of_watch: dict[int, set[str]] = {}
+        self._watches = Watches()
         self._steps = LinkTrail()
         self._targets = LinkTrail()
         self.watch_error = ""
@@ -111,6 +112,19 @@ class FileTree:
             if (status.st_dev, status.st_ino) != identity:
                 found.append(root)
         return found
+
+    def topmost(self, paths: Mapping[str, bool]) -> dict[str, bool]:
+        """Leave out paths that the look at another one reaches; what is true of a path must be so of all below it."""
+        top: dict[str, bool] = {}
+        for path, flag in paths.items():
+            highest = path
+            for here in _lineage(path):
+                if here in paths:
+                    highest = here
+                if here in self._roots or not is_folder_name(os.path.basename(here)):
+                    break
+            top[highest] = flag and top.get(highest, True)
+        return top
 
     def rescan(self, path: str, known: frozenset[str]) -> Found:
         """Look at one root, folder or file."""
@@ -195,7 +209,7 @@ class FileTree:
             if error.errno in (errno.ENOSPC, errno.ENOMEM):
                 self.watch_error = f"no more folders can be watched ({error.strerror})"
             return
-        self._folders_of_watch.setdefault(watch, set()).add(folder)
+        self._watches.add(folder, watch)
 
     def _look_out(self, path: str) -> None:
         """Watch whatever can change what the path means."""
@@ -212,9 +226,9 @@ class FileTree:
         if event.mask & Mask.OVERFLOW:
             yield from (Place(root, rescan=True) for root in self._roots)
             return
-        folders = tuple(self._folders_of_watch.get(event.watch, ()))
+        folders = self._watches.folders(event.watch)
         if event.mask & Mask.IGNORED:
-            self._folders_of_watch.pop(event.watch, None)
+            self._watches.end(event.watch)
         for folder in folders:
             if not event.name:
                 if event.mask & (Mask.DELETE_SELF | Mask.MOVE_SELF | Mask.UNMOUNT | Mask.IGNORED):
@@ -241,14 +255,11 @@ class FileTree:
 
     def _lost(self, folder: str, event: FileEvent) -> Iterator["Place"]:
         """A watched folder was removed or renamed: its watch is no longer about this path."""
-        for watch, folders in list(self._folders_of_watch.items()):
-            gone = {path for path in folders if path == folder or is_below(path, folder)}
-            folders -= gone
-            self._folders -= gone
-            if not folders:
-                del self._folders_of_watch[watch]
-                if self._inotify is not None and not event.mask & Mask.IGNORED:
-                    self._inotify.remove(watch)
+        lost, unused = self._watches.lose(folder)
+        self._folders -= lost
+        if self._inotify is not None and not event.mask & Mask.IGNORED:
+            for watch in unused:
+                self._inotify.remove(watch)
         for root in self._roots:
             if folder == root or is_below(folder, root):
                 yield Place(folder, rescan=True)
@@ -267,6 +278,29 @@ class Place(msgspec.Struct, frozen=True, gc=False):
 def is_below(path: str, folder: str) -> bool:
     """Is the path inside the folder?"""
     return path.startswith(folder if folder.endswith("/") else folder + "/") or (folder == "." and path[:1] not in "/.")
+
+
+def group_by_path(files: Iterable[str], paths: Collection[str]) -> dict[str, list[str]]:
+    """The files at or below each of the paths. Cost: the files and folders, however many paths."""
+    groups: dict[str, list[str]] = {path: [] for path in paths}
+    of_folder: dict[str, list[list[str]]] = {}
+    for file in files:
+        if file in groups:
+            groups[file].append(file)
+        folder = os.path.dirname(file)
+        if folder not in of_folder:
+            of_folder[folder] = [groups[above] for above in _lineage(folder) if above in groups]
+        for group in of_folder[folder]:
+            group.append(file)
+    return groups
+
+
+def _lineage(path: str) -> Iterator[str]:
+    """A path and the folders around it, from the inside out."""
+    yield path
+    while (above := os.path.dirname(path)) != path:
+        yield above
+        path = above
 
 
 def _is_covered(root: str, roots: Sequence[str]) -> bool:
