@@ -14,6 +14,7 @@ from portway.settings import Edge
 from portway.sources.files import FileSource, FileStatistics
 from portway.store import Store
 from portway.translate import program
+from portway.translate.fleets import FLEETS_OUT
 
 
 def _report(ctx: Context, key: ObjectKey) -> ObjectReport | None:
@@ -24,8 +25,8 @@ REPORTS: Output[ObjectKey, ObjectReport] = Output("reports", sorted(program.REPO
 """What there is to say about each object that somebody reports on."""
 
 
-EVERYTHING: tuple[AnyOutput, ...] = (*OUTPUTS, REPORTS)
-"""Envoy's resources, and what there is to say."""
+EVERYTHING: tuple[AnyOutput, ...] = (*OUTPUTS, FLEETS_OUT, REPORTS)
+"""Envoy's resources, the fleets that are to be made, and what there is to say."""
 
 PROGRESS_STEPS = 2_000
 """Steps of the engine between two looks at how far it is: some tenths of a second."""

@@ -12,6 +12,7 @@ import msgspec
 from portway.incremental import AnyRelation, Binding, Context, Feed, bind
 from portway.model.condition import ObjectReport
 from portway.model.handles import (
+    FLEETS,
     REPORT,
     SECRET_USES,
     SOCKETS,
@@ -25,7 +26,7 @@ from portway.model.names import Dialect, HostKey, TableKey
 from portway.model.route import Forward, Route, RouteTable, VirtualHost
 from portway.objects.verdict import ObjectKey
 from portway.store import Index
-from portway.translate import certificates, gateway, ingress, sockets, upstreams, uses
+from portway.translate import certificates, fleets, gateway, ingress, sockets, upstreams, uses
 from portway.translate.policy import backend_tls
 from portway.translate.policy import reports as policy_reports
 from portway.translate.policy import upstream as upstream_policy
@@ -85,6 +86,7 @@ RELATIONS: tuple[AnyRelation, ...] = (
     *ingress.RELATIONS,
     *gateway.RELATIONS,
     *sockets.RELATIONS,
+    FLEETS,
     SOCKETS,
     TABLES,
     VIRTUAL_HOSTS,
@@ -97,6 +99,7 @@ BINDINGS: tuple[Binding, ...] = (
     *certificates.BINDINGS,
     *upstreams.BINDINGS,
     *sockets.BINDINGS,
+    *fleets.BINDINGS,
     bind(VIRTUAL_HOST, virtual_host),
     bind(TABLE, route_table),
     bind(REPORT, report),

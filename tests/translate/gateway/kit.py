@@ -10,6 +10,7 @@ from portway.model.condition import ObjectReport
 from portway.model.edge import Edge
 from portway.model.handles import (
     EDGE,
+    FLEETS,
     LISTENER,
     REPORT,
     SOCKETS,
@@ -37,7 +38,7 @@ REPORTS: Output[ObjectKey, ObjectReport] = Output(
 
 PROGRAM = Program(
     outputs=(HOSTS, LISTENERS, REPORTS),
-    relations=(*gateway.RELATIONS, *sockets.RELATIONS, SOCKETS, TABLES, VIRTUAL_HOSTS),
+    relations=(*gateway.RELATIONS, *sockets.RELATIONS, FLEETS, SOCKETS, TABLES, VIRTUAL_HOSTS),
     feeds=(*gateway.FEEDS, *sockets.FEEDS),
     bindings=(
         *certificates.BINDINGS,

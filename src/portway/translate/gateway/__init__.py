@@ -9,10 +9,10 @@ from collections.abc import Callable, Mapping
 
 from portway.incremental import Context, Feed, feed
 from portway.model.condition import ObjectReport
-from portway.model.handles import TABLES, VIRTUAL_HOSTS
+from portway.model.handles import FLEETS, TABLES, VIRTUAL_HOSTS
 from portway.objects.verdict import ObjectKey
 from portway.store import Index
-from portway.translate.gateway import chains, counts, gateways, grants, reports, streams, tables
+from portway.translate.gateway import chains, counts, fleets, gateways, grants, reports, streams, tables
 from portway.translate.gateway.attachment import ROUTE_KINDS
 from portway.translate.gateway.tables import route_table, virtual_host
 from portway.translate.sockets import CHAINS, CLAIMS
@@ -43,6 +43,7 @@ FEEDS: tuple[Feed, ...] = (
     feed(streams.NAMES_OF_LISTENERS, "TLSRoute", streams.names_of_listeners),
     feed(CHAINS, "Gateway", chains.chains),
     feed(TABLES, "Gateway", tables.tables),
+    feed(FLEETS, "Gateway", fleets.fleets),
     feed(VIRTUAL_HOSTS, "Gateway", tables.listener_hosts),
     feed(VIRTUAL_HOSTS, tables.CONTRIBUTIONS, tables.route_hosts),
 )

@@ -2,6 +2,8 @@
 
 from typing import Final
 
+from portway.model.fleet import Infrastructure
+
 SUPPORTED_FEATURES: Final = tuple(
     sorted(
         (
@@ -57,5 +59,13 @@ SUPPORTED_FEATURES: Final = tuple(
         )
     )
 )
-"""Sorted, as `status.supportedFeatures` has to be. Left out: `GatewayInfrastructure`, which is about objects that a
-cluster's infrastructure makes; and those without tests (address routability, listener filters, ClusterTrustBundle)."""
+"""Sorted, as `status.supportedFeatures` has to be. Left out: those without tests (address routability, listener
+filters, ClusterTrustBundle)."""
+
+_IN_A_CLUSTER: Final = tuple(sorted((*SUPPORTED_FEATURES, "GatewayInfrastructure")))
+"""`GatewayInfrastructure` is about the objects that are made for a Gateway."""
+
+
+def features_of(infrastructure: Infrastructure) -> tuple[str, ...]:
+    """What is offered where proxies run there, sorted."""
+    return SUPPORTED_FEATURES if infrastructure.is_host else _IN_A_CLUSTER

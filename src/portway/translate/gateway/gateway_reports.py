@@ -5,20 +5,22 @@
 Source: Gateway API, `gateway_types.go`, `listenerset_types.go`, `gatewayclass_types.go` (conditions and reasons).
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 import msgspec
 
 from portway.incremental import Context
 from portway.model.condition import Condition, ObjectReport, Serving
-from portway.model.handles import EDGE
+from portway.model.fleet import FleetAddress
+from portway.model.handles import EDGE, INFRASTRUCTURE
 from portway.objects.gateway_v1 import Gateway, GatewayClass, ListenerSet
 from portway.objects.verdict import ObjectKey, Severity, Verdict
 from portway.store import read_object
 from portway.translate.gateway import findings
 from portway.translate.gateway.certificates import client_certificate
-from portway.translate.gateway.features import SUPPORTED_FEATURES
+from portway.translate.gateway.features import features_of
 from portway.translate.gateway.findings import Problem
+from portway.translate.gateway.fleets import Reach, reach
 from portway.translate.gateway.gateways import (
     GatewayHead,
     gateway_head,
@@ -36,6 +38,7 @@ from portway.translate.gateway.listener_reports import (
     unusable_addresses,
 )
 from portway.translate.gateway.listeners import ListenerPlan
+from portway.translate.parameters import class_parameters
 
 
 def gateway_report(ctx: Context, key: ObjectKey) -> ObjectReport:
@@ -49,10 +52,10 @@ def gateway_report(ctx: Context, key: ObjectKey) -> ObjectReport:
     able = _serving(ctx, (listener for listeners in plan.listeners.values() for listener in listeners))
     blocked = findings.joined(plan.head.problems)
     shown = ctx.get(client_certificate, key)
-    unusable = ctx.get(unusable_addresses, key)
+    reached = reach(ctx, key) if plan.head.own_fleet else _reach_on_host(ctx, plan.head)
     conditions = [
         _accepted(plan.head.problems, bad, good=good),
-        _gateway_programmed(blocked, unusable, serves=bool(able)),
+        _gateway_programmed(blocked, reached, serves=bool(able)),
         findings.condition(findings.RESOLVED_REFS, () if shown.problem is None else (shown.problem,), "ResolvedRefs"),
     ]
     if any(state is not None and state.fallback for state in states.values()):
@@ -80,11 +83,10 @@ def gateway_report(ctx: Context, key: ObjectKey) -> ObjectReport:
         listeners=tuple(listener_report(ctx, listener, blocked) for listener in plan.listeners[key]),
         serving=() if blocked else able,
         attached_listener_sets=sum(_is_accepted(ctx, owner) for owner in plan.listener_sets),
-        addresses=()
-        if plan.head.problems
-        else tuple(("IPAddress", address) for address in plan.head.addresses if address not in unusable),
+        addresses=reached.addresses,
         verdicts=(
             *dict.fromkeys(problem.verdict(key) for problem in problems),
+            *reached.verdicts,
             *expiries(ctx, plan.listeners[key]),
         ),
     )
@@ -99,10 +101,27 @@ def _accepted(whole: tuple[Problem, ...], listeners: list[Problem], *, good: boo
     return Condition(type=findings.ACCEPTED, status=good, reason="ListenersNotValid", message=message)
 
 
-def _gateway_programmed(blocked: str, unusable: Mapping[str, str], *, serves: bool) -> Condition:
-    if unusable and not blocked:
-        message = "; ".join(f"{address}: {problem}" for address, problem in unusable.items())
-        return Condition(type=findings.PROGRAMMED, status=False, reason="AddressNotUsable", message=message)
+def _reach_on_host(ctx: Context, head: GatewayHead) -> Reach:
+    """The addresses of this machine that the Gateway has."""
+    if head.problems:
+        return Reach(addresses=())
+    unusable = ctx.get(unusable_addresses, head.key)
+    return Reach(
+        addresses=tuple(FleetAddress("IPAddress", address) for address in head.addresses if address not in unusable),
+        reason="AddressNotUsable" if unusable else "",
+        message="; ".join(f"{address}: {problem}" for address, problem in unusable.items()),
+    )
+
+
+def _gateway_programmed(blocked: str, reached: Reach, *, serves: bool) -> Condition:
+    # An address that cannot be had may be why nothing is served; one that has not come yet is not.
+    if not blocked and (reached.reason == "AddressNotUsable" or (serves and reached.reason)):
+        return Condition(
+            type=findings.PROGRAMMED,
+            status=False,
+            reason=reached.reason,
+            message=reached.message[: findings.MAX_MESSAGE],
+        )
     if serves and not blocked:
         return Condition(type=findings.PROGRAMMED, status=True, reason="Programmed")
     message = blocked or "none of the listeners can be served"
@@ -256,22 +275,43 @@ def gateway_class_report(ctx: Context, key: ObjectKey) -> ObjectReport:
     edge = ctx.read(EDGE, None)
     if found is None or (found.spec.controller_name != edge.gateway_controller and not edge.all_classes):
         return ObjectReport(object=key, ours=False)
-    problems: tuple[Problem, ...] = ()
-    if found.spec.parameters_ref is not None:
-        reference = found.spec.parameters_ref
-        problems = (
-            Problem(
-                condition=findings.ACCEPTED,
-                reason="InvalidParameters",
-                field="spec.parametersRef",
-                message=f"{reference.group}/{reference.kind} is no kind of parameters that Portway knows; "
-                "Gateways of the class are served without them",
-                remedy="remove parametersRef",
-            ),
-        )
+    infrastructure = ctx.read(INFRASTRUCTURE, None)
+    problems = _parameters_on_host(found) if infrastructure.is_host else _parameters(ctx, key.name)
     return ObjectReport(
         object=key,
         conditions=(findings.condition(findings.ACCEPTED, problems, "Accepted"),),
-        supported_features=SUPPORTED_FEATURES,
+        supported_features=features_of(infrastructure),
         verdicts=tuple(problem.verdict(key) for problem in problems),
+    )
+
+
+def _parameters_on_host(found: GatewayClass) -> tuple[Problem, ...]:
+    reference = found.spec.parameters_ref
+    if reference is None:
+        return ()
+    return (
+        Problem(
+            condition=findings.ACCEPTED,
+            reason="InvalidParameters",
+            field="spec.parametersRef",
+            message=f"{reference.group}/{reference.kind} is no kind of parameters that Portway knows; "
+            "Gateways of the class are served without them",
+            remedy="remove parametersRef",
+        ),
+    )
+
+
+def _parameters(ctx: Context, class_name: str) -> tuple[Problem, ...]:
+    found = ctx.get(class_parameters, class_name)
+    if not found.problem:
+        return ()
+    message = f"{found.problem}; proxies of the class's Gateways stay as they are"
+    return (
+        Problem(
+            condition=findings.ACCEPTED,
+            reason="InvalidParameters",
+            field=found.field,
+            message=message,
+            remedy=found.remedy,
+        ),
     )

@@ -12,7 +12,8 @@ import msgspec
 
 from portway.incremental import Context, query
 from portway.model.edge import Edge
-from portway.model.handles import EDGE
+from portway.model.fleet import gateway_fleet
+from portway.model.handles import EDGE, INFRASTRUCTURE
 from portway.model.names import SocketKey
 from portway.objects.core_v1 import Namespace
 from portway.objects.gateway_v1 import Gateway, GatewayClass, GatewaySpecAddress, ListenerSet, ListenerSetFrom
@@ -24,7 +25,8 @@ from portway.translate.gateway import findings
 from portway.translate.gateway.findings import Problem
 from portway.translate.gateway.hosts import wider
 from portway.translate.gateway.listeners import Family, ListenerKey, ListenerPlan, plan_of, without_conflicts
-from portway.translate.sockets import Age, age_of
+from portway.translate.parameters import gateway_parameters
+from portway.translate.sockets import Age, age_of, bind_addresses
 
 
 def _parent_gateway(found: Object) -> Iterable[Hashable]:
@@ -79,10 +81,13 @@ class GatewayHead(msgspec.Struct, frozen=True, kw_only=True):
     """Those of them that `spec.addresses` names."""
     problems: tuple[Problem, ...]
     """What keeps the whole Gateway from being accepted."""
+    own_fleet: bool = False
+    """Its proxies serve nothing else. They go on serving whatever keeps the Gateway from being accepted, which is all
+    about the infrastructure."""
 
     def sockets(self, listener: ListenerPlan) -> tuple[SocketKey, ...]:
-        """Where a listener listens; nowhere while its Gateway is not accepted."""
-        if self.problems or not listener.is_sound:
+        """Where a listener listens; on a fleet for all nowhere while its Gateway is not accepted."""
+        if (self.problems and not self.own_fleet) or not listener.is_sound:
             return ()
         return tuple(SocketKey(self.fleet, address, listener.port, listener.transport) for address in self.addresses)
 
@@ -107,9 +112,19 @@ def gateway_head(ctx: Context, key: ObjectKey) -> GatewayHead | None:
     gateway = read_object(ctx, Gateway, key.namespace, key.name)
     if gateway is None or not ctx.get(is_ours, gateway.spec.gateway_class_name):
         return None
+    if not ctx.read(INFRASTRUCTURE, None).is_host:
+        return GatewayHead(
+            key=key,
+            age=age_of(gateway.metadata),
+            fleet=gateway_fleet(key),
+            addresses=bind_addresses(ctx),
+            requested=(),
+            problems=(*_bad_parameters(ctx, key), *_unknown_addresses(gateway.spec.addresses)),
+            own_fleet=True,
+        )
     edge = ctx.read(EDGE, None)
     addresses, problems = _addresses(gateway.spec.addresses, edge)
-    named = frozenset(_canonical(address.value) for address in gateway.spec.addresses if address.value)
+    named = frozenset(canonical_address(address.value) for address in gateway.spec.addresses if address.value)
     return GatewayHead(
         key=key,
         age=age_of(gateway.metadata),
@@ -177,13 +192,48 @@ def _addresses(wanted: Iterable[GatewaySpecAddress], edge: Edge) -> tuple[tuple[
             problems.append(_bad_address(f"{place}.type", f'address type "{address.type}" is not supported'))
         elif not address.value:
             addresses.update(dict.fromkeys(edge.bind_addresses))
-        elif (canonical := _canonical(address.value)) is None:
+        elif (canonical := canonical_address(address.value)) is None:
             problems.append(_bad_address(f"{place}.value", f'"{address.value}" is not an IP address'))
         else:
             addresses[canonical] = None
     if not addresses and not problems:
         return edge.bind_addresses, ()
     return tuple(addresses), tuple(problems)
+
+
+ADDRESS_TYPES: Final = ("IPAddress", "Hostname")
+"""What a Service can have."""
+_STAYS: Final = "the Gateway's proxies stay as they are"
+
+
+def _unknown_addresses(wanted: Iterable[GatewaySpecAddress]) -> tuple[Problem, ...]:
+    """What of `spec.addresses` no Service can have. Source: GEP-1762; whether the others can be had is seen later."""
+    return tuple(
+        Problem(
+            condition=findings.ACCEPTED,
+            reason="UnsupportedAddress",
+            field=f"spec.addresses[{index}].type",
+            message=f'address type "{address.type}" is not supported; {_STAYS}',
+            remedy=f"write {' or '.join(ADDRESS_TYPES)}, or leave spec.addresses out",
+        )
+        for index, address in enumerate(wanted)
+        if address.type not in ADDRESS_TYPES
+    )
+
+
+def _bad_parameters(ctx: Context, key: ObjectKey) -> tuple[Problem, ...]:
+    found = ctx.get(gateway_parameters, key)
+    if not found.problem:
+        return ()
+    return (
+        Problem(
+            condition=findings.ACCEPTED,
+            reason="InvalidParameters",
+            field=found.field,
+            message=f"{found.problem}; {_STAYS}",
+            remedy=found.remedy,
+        ),
+    )
 
 
 def _bad_address(field: str, message: str) -> Problem:
@@ -196,7 +246,7 @@ def _bad_address(field: str, message: str) -> Problem:
     )
 
 
-def _canonical(text: str) -> str | None:
+def canonical_address(text: str) -> str | None:
     try:
         return str(ip_address(text))
     except ValueError:

@@ -13,7 +13,7 @@ from portway.incremental import AnyRelation, Context, Feed
 from portway.model.condition import ObjectReport
 from portway.objects.verdict import ObjectKey
 from portway.store import Index
-from portway.translate.ingress import chains, classes, hosts, names, reports, shares, virtual_hosts
+from portway.translate.ingress import chains, classes, fleets, hosts, names, reports, shares, virtual_hosts
 
 INDEXES: Final[tuple[Index, ...]] = (classes.DEFAULT_CLASSES,)
 RELATIONS: Final[tuple[AnyRelation, ...]] = (
@@ -23,7 +23,14 @@ RELATIONS: Final[tuple[AnyRelation, ...]] = (
     *chains.RELATIONS,
 )
 """In the order of evaluation."""
-FEEDS: Final[tuple[Feed, ...]] = (*shares.FEEDS, *hosts.FEEDS, *names.FEEDS, *chains.FEEDS, *virtual_hosts.FEEDS)
+FEEDS: Final[tuple[Feed, ...]] = (
+    *shares.FEEDS,
+    *hosts.FEEDS,
+    *names.FEEDS,
+    *chains.FEEDS,
+    *virtual_hosts.FEEDS,
+    *fleets.FEEDS,
+)
 REPORTS: Final[Mapping[str, Callable[[Context, ObjectKey], ObjectReport]]] = {
     "Ingress": reports.report_ingress,
     "IngressClass": reports.report_class,

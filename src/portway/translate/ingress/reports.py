@@ -6,7 +6,8 @@ from typing import NamedTuple
 from portway.incremental import Context, query
 from portway.model.checks import CORRECT_REGEX, check_domain
 from portway.model.condition import ObjectReport, Serving
-from portway.model.handles import EDGE, UNAVAILABLE
+from portway.model.fleet import ingress_fleet
+from portway.model.handles import EDGE, INFRASTRUCTURE, OBSERVED_FLEET, UNAVAILABLE
 from portway.model.names import SocketKey
 from portway.objects.networking_v1 import Ingress, IngressBackend, IngressClass
 from portway.objects.verdict import ObjectKey, Severity, Verdict
@@ -24,6 +25,7 @@ from portway.translate.ingress.hosts import host_plan
 from portway.translate.ingress.names import alias_owner
 from portway.translate.ingress.owners import is_barred, refusal
 from portway.translate.ingress.shares import IngressHost, Share, annotations_of, host_of, shares_of
+from portway.translate.parameters import ingress_class_parameters
 from portway.translate.sockets import INGRESS, bind_addresses, lost_to
 
 
@@ -54,6 +56,7 @@ def report_ingress(ctx: Context, key: ObjectKey) -> ObjectReport:
     return ObjectReport(
         object=key,
         serving=(Serving(sockets=tuple(socket.socket for socket in sockets)),),
+        addresses=() if ctx.read(INFRASTRUCTURE, None).is_host else ctx.read(OBSERVED_FLEET, stands.fleet).addresses,
         verdicts=tuple(sorted(set(found), key=lambda verdict: (verdict.field, verdict))),
     )
 
@@ -211,6 +214,24 @@ def _warning(key: ObjectKey, reason: str, field: str, problem: str, remedy: str)
     return Verdict(object=key, severity=Severity.WARNING, reason=reason, field=field, problem=problem, remedy=remedy)
 
 
+def _fleet(ctx: Context, key: ObjectKey) -> Iterator[Verdict]:
+    """What keeps the proxies of a class from being as they should."""
+    parameters = ctx.get(ingress_class_parameters, key.name)
+    if parameters.problem:
+        yield Verdict(
+            object=key,
+            severity=Severity.ERROR,
+            reason="InvalidParameters",
+            field=parameters.field,
+            problem=f"{parameters.problem}; the proxies of the class stay as they are",
+            remedy=parameters.remedy,
+        )
+    if failed := ctx.read(OBSERVED_FLEET, ingress_fleet(key.name)).failed:
+        problem = f"its proxies or their Service are not as they should be: {failed}; what is there goes on serving"
+        remedy = "correct what the API server refuses"
+        yield Verdict(object=key, severity=Severity.ERROR, reason="FleetNotMade", problem=problem, remedy=remedy)
+
+
 def report_class(ctx: Context, key: ObjectKey) -> ObjectReport:
     """All there is to say about one IngressClass."""
     found = read_object(ctx, IngressClass, "", key.name)
@@ -228,9 +249,12 @@ def report_class(ctx: Context, key: ObjectKey) -> ObjectReport:
         )
         return ObjectReport(object=key, ours=False, verdicts=(verdict,))
     verdicts = []
-    if found.spec.parameters is not None:
-        problem = "has no effect: Portway's classes take no parameters"
-        verdicts.append(_warning(key, "InvalidParameters", "spec.parameters", problem, "remove it"))
+    if ctx.read(INFRASTRUCTURE, None).is_host:
+        if found.spec.parameters is not None:
+            problem = "has no effect: on host infrastructure classes take no parameters"
+            verdicts.append(_warning(key, "InvalidParameters", "spec.parameters", problem, "remove it"))
+    else:
+        verdicts.extend(_fleet(ctx, key))
     default = default_class(ctx)
     if (
         default is not None
