@@ -14,6 +14,7 @@ from portway.envoy.bootstrap import (
     encode_bootstrap,
     statistics_name,
 )
+from portway.envoy.own_secrets import encode_authorities, encode_own_certificate
 from portway.infra.binary import packaged_envoy
 from portway.model.checks import check_regex
 from portway.setting_checks import CIPHERS, TLS13_CIPHERS
@@ -51,12 +52,11 @@ def test_statistics_name(cluster: str, counted: bool) -> None:
 
 def variants(folder: Path) -> dict[str, BootstrapSettings]:
     certificate, key = self_signed("portway.example")
-    (folder / "tls.crt").write_bytes(certificate)
-    (folder / "tls.key").write_bytes(key)
+    (folder / "certificate.json").write_bytes(encode_own_certificate(certificate, key))
+    (folder / "authorities.json").write_bytes(encode_authorities(certificate))
     tls = ControlPlaneTls(
-        certificate_path=str(folder / "tls.crt"),
-        key_path=str(folder / "tls.key"),
-        authorities_path=str(folder / "tls.crt"),
+        certificate_path=str(folder / "certificate.json"),
+        authorities_path=str(folder / "authorities.json"),
         server_name="portway.example",
     )
     return {
@@ -66,6 +66,7 @@ def variants(folder: Path) -> dict[str, BootstrapSettings]:
             node_id="n", fleet="f", control_plane="localhost:18000", control_plane_tls=tls, region="r", zone="z"
         ),
         "IPv6 control plane": BootstrapSettings(node_id="n", fleet="f", control_plane="[::1]:18000"),
+        "several control planes": BootstrapSettings(node_id="n", fleet="f", control_plane="a.example:1, [::1]:18000"),
         "resolvers and runtime": BootstrapSettings(
             node_id="n",
             fleet="f",

@@ -30,6 +30,7 @@ from envoy.type.matcher.v3 import regex_pb2 as regexv3
 from envoy.type.matcher.v3 import string_pb2 as stringv3
 from google.protobuf import json_format
 
+from portway.envoy.own_secrets import CONTROL_PLANE_AUTHORITIES, OWN_CERTIFICATE
 from portway.model.checks import MAX_REGEX_PROGRAM
 
 CONTROL_PLANE_CLUSTER = "control_plane"
@@ -60,12 +61,16 @@ HISTOGRAM_BUCKETS_MS: tuple[float, ...] = (1, 2.5, 5, 10, 25, 50, 100, 250, 500,
 
 
 class ControlPlaneTls(msgspec.Struct, frozen=True, kw_only=True):
-    """Mutual TLS towards a control plane on another machine. Envoy reads the files again when they are replaced."""
+    """Mutual TLS towards a control plane on another machine.
+
+    Both files are what `own_secrets.py` makes. Envoy reads them again when another file is moved to their name, and the
+    next connection uses what is in them: nothing is restarted.
+    """
 
     certificate_path: str
-    key_path: str
+    """Certificate and key together, so that there is no moment at which one of them is new."""
     authorities_path: str
-    """PEM file of the authorities that may vouch for the control plane."""
+    """The authorities that may vouch for the control plane."""
     server_name: str
     """Name that the control plane's certificate must carry (a DNS name), also sent as SNI."""
 
@@ -83,7 +88,8 @@ class BootstrapSettings(msgspec.Struct, frozen=True, kw_only=True):
     metadata: tuple[tuple[str, str], ...] = ()
     """Further facts about the node (name, value), shown wherever the proxy is listed."""
     control_plane: str = "xds.sock"
-    """Path of a Unix socket (a relative one is relative to Envoy's working directory) or `HOST:PORT`."""
+    """Path of a Unix socket (a relative one is relative to Envoy's working directory) or `HOST:PORT`, several of these
+    with commas between: one of them is dialled, another if it does not answer."""
     control_plane_tls: ControlPlaneTls | None = None
     """`None` is meant for Unix sockets and loopback, since the configuration holds private keys."""
     admin_socket: str = "admin.sock"
@@ -187,16 +193,20 @@ def _from_ads() -> config_sourcev3.ConfigSource:
 def _control_plane(settings: BootstrapSettings) -> clusterv3.Cluster:
     cluster = clusterv3.Cluster(name=CONTROL_PLANE_CLUSTER)
     cluster.connect_timeout.FromTimedelta(timedelta(seconds=1 if _is_path(settings.control_plane) else 5))
-    endpoint = cluster.load_assignment.endpoints.add().lb_endpoints.add().endpoint
     cluster.load_assignment.cluster_name = CONTROL_PLANE_CLUSTER
+    endpoints = cluster.load_assignment.endpoints.add()
     if _is_path(settings.control_plane):
         cluster.type = clusterv3.Cluster.STATIC
-        endpoint.address.pipe.path = settings.control_plane
+        endpoints.lb_endpoints.add().endpoint.address.pipe.path = settings.control_plane
     else:
-        host, _, port = settings.control_plane.rpartition(":")
         cluster.type = clusterv3.Cluster.STRICT_DNS
-        endpoint.address.socket_address.address = host.strip("[]")
-        endpoint.address.socket_address.port_value = int(port)
+        for one in settings.control_plane.split(","):
+            host, _, port = one.strip().rpartition(":")
+            address = endpoints.lb_endpoints.add().endpoint.address.socket_address
+            address.address = host.strip("[]")
+            address.port_value = int(port)
+        # Not in turn: all proxies would begin with the first.
+        cluster.lb_policy = clusterv3.Cluster.RANDOM
         cluster.upstream_connection_options.tcp_keepalive.keepalive_time.value = 60
     if settings.control_plane_tls is not None:
         cluster.transport_socket.name = "envoy.transport_sockets.tls"
@@ -214,11 +224,17 @@ def _upstream_tls(tls: ControlPlaneTls) -> tlsv3.UpstreamTlsContext:
     context = tlsv3.UpstreamTlsContext(sni=tls.server_name)
     common = context.common_tls_context
     common.tls_params.tls_minimum_protocol_version = tls_commonv3.TlsParameters.TLSv1_3
-    certificate = common.tls_certificates.add()
-    certificate.certificate_chain.filename = tls.certificate_path
-    certificate.private_key.filename = tls.key_path
-    common.validation_context.trusted_ca.filename = tls.authorities_path
-    name = common.validation_context.match_typed_subject_alt_names.add()
+    # Envoy's default for clients ends there.
+    common.tls_params.tls_maximum_protocol_version = tls_commonv3.TlsParameters.TLSv1_3
+    certificate = common.tls_certificate_sds_secret_configs.add(name=OWN_CERTIFICATE)
+    certificate.sds_config.path_config_source.path = tls.certificate_path
+    certificate.sds_config.resource_api_version = config_sourcev3.V3
+    combined = common.combined_validation_context
+    authorities = combined.validation_context_sds_secret_config
+    authorities.name = CONTROL_PLANE_AUTHORITIES
+    authorities.sds_config.path_config_source.path = tls.authorities_path
+    authorities.sds_config.resource_api_version = config_sourcev3.V3
+    name = combined.default_validation_context.match_typed_subject_alt_names.add()
     name.san_type = tls_commonv3.SubjectAltNameMatcher.DNS
     name.matcher.exact = tls.server_name
     return context

@@ -1,8 +1,9 @@
 """Ending an Envoy without losing a request.
 
-    fail the health check   every answer asks its client to leave; new connections are still taken, as others may not
-                            know yet that we go
-    close the listeners     after a short while, or as soon as no connection is left
+    go on                   behind a load balancer, for as long as it needs to notice that we are not ready any more
+    ask clients to leave    by every answer (`connection: close`, GOAWAY), or by more and more of them, so that not all
+                            come to the neighbours in one moment; new connections are still taken
+    close the listeners     after a short while, or as soon as no connection is left, or none that is used
     wait                    until no request runs and no connection is left that is not HTTP, or the time is up
     SIGTERM, SIGKILL        Envoy ends at once on the first; the second is for one that hangs
 
@@ -27,8 +28,11 @@ from portway.infra.process import EnvoyProcess
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 POLL_S = 0.1
+LAST_REQUESTS = timedelta(seconds=5)
+"""Where new connections do not cease to come, as without a load balancer: how long before the end they are refused, so
+that the requests on those that exist can end. Of a short time to drain a quarter."""
 RETIRED_MARGIN = timedelta(seconds=10)
-ACTIVITY = r"^(http|listener)\..*\.downstream_(rq|cx)_active$"
+ACTIVITY = r"^(http|listener)\..*\.downstream_(rq_active|cx_active|rq_total)$"
 # Envoy also counts by worker, and its own admin interface.
 NOT_TRAFFIC = re.compile(r"^(http|listener)\.admin\.|\.(worker_\d+|main_thread)\.")
 
@@ -36,10 +40,14 @@ NOT_TRAFFIC = re.compile(r"^(http|listener)\.admin\.|\.(worker_\d+|main_thread)\
 class DrainSettings(msgspec.Struct, frozen=True, kw_only=True):
     """How much time a proxy gets to end."""
 
+    withdrawal: timedelta = timedelta(0)
+    """How long it goes on as if nothing were, so that those who send it connections learn that it goes."""
+    gradual: bool = False
+    """Ask clients to leave little by little, over the time that Envoy was started with (`Launch.drain`)."""
     settle: timedelta = timedelta(seconds=1)
-    """How long new connections are still taken. Behind a load balancer: as long as it needs to notice."""
+    """How long new connections are still taken. If gradual: so long after the last request, or until time is up."""
     longest: timedelta = timedelta(seconds=30)
-    """After this, what still runs is cut off."""
+    """After this (the withdrawal not counted), what still runs is cut off."""
     kill: timedelta = timedelta(seconds=5)
     """After SIGTERM, how long until SIGKILL."""
 
@@ -52,6 +60,8 @@ class Activity(msgspec.Struct, frozen=True, kw_only=True):
     """HTTP requests, WebSockets among them."""
     tunnels: int
     """Connections that are not HTTP: TCP and TLS passed through."""
+    requests_so_far: int = 0
+    """Since the proxy started."""
 
     @property
     def busy(self) -> int:
@@ -61,14 +71,17 @@ class Activity(msgspec.Struct, frozen=True, kw_only=True):
 
 def parse_activity(statistics: Mapping[str, int]) -> Activity:
     """From the gauges that `ACTIVITY` selects; the admin interface's own traffic is left out."""
-    totals = {"http.rq": 0, "http.cx": 0, "listener.cx": 0}
+    totals = {"http.rq_active": 0, "http.cx_active": 0, "http.rq_total": 0, "listener.cx_active": 0}
     for name, value in statistics.items():
         if not NOT_TRAFFIC.search(name):
-            kind = f"{name.partition('.')[0]}.{'rq' if name.endswith('rq_active') else 'cx'}"
+            kind = f"{name.partition('.')[0]}.{name.rpartition('.downstream_')[2]}"
             totals[kind] = totals.get(kind, 0) + value
-    connections = max(totals["listener.cx"], totals["http.cx"])
+    connections = max(totals["listener.cx_active"], totals["http.cx_active"])
     return Activity(
-        connections=connections, requests=totals["http.rq"], tunnels=max(0, connections - totals["http.cx"])
+        connections=connections,
+        requests=totals["http.rq_active"],
+        tunnels=max(0, connections - totals["http.cx_active"]),
+        requests_so_far=totals["http.rq_total"],
     )
 
 
@@ -124,12 +137,40 @@ async def end_after(process: EnvoyProcess, settings: DrainSettings, hurry: async
 
 
 async def _drain(admin: EnvoyAdmin, settings: DrainSettings, hurry: asyncio.Event) -> Activity:
+    await _pause(settings.withdrawal.total_seconds(), hurry)
     deadline = time.monotonic() + settings.longest.total_seconds()
-    await admin.fail_health_check()
-    settled = min(deadline, time.monotonic() + settings.settle.total_seconds())
-    await _wait_until(lambda activity: activity.connections == 0, admin, settled, hurry)
+    if settings.gradual:
+        await admin.drain_gradually()
+        quiet = _Quiet(settings.settle)
+        closed = deadline - min(LAST_REQUESTS, settings.longest / 4).total_seconds()
+        await _wait_until(lambda activity: activity.connections == 0 or quiet(activity), admin, closed, hurry)
+    else:
+        await admin.fail_health_check()
+        settled = min(deadline, time.monotonic() + settings.settle.total_seconds())
+        await _wait_until(lambda activity: activity.connections == 0, admin, settled, hurry)
     await admin.close_listeners()
     return await _wait_until(lambda activity: activity.busy == 0, admin, deadline, hurry)
+
+
+class _Quiet:
+    """Whether nothing was asked of a proxy for so long: those of its connections that are left are idle."""
+
+    def __init__(self, long_enough: timedelta) -> None:
+        self._long_enough = long_enough.total_seconds()
+        self._requests = -1
+        self._since = 0.0
+
+    def __call__(self, activity: Activity) -> bool:
+        now = time.monotonic()
+        if activity.requests or activity.requests_so_far != self._requests:
+            self._requests, self._since = activity.requests_so_far, now
+        return now - self._since >= self._long_enough
+
+
+async def _pause(seconds: float, hurry: asyncio.Event) -> None:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(max(0.0, seconds)):
+            await hurry.wait()
 
 
 async def _wait_until(
@@ -141,6 +182,4 @@ async def _wait_until(
         left = deadline - time.monotonic()
         if is_reached(activity) or left <= 0 or hurry.is_set():
             return activity
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(min(POLL_S, left)):
-                await hurry.wait()
+        await _pause(min(POLL_S, left), hurry)

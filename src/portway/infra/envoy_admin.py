@@ -135,6 +135,13 @@ class EnvoyAdmin:
         """From now on every response asks its client to leave: `connection: close`, GOAWAY. Listeners stay open."""
         await self._post("/healthcheck/fail")
 
+    async def drain_gradually(self) -> None:
+        """From now on more and more responses ask their clients to leave, all of them after `--drain-time-s`.
+
+        Listeners stay open, also after that. Asked again it does nothing.
+        """
+        await self._post("/drain_listeners?graceful&skip_exit")
+
     async def close_listeners(self) -> None:
         """Accept no more connections; those that exist live on."""
         await self._post("/drain_listeners")
