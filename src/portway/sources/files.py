@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import BinaryIO, Final, final
@@ -26,7 +27,7 @@ from portway.sources.file_names import STDIN, display_path, is_json_name
 from portway.sources.last_good import Keeper
 from portway.sources.locate import FileLines, Locate
 from portway.sources.problems import Problem
-from portway.sources.reading import Bytes, Content, Missing, read_file, read_stream
+from portway.sources.reading import Bytes, Content, Missing, abandonable, read_file, read_stream
 from portway.sources.records import EMPTY, Drift, FileChange, FileRecord, straighten
 from portway.sources.settling import GRACE, Why
 from portway.sources.tree import UNKNOWN, Fingerprint, is_below
@@ -211,7 +212,7 @@ class FileSource:
         self._keeper.note_roots(self._watcher.identities(), self._clock())
         self._files_found = len(found.files)
         if STDIN in self._paths:
-            self._piped = await asyncio.to_thread(read_stream, self._stdin or sys.stdin.buffer)
+            self._piped = await abandonable(partial(read_stream, self._stdin or sys.stdin.buffer))
             await self._accept(STDIN, Why.GRACE, self._piped)
         reported = 0
         for batch in _batches(found.files):
@@ -269,7 +270,7 @@ class FileSource:
         begin = looked = self._clock()
         while waiting:
             batch = dict(islice(waiting.items(), BATCH_FILES))
-            for path, content in await asyncio.to_thread(_read_all, list(batch)):
+            for path, content in await abandonable(partial(_read_all, list(batch))):
                 if path not in batch:
                     continue  # it changed again meanwhile: this is an old version
                 del waiting[path]
@@ -289,7 +290,7 @@ class FileSource:
             batch.pop(path, None)
             waiting.pop(path, None)
             waiting[path] = why
-        for path, content in await asyncio.to_thread(_read_all, list(islice(newer, OVERTAKE_FILES))):
+        for path, content in await abandonable(partial(_read_all, list(islice(newer, OVERTAKE_FILES)))):
             del waiting[path]
             await self._accept(path, newer[path], content)
 

@@ -1,10 +1,14 @@
-"""Reads files whole, or says why not. Blocking."""
+"""Reads files whole, or says why not. Blocking; `abandonable` is for whoever may not wait."""
 
+import asyncio
 import errno
 import io
 import os
 import stat
-from typing import BinaryIO, Final
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import BinaryIO, Final, TypeVar
 
 import msgspec
 
@@ -30,6 +34,26 @@ class Bytes(msgspec.Struct, frozen=True):
 
 
 Content = Bytes | Missing | Problem
+T = TypeVar("T")
+
+
+async def abandonable(read: Callable[[], T]) -> T:
+    """Read in a thread that nobody waits for when this is cancelled, at the end of the process neither.
+
+    Not `asyncio.to_thread`: the loop ends only when all threads of its executor have, and whoever writes to a pipe may
+    never close it.
+    """
+    future: Future[T] = Future()
+
+    def run() -> None:
+        future.set_running_or_notify_cancel()
+        try:
+            future.set_result(read())
+        except BaseException as error:  # noqa: BLE001 - raised again where it is awaited
+            future.set_exception(error)
+
+    threading.Thread(target=run, name="read", daemon=True).start()
+    return await asyncio.wrap_future(future)
 
 
 def read_file(path: str) -> Content:
@@ -59,6 +83,8 @@ def read_file(path: str) -> Content:
 
 def read_stream(stream: BinaryIO | io.FileIO) -> Bytes | Problem:
     """Read a pipe or standard input to its end."""
+    if isinstance(stream, io.BufferedReader):
+        stream = stream.raw  # a thread that waits in a buffer holds its lock, and Python cannot end
     pieces: list[bytes] = []
     total = 0
     while piece := stream.read(1 << 20):
