@@ -3,7 +3,8 @@
 import pytest
 
 from portway.model.edge import Edge
-from portway.model.handles import ENDPOINTS, OWN_PLACES, REPORT, UPSTREAM
+from portway.model.fleet import Infrastructure, InfrastructureKind
+from portway.model.handles import ENDPOINTS, INFRASTRUCTURE, OWN_PLACES, REPORT, UPSTREAM
 from portway.model.local import OwnPlaces
 from portway.model.names import UpstreamKey, UpstreamKind
 from portway.model.upstream import Discovery
@@ -77,3 +78,28 @@ def test_the_admin_address_is_recognised_by_other_names(admin: str, address: str
     )
     endpoints = engine.get(ENDPOINTS, UpstreamKey(UpstreamKind.BACKEND, "default", "b", 0)).endpoints
     assert bool(endpoints) is not refused
+
+
+BACKEND = "{apiVersion: portway.dev/v1alpha1, kind: Backend, metadata: {name: b%s}, spec: {%s}}"
+IN_A_CLUSTER = {
+    # setting, from an API server, proxies in a cluster: may a Backend name the machine?
+    ("auto", False, False): True,
+    ("auto", True, False): False,
+    ("auto", False, True): False,
+    ("auto", True, True): False,
+    ("yes", True, True): True,
+    ("no", False, False): False,
+}
+
+
+@pytest.mark.parametrize(("answer", "declared_in_cluster", "runs_in_cluster"), IN_A_CLUSTER)
+@pytest.mark.parametrize("spec", IF_ALLOWED)
+def test_who_writes_to_an_api_server_is_not_trusted_with_the_machine(
+    spec: str, answer: str, declared_in_cluster: bool, runs_in_cluster: bool
+) -> None:
+    engine = new_engine(Edge(local_backends=answer))
+    kind = InfrastructureKind.KUBERNETES if runs_in_cluster else InfrastructureKind.HOST
+    engine.set(INFRASTRUCTURE, None, Infrastructure(kind=kind))
+    put(engine, objects_of(BACKEND % (", uid: some" if declared_in_cluster else "", spec)))
+    report = engine.get(REPORT, ObjectKey("Backend", "default", "b"))
+    assert (report.verdicts == ()) is IN_A_CLUSTER[answer, declared_in_cluster, runs_in_cluster]

@@ -151,20 +151,37 @@ def check_domain(domain: str) -> str:
 _NUMBER = re.compile(r"(0x[0-9a-f]*|[0-9]+)")
 
 
+_METADATA = frozenset(
+    (
+        "metadata.google.internal",  # Google Cloud
+        "metadata.goog",
+        "metadata",  # by search domain
+        "fd20:ce::254",
+        "instance-data",  # AWS, by search domain
+        "instance-data.ec2.internal",
+        "fd00:ec2::254",
+        "168.63.129.16",  # Azure's wire server
+        "100.100.100.200",  # Alibaba Cloud
+        "192.0.0.192",  # Oracle Cloud's older one
+    )
+)
+"""Where clouds hand a machine its credentials, beside the link-local address that nearly all have."""
+
+
 def is_this_machine(name: str) -> bool:
     """Whether a DNS name can mean the proxy's own machine without any look-up, where its and Portway's own ports are:
     `localhost` and names below it (RFC 6761 §6.3), and addresses in place of a name, which the resolver takes as such:
     loopback, unspecified, link-local, and whatever else ends in a number but is no plain address (`0`, `127.1`,
-    `0x7f.1`; resolvers differ in what these mean)."""
+    `0x7f.1`; resolvers differ in what these mean). A cloud's metadata counts as part of the machine."""
     host = name.rstrip(".").lower()
-    if not host or host == "localhost" or host.endswith(".localhost"):
+    if not host or host == "localhost" or host.endswith(".localhost") or host.strip("[]") in _METADATA:
         return True
     try:
         address = ip_address(host.strip("[]"))
     except ValueError:
         return ":" in host or _NUMBER.fullmatch(host.rpartition(".")[2]) is not None
     mapped = getattr(address, "ipv4_mapped", None) or address
-    return bool(mapped.is_loopback or mapped.is_unspecified or mapped.is_link_local)
+    return bool(mapped.is_loopback or mapped.is_unspecified or mapped.is_link_local or str(mapped) in _METADATA)
 
 
 def check_path(path: str) -> str:

@@ -7,7 +7,8 @@ address in an EndpointSlice. On the proxies' machine these are
   and the admin address. Nobody ever means them: refused always.
 - *the machine's*: whatever else listens there, and a cloud's metadata (169.254.169.254), which hands out credentials
   of the machine. Who writes the files of `portway run` may do all that anyway, and wants to proxy to local servers.
-  Who may write Backends in a namespace of a cluster may not: there the setting `local-backends` is to be `no`.
+  Who may write Backends in a namespace of a cluster may not: with `local-backends` at `auto` a Backend that came
+  through an API server (it has a uid) names no such place, nor does any where the proxies run in a cluster.
 
 A Backend with one such place gets no requests at all: it fails closed with 503. Not here: DNS names of others that
 resolve to such addresses, which nobody knows before Envoy asks (the API takes any Host but ours for a page's, see
@@ -25,13 +26,13 @@ from typing import NamedTuple
 
 from portway.incremental import Context
 from portway.model.checks import is_this_machine
-from portway.model.handles import EDGE, OWN_PLACES
+from portway.model.handles import EDGE, INFRASTRUCTURE, OWN_PLACES
 from portway.model.local import OwnPlaces
 from portway.objects.portway_v1alpha1 import Backend, BackendSpec
 from portway.objects.verdict import ObjectKey, Severity, Verdict
 
 REASON = "NotPermitted"
-NO = "no"
+YES, NO = "yes", "no"
 
 
 class _Place(NamedTuple):
@@ -44,7 +45,9 @@ class _Place(NamedTuple):
 def refusals(ctx: Context, backend: Backend) -> tuple[Verdict, ...]:
     """Why a Backend may not be sent requests, one per place that it may not name; empty: it may."""
     own = ctx.read(OWN_PLACES, None)
-    allowed = ctx.read(EDGE, None).local_backends != NO
+    wanted = ctx.read(EDGE, None).local_backends
+    trusted = not backend.metadata.uid and ctx.read(INFRASTRUCTURE, None).is_host
+    allowed = wanted == YES or (wanted != NO and trusted)
     key = ObjectKey("Backend", backend.metadata.namespace, backend.metadata.name)
     return tuple(_judged(key, _places(backend.spec), own, allowed=allowed))
 
@@ -65,7 +68,7 @@ def _judged(key: ObjectKey, places: Iterable[_Place], own: OwnPlaces, *, allowed
             problem = f"{place.path or f'{place.host} port {place.port}'} is Portway's own"
             remedy = "name what the backend itself listens on"
         elif not allowed and (place.path or is_this_machine(place.host)):
-            problem = f"{place.path or place.host} is on the machine of the proxies, which --local-backends=no forbids"
+            problem = f"{place.path or place.host} is on the machine of the proxies, which --local-backends forbids"
             remedy = "name another machine, or run with --local-backends=yes if every author of a Backend may reach it"
         else:
             continue

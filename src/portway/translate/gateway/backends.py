@@ -97,7 +97,7 @@ def _service(ctx: Context, target: ObjectKey, number: int | None, field: str, us
         return _problem("BackendNotFound", field, f"no port of {target} is named", use, _one_of_its_ports(service))
     if service.spec.type is ServiceType.EXTERNAL_NAME and is_this_machine(service.spec.external_name):
         name = service.spec.external_name
-        message = f"{target} stands for {name or 'nothing'}, which would be the proxy itself"
+        message = f"{target} stands for {name or 'nothing'}, which would be the machine of the proxies"
         remedy = "set spec.externalName to the name of another machine"
         return _problem("BackendNotFound", field, message, use, remedy)
     ports = [port for port in service.spec.ports if port.port == number]

@@ -62,7 +62,7 @@ def _service(ctx: Context, namespace: str, backend: IngressServiceBackend) -> Pl
         return Place(
             field="service.name",
             problem=f"Service {namespace}/{backend.name} stands for"
-            f" {service.spec.external_name or 'nothing'}, which would be the proxy itself",
+            f" {service.spec.external_name or 'nothing'}, which would be the machine of the proxies",
             remedy="set spec.externalName to the name of another machine",
         )
     number = _port_number(service, backend.port)
