@@ -376,7 +376,8 @@ class _Condition(msgspec.Struct, frozen=True):
 
 
 class _DefinitionStatus(msgspec.Struct, frozen=True):
-    conditions: tuple[_Condition, ...] = ()
+    conditions: tuple[_Condition, ...] | None = None
+    """Null for a moment after a definition was made."""
 
 
 class _Definition(msgspec.Struct, frozen=True):
@@ -388,7 +389,7 @@ class _Definitions(msgspec.Struct, frozen=True):
 
 
 def _is_established(definition: _Definition) -> bool:
-    return any(one.type == "Established" and one.status == "True" for one in definition.status.conditions)
+    return any(one.type == "Established" and one.status == "True" for one in definition.status.conditions or ())
 
 
 def _first_address(network: str) -> str:
