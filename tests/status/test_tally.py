@@ -32,7 +32,8 @@ SAID: dict[str, tuple[Tally, tuple[bool, str, str, bool]]] = {
         (
             False,
             "Invalid",
-            "1 of 3 proxies holds it; a proxy refuses LISTENER l: no; what it held of it before, if anything, is served",
+            "1 of 3 proxies holds it; a proxy refuses LISTENER l: no; "
+            "what it held of it before, if anything, is served",
             False,
         ),
     ),

@@ -87,6 +87,9 @@ class Merged(NamedTuple):
     """`None`: nothing has to be written."""
     left_out: tuple[str, ...] = ()
     """What found no room beside the entries of others, in words."""
+    is_stale: bool = False
+    """The statement is about an object that is not there any more, or about a generation that somebody has spoken of
+    since: a newer one is to be expected, and this one must not be written."""
 
 
 def merge(current: Raw, statement: Statement, *, controller: str, now: str, before: Statement | None = None) -> Merged:
@@ -101,12 +104,12 @@ def merge(current: Raw, statement: Statement, *, controller: str, now: str, befo
             only what we said ourselves is taken back, as a new owner may have spoken already.
     """
     if statement.uid and uid_of(current) not in ("", statement.uid):
-        return Merged(None)
+        return Merged(None, is_stale=True)
     old = as_map(current.get("status"))
     pen = _Pen(statement, now)
     report = statement.report
     if statement.generation < generation_of(current) and _is_ahead(old, report, controller, statement.generation):
-        return Merged(None)
+        return Merged(None, is_stale=True)
     if report.object.kind in references.HAVE_PARENTS:
         field = "ancestors" if report.object.kind in POLICIES else "parents"
         changed: dict[str, object] = {field: _entries(current, as_list(old.get(field)), report, controller, pen)}

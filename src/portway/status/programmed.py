@@ -11,7 +11,7 @@ parent; that of an Ingress, whose API knows no conditions, is about the object.
 Source: Gateway API, `GatewayConditionProgrammed`, `ListenerConditionProgrammed` (types and reasons).
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
 import msgspec
@@ -76,6 +76,17 @@ def needs_of(report: ObjectReport, hosts: Iterable[Wanted]) -> dict[Part, Need]:
     for number, parent in enumerate(report.parents):
         needs[f"parent/{number}"] = _of_parent(parent, own)
     return {part: need for part, need in needs.items() if need.wanted}
+
+
+def used_by(report: ObjectReport) -> Iterator[Wanted]:
+    """The sockets and secrets that matter to an object, its hosts aside."""
+    for serving in report.serving:
+        yield from _needed(serving)
+    for listener in report.listeners:
+        if listener.serving is not None:
+            yield from _needed(listener.serving)
+    for parent in report.parents:
+        yield from map(_of_socket, parent.sockets)
 
 
 def _of_parent(parent: ParentReport, hosts: tuple[Wanted, ...]) -> Need:

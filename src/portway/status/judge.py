@@ -1,0 +1,332 @@
+"""What is to be said about objects as proxies answer, with work in proportion to what moved.
+
+An object that all proxies hold is settled: that a virtual host which it shares with a thousand others is sent again
+because of one of those is none of its business, nor that a proxy comes that has to read everything first. It is judged
+again when there is another report about it, when a proxy refuses something that it needs, or when something that it
+needs is overdue: not held by every proxy after a minute. What is not settled is judged again with each answer about
+what it needs.
+
+Pure: the shell (`service.py`) tells what happened and when, and asks for judgements in slices.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import timedelta
+from typing import Final, NamedTuple, Protocol, final
+
+import msgspec
+
+from portway.model.condition import ObjectReport
+from portway.model.resource import ResourceDelta, ResourceKey, ResourceType
+from portway.objects.verdict import ObjectKey
+from portway.status.programmed import Part, needs_of, used_by, with_programmed
+from portway.status.tally import Need, Tally, Wanted, add_tallies, is_complete, take_tally
+from portway.xds.fleet import FleetState
+from portway.xds.messages import Acceptance, Outcome, Refusal
+
+PATIENCE: Final = timedelta(minutes=1)
+"""After that a proxy that does not answer is said to lag. Envoy acknowledges within milliseconds; a machine that is
+short of CPU, or a wait for a cluster (bounded in `xds/ordering.py`), takes seconds."""
+
+NEEDED: Final = frozenset({ResourceType.LISTENER, ResourceType.SECRET, ResourceType.VIRTUAL_HOST})
+"""Types that something may be waiting for (`programmed.needs_of`)."""
+
+
+class Subject(NamedTuple):
+    """An object that there is something to say about."""
+
+    report: ObjectReport
+    """As the compiler made it."""
+    generation: int
+    uid: str
+
+
+class Judged(msgspec.Struct, frozen=True, kw_only=True):
+    """A judgement; perhaps the same as the last one about the object."""
+
+    report: ObjectReport
+    """`Programmed` included."""
+    generation: int
+    uid: str
+    lacking: Mapping[Part, Tally]
+    """Of the parts that our own proxies do not hold all of: what we say to the leader."""
+
+    @property
+    def key(self) -> ObjectKey:
+        return self.report.object
+
+
+class Others(Protocol):
+    """What the proxies of other replicas hold."""
+
+    def tallies(self, key: ObjectKey, generation: int, part: Part, fleets: tuple[str, ...]) -> Iterable[Tally]:
+        """One per replica with proxies of these fleets; nothing from the others."""
+        ...
+
+
+class JudgeStatistics(msgspec.Struct, frozen=True, kw_only=True):
+    subjects: int
+    dirty: int
+    """To be judged (again)."""
+    waiting: int
+    """Objects that not every proxy holds."""
+    unanswered: int
+    """Resources that not every proxy has acknowledged."""
+
+
+@final
+class Judge:
+    """Knows the reports, and whom an answer concerns."""
+
+    def __init__(
+        self,
+        fleets: Callable[[], Mapping[str, FleetState]],
+        others: Others | None = None,
+        *,
+        patience: timedelta = PATIENCE,
+    ) -> None:
+        """
+        Args:
+            fleets: our own proxies, by fleet.
+            others: those of other replicas; `None`: nobody's.
+        """
+        self._fleets = fleets
+        self._others = others
+        self._patience = patience.total_seconds()
+        self._subjects: dict[ObjectKey, Subject] = {}
+        self._dirty: dict[ObjectKey, None] = {}
+        self._hosts: dict[ObjectKey, dict[Wanted, None]] = {}
+        self._origins: dict[Wanted, tuple[ObjectKey, ...]] = {}
+        self._users: dict[Wanted, set[ObjectKey]] = {}
+        self._waiters: dict[Wanted, set[ObjectKey]] = {}
+        self._waits: dict[ObjectKey, frozenset[Wanted]] = {}
+        self._since: dict[Wanted, float] = {}
+        self._told: set[Wanted] = set()
+        self._sessions: dict[str, tuple[object, ...]] = {}
+        self._review: dict[str, float] = {}
+
+    def statistics(self) -> JudgeStatistics:
+        return JudgeStatistics(
+            subjects=len(self._subjects),
+            dirty=len(self._dirty),
+            waiting=len(self._waits),
+            unanswered=len(self._since),
+        )
+
+    # What happened.
+
+    def reported(self, report: ObjectReport, generation: int, uid: str) -> None:
+        """There is a new report about an object, or about another generation of it."""
+        key = report.object
+        self._unuse(key)
+        self._subjects[key] = Subject(report, generation, uid)
+        for wanted in used_by(report):
+            self._users.setdefault(wanted, set()).add(key)
+        self._dirty[key] = None
+
+    def forgotten(self, key: ObjectKey) -> None:
+        """There is no such object any more."""
+        self._unuse(key)
+        self._subjects.pop(key, None)
+        self._dirty.pop(key, None)
+        self._wait(key, frozenset())
+
+    def published(self, fleet: str, delta: ResourceDelta, now: float) -> None:
+        """A fleet shall hold something else. Who shares an unchanged host with others is not looked at again."""
+        for resource in delta.changed:
+            if resource.key.type not in NEEDED:
+                continue
+            wanted = Wanted(fleet, resource.key)
+            self._since.pop(wanted, None)
+            self._since[wanted] = now
+            self._told.discard(wanted)
+            if resource.key.type is ResourceType.VIRTUAL_HOST:
+                self._contribute(wanted, resource.origins)
+        for key in delta.removed:
+            wanted = Wanted(fleet, key)
+            self._since.pop(wanted, None)
+            self._told.discard(wanted)
+            self._contribute(wanted, ())
+
+    def answered(self, fleet: str, outcome: Outcome) -> None:
+        """A proxy has said something."""
+        match outcome:
+            case Acceptance() if outcome.type in NEEDED:
+                for resource in outcome.resources:
+                    self._acknowledged(Wanted(fleet, resource.key))
+                for name in outcome.removed:
+                    self._acknowledged(Wanted(fleet, ResourceKey(outcome.type, name)))
+            case Refusal():
+                for key in self._concerned(Wanted(fleet, outcome.key)):
+                    self._dirty[key] = None
+            case _:
+                pass
+
+    def others_said(self, keys: Iterable[ObjectKey]) -> None:
+        """Other replicas have news about these objects."""
+        self._dirty.update((key, None) for key in keys if key in self._subjects)
+
+    def others_changed(self) -> None:
+        """A replica, or one of its proxies, came or went."""
+        self._dirty.update((key, None) for key in self._waits)
+
+    def everything(self) -> None:
+        """Judge all objects: somebody begins to listen."""
+        self._dirty.update((key, None) for key in self._subjects)
+
+    def kind_changed(self, kind: str) -> None:
+        """Judge all objects of a kind."""
+        self._dirty.update((key, None) for key in self._subjects if key.kind == kind)
+
+    def look(self, now: float) -> None:
+        """Look whether proxies came or went, and whether something is overdue; to be called every second or so."""
+        fleets = self._fleets()
+        for name in self._sessions.keys() - fleets.keys():
+            del self._sessions[name]
+            self._review.pop(name, None)
+        for name, state in fleets.items():
+            if state.sessions != self._sessions.get(name, ()):
+                self._sessions[name] = state.sessions
+                self._review.setdefault(name, now + self._patience)
+                for wanted, keys in self._waiters.items():
+                    if wanted.fleet == name:
+                        self._dirty.update((key, None) for key in keys)
+        for name, at in tuple(self._review.items()):
+            if at <= now:
+                del self._review[name]
+                self._look_all_over(name, at - self._patience)
+        self._look_for_overdue(now)
+
+    # Judging.
+
+    @property
+    def is_idle(self) -> bool:
+        return not self._dirty
+
+    def judge(self, now: float, most: int) -> list[Judged]:
+        """The next few judgements.
+
+        Args:
+            now: as in the other calls.
+            most: at most so many.
+        """
+        fleets = self._fleets()
+        found: list[Judged] = []
+        while self._dirty and len(found) < most:
+            key = next(iter(self._dirty))
+            del self._dirty[key]
+            found.append(self._judge(self._subjects[key], fleets, now))
+        return found
+
+    def _judge(self, subject: Subject, fleets: Mapping[str, FleetState], now: float) -> Judged:
+        report, key = subject.report, subject.report.object
+        needs = needs_of(report, self._hosts.get(key, ()))
+        own = {part: self._tally(need, fleets, now) for part, need in needs.items()}
+        tallies = {part: self._with_others(subject, part, needs[part], tally) for part, tally in own.items()}
+        lacking = [needs[part] for part, tally in tallies.items() if not is_complete(tally)]
+        self._wait(key, frozenset(wanted for need in lacking for wanted in (*need.wanted, *need.because)))
+        return Judged(
+            report=with_programmed(report, tallies, fleets, terse=True),
+            generation=subject.generation,
+            uid=subject.uid,
+            lacking={part: tally for part, tally in own.items() if not is_complete(tally)},
+        )
+
+    def _tally(self, need: Need, fleets: Mapping[str, FleetState], now: float) -> Tally:
+        tally = take_tally(need, fleets)
+        if is_complete(tally):
+            return tally
+        late = {
+            wanted.fleet
+            for wanted in need.wanted
+            if now - self._since.get(wanted, now) >= self._patience and not _is_held(wanted, fleets)
+        }
+        return tuple(
+            msgspec.structs.replace(one, overdue=True) if one.fleet in late and not one.is_complete else one
+            for one in tally
+        )
+
+    def _with_others(self, subject: Subject, part: Part, need: Need, own: Tally) -> Tally:
+        if self._others is None:
+            return own
+        fleets = tuple(dict.fromkeys(wanted.fleet for wanted in need.wanted))
+        told = self._others.tallies(subject.report.object, subject.generation, part, fleets)
+        return add_tallies((own, *told))
+
+    # Whom something concerns.
+
+    def _acknowledged(self, wanted: Wanted) -> None:
+        if wanted in self._since and _is_held(wanted, self._fleets()):
+            del self._since[wanted]
+            self._told.discard(wanted)
+        for key in self._waiters.get(wanted, ()):
+            self._dirty[key] = None
+
+    def _concerned(self, wanted: Wanted) -> Iterator[ObjectKey]:
+        for key in (*self._origins.get(wanted, ()), *self._users.get(wanted, ())):
+            if key in self._subjects:
+                yield key
+
+    def _contribute(self, wanted: Wanted, origins: tuple[ObjectKey, ...]) -> None:
+        before = self._origins.get(wanted, ())
+        if before == origins:
+            return
+        if origins:
+            self._origins[wanted] = origins
+        else:
+            del self._origins[wanted]
+        for key in set(before).symmetric_difference(origins):
+            hosts = self._hosts.setdefault(key, {})
+            if wanted in hosts:
+                del hosts[wanted]
+            else:
+                hosts[wanted] = None
+            if not hosts:
+                del self._hosts[key]
+            if key in self._subjects:
+                self._dirty[key] = None
+
+    def _unuse(self, key: ObjectKey) -> None:
+        subject = self._subjects.get(key)
+        for wanted in () if subject is None else used_by(subject.report):
+            users = self._users.get(wanted)
+            if users is not None:
+                users.discard(key)
+                if not users:
+                    del self._users[wanted]
+
+    def _wait(self, key: ObjectKey, now: frozenset[Wanted]) -> None:
+        before = self._waits.pop(key, frozenset())
+        for wanted in before - now:
+            waiters = self._waiters[wanted]
+            waiters.discard(key)
+            if not waiters:
+                del self._waiters[wanted]
+        for wanted in now - before:
+            self._waiters.setdefault(wanted, set()).add(key)
+        if now:
+            self._waits[key] = now
+
+    # What is overdue.
+
+    def _look_all_over(self, fleet: str, since: float) -> None:
+        """Some time ago proxies came or went: what they do not hold since then is awaited since then."""
+        fleets = self._fleets()
+        for wanted in (*self._origins, *self._users):
+            if wanted.fleet == fleet and wanted not in self._since and not _is_held(wanted, fleets):
+                self._since[wanted] = since
+
+    def _look_for_overdue(self, now: float) -> None:
+        fleets = self._fleets()
+        late = [wanted for wanted, since in self._since.items() if now - since >= self._patience]
+        for wanted in late:
+            if _is_held(wanted, fleets):
+                del self._since[wanted]
+                self._told.discard(wanted)
+            elif wanted not in self._told:
+                self._told.add(wanted)
+                self._dirty.update((key, None) for key in self._concerned(wanted))
+
+
+def _is_held(wanted: Wanted, fleets: Mapping[str, FleetState]) -> bool:
+    state = fleets.get(wanted.fleet)
+    return state is not None and state.progress((wanted.key,)).complete

@@ -1,0 +1,429 @@
+"""Writes statements into the status of objects: read, merge, replace with the resource version that was read.
+
+It runs while we are the leader, in a task of its own, and is fed by calls that only note what is wanted. What it wrote
+it remembers, so a statement that says the same costs nothing; what it found when it began, after an outage, and every
+now and then, it learns by listing a kind page by page, which is one request for a hundred objects and finds entries of
+ours that a former life left behind. Server-side apply is no way: it cannot tell our entries in an atomic list from
+others, and it may leave half an entry behind when a listener goes.
+
+An object that is gone is dropped; a conflict is read again; what the server refuses for good (422) waits for another
+statement; everything else is tried again, later and later, and never before the server's own `Retry-After`.
+"""
+
+import asyncio
+import random
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Final, Protocol, final
+
+import msgspec
+import structlog
+
+from portway.kubernetes.backoff import Backoff
+from portway.kubernetes.errors import ApiError, ApiUnreachable
+from portway.kubernetes.paths import resource_path
+from portway.objects.kinds import KINDS, Kind
+from portway.objects.verdict import ObjectKey
+from portway.status.audit import list_objects
+from portway.status.merge import Merged, Statement, merge
+from portway.status.queue import LONGEST_PAUSE, PAUSE, TokenBucket, WriteQueue, urgency_of
+from portway.status.raw import Raw
+from portway.status.references import HAVE_PARENTS
+
+log = structlog.get_logger(__name__)
+
+WRITTEN_KINDS: Final = HAVE_PARENTS | {"GatewayClass", "Gateway", "ListenerSet", "Ingress", "Backend", "UpstreamPolicy"}
+"""Kinds that have a status of ours."""
+CONFLICTS: Final = 5
+"""Conflicts in a row before an object's turn is over: somebody else is writing it again and again."""
+KNOWN: Final = 256
+"""Objects that are remembered as they were written, so that the next write of the same object needs no reading."""
+TURN: Final = 20
+"""Objects that are merged before others have their turn: a millisecond's worth."""
+LONGEST_WAIT: Final = timedelta(seconds=10)
+"""... of an object that fails again and again, such as by an admission webhook; the first is a hundredth of it."""
+PATIENT: Final = 3
+"""Failures in a row that are nobody's business: an API server that restarts."""
+MOST_TOLD: Final = 1_000
+"""Things that are said only once. More at once is no log that anybody reads."""
+FORBIDDEN_AGAIN: Final = timedelta(minutes=1)
+"""RBAC is mended by people."""
+
+
+class Api(Protocol):
+    """What is asked of an `ApiClient`."""
+
+    async def get(self, path: str, params: Mapping[str, str] = ..., /) -> bytes: ...
+
+    async def replace(self, path: str, body: bytes, /) -> bytes: ...
+
+
+class WriterSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """How hard the API server may be worked."""
+
+    writes_per_second: float = 200.0
+    burst: int = 200
+    parallel: int = 8
+    """Requests under way at once."""
+    pause: timedelta = PAUSE
+    longest_pause: timedelta = LONGEST_PAUSE
+    audit: timedelta = timedelta(minutes=10)
+    """All that we wrote is looked at again after this time: somebody may have changed it, an older state of etcd may
+    have been restored."""
+
+
+class WriterStatistics(msgspec.Struct, frozen=True, kw_only=True):
+    is_writing: bool
+    wanted: int
+    """Statements that there are."""
+    waiting: int
+    coalesced: int
+    reads: int
+    """Objects that were read one by one."""
+    listed: int
+    """Objects that were read with others."""
+    writes: int
+    unchanged: int
+    """Statements that needed no write."""
+    conflicts: int
+    refused: int
+    """Writes that the server does not take."""
+    failed: int
+    """Requests without success, to be tried again."""
+
+
+@final
+class StatusWriter:
+    """Keeps the status of objects as it is wanted, while `run` runs."""
+
+    def __init__(
+        self,
+        api: Api,
+        *,
+        controller: str,
+        settings: WriterSettings | None = None,
+        may_write: Callable[[], bool] = lambda: True,
+        clock: Callable[[], float] | None = None,
+        wall: Callable[[], datetime] = lambda: datetime.now(UTC),
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        """
+        Args:
+            api: of the cluster that the objects come from.
+            controller: our `controllerName`.
+            may_write: asked before each write: a process that was stopped for a while may have lost its leadership
+                without knowing it yet.
+            clock: seconds, never going back; by default the event loop's.
+            wall: the time of day, for `lastTransitionTime`.
+            chance: from 0 to 1.
+        """
+        self._api = api
+        self._controller = controller
+        self._settings = settings or WriterSettings()
+        self._may_write = may_write
+        self._clock = clock or (lambda: asyncio.get_running_loop().time())
+        self._wall = wall
+        self._chance = chance
+        self._queue = WriteQueue(pause=self._settings.pause, longest=self._settings.longest_pause)
+        self._wanted: dict[ObjectKey, Statement] = {}
+        self._written: dict[ObjectKey, Statement] = {}
+        self._known: OrderedDict[ObjectKey, Raw] = OrderedDict()
+        self._awake = asyncio.Event()
+        self._is_running = False
+        self._outage = Backoff(chance=chance)
+        self._paused_until = 0.0
+        self._audit_at = 0.0
+        self._told: set[str] = set()
+        self._reads = self._listed = self._writes = self._unchanged = 0
+        self._conflicts = self._refused = self._failed = 0
+
+    def statistics(self) -> WriterStatistics:
+        queue = self._queue.statistics()
+        return WriterStatistics(
+            is_writing=self._is_running,
+            wanted=len(self._wanted),
+            waiting=queue.waiting + queue.under_way,
+            coalesced=queue.coalesced,
+            reads=self._reads,
+            listed=self._listed,
+            writes=self._writes,
+            unchanged=self._unchanged,
+            conflicts=self._conflicts,
+            refused=self._refused,
+            failed=self._failed,
+        )
+
+    # What is wanted.
+
+    def want(self, statement: Statement) -> None:
+        """This is to be said about an object, instead of what was to be said before. Returns at once."""
+        key = statement.key
+        if key.kind not in WRITTEN_KINDS or self._wanted.get(key) == statement:
+            return
+        self._wanted[key] = statement
+        if self._is_running:
+            self._put(statement)
+
+    def forget(self, key: ObjectKey) -> None:
+        """The object is gone."""
+        self._wanted.pop(key, None)
+        self._lose(key)
+
+    def _put(self, statement: Statement) -> None:
+        written = self._written.get(statement.key)
+        if written == statement and not self._queue.holds(statement.key):
+            return
+        if written is None and not says_something(statement):
+            return  # what a former life left behind is the audit's business
+        self._queue.put(statement, urgency_of(statement, written), self._clock())
+        self._awake.set()
+
+    def _lose(self, key: ObjectKey) -> None:
+        self._queue.drop(key)
+        self._written.pop(key, None)
+        self._known.pop(key, None)
+
+    async def drained(self) -> None:
+        """Until nothing waits to be written."""
+        while len(self._queue):  # noqa: ASYNC110 - asked at the end of a process, and by tests
+            await asyncio.sleep(0.005)
+
+    # Writing.
+
+    async def run(self) -> None:
+        """Write until cancelled; then nothing is written any more, and what is under way is broken off."""
+        self._written.clear()
+        self._known.clear()
+        self._queue.clear()
+        self._told.clear()
+        self._audit_at = self._paused_until = 0.0
+        self._is_running = True
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._audit_for_ever())
+                await self._dispatch(tasks)
+        finally:
+            self._is_running = False
+
+    async def _dispatch(self, tasks: asyncio.TaskGroup) -> None:
+        bucket = TokenBucket(self._settings.writes_per_second, self._settings.burst, self._clock())
+        room = asyncio.Semaphore(self._settings.parallel)
+        while True:
+            await self._wait_for_work()
+            await room.acquire()
+            wait = bucket.take(self._clock())
+            if wait > 0:
+                room.release()
+                await asyncio.sleep(wait)
+                continue
+            statement = self._queue.take(self._clock())
+            if statement is None:
+                room.release()
+                continue
+            tasks.create_task(self._attend(statement, room))
+
+    async def _wait_for_work(self) -> None:
+        while True:
+            now = self._clock()
+            at = self._queue.next_at()
+            if at is not None:
+                at = max(at, self._paused_until)
+                if at <= now:
+                    return
+            self._awake.clear()
+            try:
+                async with asyncio.timeout(None if at is None else at - now):
+                    await self._awake.wait()
+            except TimeoutError:
+                self._queue.tidy(self._clock())
+
+    async def _attend(self, statement: Statement, room: asyncio.Semaphore) -> None:
+        key = statement.key
+        try:
+            wrote = await self._write(statement)
+        except (ApiError, ApiUnreachable) as error:
+            self._note_failure(statement, error)
+        except Exception:  # one object that nobody foresaw must not end the status of all others
+            self._failed += 1
+            log.exception("status could not be made", object=str(key))
+            self._queue.done(key, self._clock(), wrote=False)
+        else:
+            self._succeeded()
+            self._queue.done(key, self._clock(), wrote=wrote)
+        finally:
+            room.release()
+            self._awake.set()
+
+    async def _write(self, statement: Statement) -> bool:
+        """Whether something was written."""
+        path = path_of(statement.key)
+        conflicts = 0
+        while True:
+            current = self._known.pop(statement.key, None) or await self._read(path)
+            merged = self._merge(current, statement)
+            if merged.status is None:
+                self._unchanged += 1
+                if not merged.is_stale:
+                    self._note_written(statement)
+                return False
+            if not self._may_write():
+                return False
+            body = msgspec.json.encode({**current, "status": merged.status})
+            try:
+                answer = await self._api.replace(f"{path}/status", body)
+            except ApiError as error:
+                conflicts += 1
+                if error.status != 409 or conflicts >= CONFLICTS:
+                    raise
+                self._conflicts += 1
+                continue
+            self._writes += 1
+            self._note_written(statement)
+            self._remember(statement.key, _decoded(path, answer))
+            return True
+
+    async def _read(self, path: str) -> Raw:
+        self._reads += 1
+        return _decoded(path, await self._api.get(path))
+
+    def _merge(self, current: Raw, statement: Statement) -> Merged:
+        merged = merge(
+            current,
+            statement,
+            controller=self._controller,
+            now=self._wall().strftime("%Y-%m-%dT%H:%M:%SZ"),
+            before=self._written.get(statement.key),
+        )
+        for left_out in merged.left_out:
+            self._tell(
+                f"{statement.key}: {left_out}", "no room in the status", object=str(statement.key), what=left_out
+            )
+        return merged
+
+    def _note_written(self, statement: Statement) -> None:
+        if says_something(statement):
+            self._written[statement.key] = statement
+        else:
+            self._written.pop(statement.key, None)
+
+    def _remember(self, key: ObjectKey, current: Raw) -> None:
+        self._known[key] = current
+        while len(self._known) > KNOWN:
+            self._known.popitem(last=False)
+
+    # What goes wrong.
+
+    def _note_failure(self, statement: Statement, error: ApiError | ApiUnreachable) -> None:
+        key, now = statement.key, self._clock()
+        if isinstance(error, ApiError) and error.status == 404:
+            self._lose(key)
+            return
+        if isinstance(error, ApiError) and error.status in (400, 413, 422):
+            self._refused += 1
+            log.error("status is not taken", object=str(key), problem=str(error))
+            self._queue.done(key, now, wrote=False)
+            return
+        self._failed += 1
+        self._queue.failed(key, now, self._wait_after(error, self._queue.attempts(key), key))
+
+    def _wait_after(self, error: ApiError | ApiUnreachable, attempts: int, key: ObjectKey) -> float:
+        """Seconds until the object's next turn."""
+        if _concerns_all(error):
+            self._pause(error)
+            return 0.0
+        if isinstance(error, ApiError) and error.status == 403:
+            plural = KINDS[key.kind].plural
+            self._tell(f"{error.verb} {plural}", "statuses cannot be written", resource=plural, problem=str(error))
+            return FORBIDDEN_AGAIN.total_seconds() * (0.5 + self._chance())
+        if attempts == PATIENT:
+            log.error("status could not be written", object=str(key), problem=str(error), attempts=attempts)
+        return LONGEST_WAIT.total_seconds() * min(1.0, 0.01 * 2.0 ** min(attempts, 10)) * (0.5 + self._chance() / 2)
+
+    def _pause(self, error: Exception) -> None:
+        if self._paused_until > self._clock():
+            return  # one of those that were under way together
+        self._paused_until = self._clock() + self._outage.failed(error)
+        if self._outage.failures == PATIENT:
+            log.warning("statuses cannot be written for now", problem=str(error))
+
+    def _succeeded(self) -> None:
+        if self._outage.failures >= PATIENT:
+            log.info("statuses can be written again")
+            # Who was away for some time may have come back with an older state.
+            self._audit_at = self._clock()
+        self._outage.succeeded()
+
+    def _tell(self, once: str, event: str, **said: str) -> None:
+        if once not in self._told and len(self._told) < MOST_TOLD:
+            self._told.add(once)
+            log.error(event, **said)
+
+    # What stands there.
+
+    async def _audit_for_ever(self) -> None:
+        while True:
+            await self._audit()
+            self._audit_at = self._clock() + self._settings.audit.total_seconds() * (0.9 + self._chance() / 5)
+            while self._audit_at > self._clock():  # noqa: ASYNC110 - an outage moves it
+                await asyncio.sleep(min(1.0, self._audit_at - self._clock()))
+
+    async def _audit(self) -> None:
+        for kind in sorted(WRITTEN_KINDS):
+            wanted = [statement for key, statement in self._wanted.items() if key.kind == kind]
+            # Entries of ours that a former life left behind can be told from others only where they name us.
+            if not wanted or (kind not in HAVE_PARENTS and not any(map(says_something, wanted))):
+                continue
+            try:
+                await self._audit_kind(KINDS[kind])
+            except (ApiError, ApiUnreachable) as error:
+                self._failed += 1
+                if _concerns_all(error):
+                    self._pause(error)
+                # Then one by one.
+                for statement in wanted:
+                    self._put(statement)
+
+    async def _audit_kind(self, kind: Kind) -> None:
+        number = 0
+        async for key, current in list_objects(self._api, kind):
+            number += 1
+            if number % TURN == 0:
+                await asyncio.sleep(0)
+            statement = self._wanted.get(key)
+            if statement is None or self._queue.holds(key):
+                continue
+            merged = self._merge(current, statement)
+            if merged.status is not None:
+                self._written.pop(key, None)
+                self._remember(key, {"apiVersion": kind.api_versions[0], "kind": kind.name, **current})
+                self._queue.put(statement, urgency_of(statement, None), self._clock())
+                self._awake.set()
+            elif not merged.is_stale:
+                self._note_written(statement)
+        self._listed += number
+
+
+def _concerns_all(error: ApiError | ApiUnreachable) -> bool:
+    """Whether the next object would fare no better: the server is away, or has too much to do."""
+    return isinstance(error, ApiUnreachable) or error.status in (401, 429, 503)
+
+
+def _decoded(path: str, body: bytes) -> Raw:
+    try:
+        return msgspec.json.decode(body, type=dict[str, object])
+    except msgspec.DecodeError as error:
+        raise ApiUnreachable(f"{path}: the answer is no object ({error}); is this an API server?") from error
+
+
+def says_something(statement: Statement) -> bool:
+    """Whether we say anything about the object; else what we said before, if anything, is taken back."""
+    if statement.key.kind == "Ingress":
+        return statement.report.ours and statement.load_balancer is not None
+    return statement.report.ours
+
+
+def path_of(key: ObjectKey) -> str:
+    """Path of an object in the version that we read."""
+    kind = KINDS[key.kind]
+    return resource_path(kind.group, kind.versions[0], kind.plural, key.namespace, key.name)
