@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from portway.kubernetes.transport import Answer, Transport
 
 __all__ = [
+    "APPLY_PATCH",
+    "JSON_PATCH",
+    "MERGE_PATCH",
     "ApiClient",
     "ApiError",
     "ApiUnreachable",

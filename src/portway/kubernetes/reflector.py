@@ -128,6 +128,21 @@ class Reflector:
             error=self._error,
         )
 
+    @property
+    def is_failing(self) -> bool:
+        """Whether the server cannot be followed now, for another reason than its rules."""
+        return self._state is State.FAILING
+
+    @property
+    def failures(self) -> int:
+        """In a row; 0 while all is well."""
+        return self._backoff.failures
+
+    @property
+    def error(self) -> str:
+        """The last one, while it lasts."""
+        return self._error
+
     def known(self) -> Mapping[Name, int]:
         """Names of all objects in the collection, with their versions as numbers."""
         return self._versions.known

@@ -1,0 +1,168 @@
+"""Secrets and ConfigMaps of one collection: all are watched, only those are kept that somebody refers to.
+
+Of the others nothing but name and version stays in memory. One that becomes wanted is fetched; whoever refers to it is
+held back by the source until then. Where we may not read the whole collection, each wanted object gets a watch of its
+own: a rule with `resourceNames` allows that.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Final, final
+
+from portway.kubernetes.backoff import Backoff, is_transient
+from portway.kubernetes.client import ApiClient
+from portway.kubernetes.errors import ApiError, ApiUnreachable
+from portway.kubernetes.events import Event, EventType
+from portway.kubernetes.reflector import Reflector
+from portway.kubernetes.versions import Name
+from portway.kubernetes.watch_lines import envelope_of
+from portway.objects.verdict import ObjectKey
+from portway.sources.kubernetes.scope import Followed, single
+
+FETCHES: Final = 16
+"""Objects fetched at the same time."""
+
+Report = Callable[[Followed, Event], None]
+Make = Callable[[Followed], Reflector]
+
+
+@final
+class Material:
+    """The wanted objects of one collection."""
+
+    def __init__(
+        self,
+        client: ApiClient,
+        collection: Followed,
+        *,
+        make: Make,
+        is_wanted: Callable[[ObjectKey], bool],
+        report: Report,
+    ) -> None:
+        """
+        Args:
+            report: gets each event that is worth it: of wanted objects, and of what does not work. Must not block.
+        """
+        self._client = client
+        self._collection = collection
+        self._make = make
+        self._is_wanted = is_wanted
+        self._report = report
+        self._all = make(collection)
+        self._is_synced = False
+        self._is_single = False
+        """Each wanted object has a watch of its own."""
+        self._loaded: dict[Name, int] = {}
+        """Reported; with the version if it was fetched and the watch has not come so far yet, else 0."""
+        self._fetching: dict[Name, asyncio.Task[None]] = {}
+        self._singles: dict[Name, asyncio.Task[None]] = {}
+        self._settled_singles: set[Name] = set()
+        self._wanted: dict[Name, None] = {}
+        self._slots = asyncio.Semaphore(FETCHES)
+
+    @property
+    def reflector(self) -> Reflector:
+        return self._all
+
+    @property
+    def is_synced(self) -> bool:
+        """All wanted objects that exist have been reported, or cannot be."""
+        return self._is_synced if not self._is_single else all(map(self._is_settled_single, self._wanted))
+
+    def covers(self, key: ObjectKey) -> bool:
+        """Whether the object would be in this collection."""
+        return key.kind == self._collection.kind.name and self._collection.namespace in ("", key.namespace)
+
+    def is_settled(self, key: ObjectKey) -> bool:
+        """Whether what there is of an object has been reported."""
+        name = Name(key.namespace, key.name)
+        if self._is_single:
+            return self._is_settled_single(name)
+        return self._is_synced and (name in self._loaded or name not in self._all.known())
+
+    async def run(self, tasks: asyncio.TaskGroup) -> None:
+        """Follow the collection until cancelled; what it starts belongs to `tasks`."""
+        async for event in self._all.events():
+            match event.type:
+                case EventType.CHANGED:
+                    if self._is_wanted(self._key(Name(event.namespace, event.name))):
+                        self._load(event)
+                    continue
+                case EventType.DELETED:
+                    if self._loaded.pop(Name(event.namespace, event.name), None) is None:
+                        continue
+                case EventType.SYNCED | EventType.MISSING:
+                    self._is_synced = True
+                case EventType.FAILED:
+                    if isinstance(event.error, ApiError) and event.error.status == 403 and not self._is_synced:
+                        self._is_single = True
+                        for name in self._wanted:
+                            self._follow_single(name, tasks)
+                        self._report(self._collection, Event(EventType.SYNCED))
+                        return
+            self._report(self._collection, event)
+
+    def want(self, key: ObjectKey, tasks: asyncio.TaskGroup) -> None:
+        """Somebody refers to an object now."""
+        name = Name(key.namespace, key.name)
+        self._wanted[name] = None
+        if self._is_single:
+            self._follow_single(name, tasks)
+        elif self._is_synced and name in self._all.known() and name not in self._loaded and name not in self._fetching:
+            self._fetching[name] = tasks.create_task(self._fetch(name))
+
+    def unwant(self, key: ObjectKey) -> None:
+        """Nobody refers to it any more."""
+        name = Name(key.namespace, key.name)
+        self._wanted.pop(name, None)
+        self._loaded.pop(name, None)
+        self._settled_singles.discard(name)
+        for running in (self._fetching.pop(name, None), self._singles.pop(name, None)):
+            if running is not None:
+                running.cancel()
+
+    def _key(self, name: Name) -> ObjectKey:
+        return ObjectKey(self._collection.kind.name, *name)
+
+    def _is_settled_single(self, name: Name) -> bool:
+        return name in self._settled_singles
+
+    def _load(self, event: Event) -> None:
+        """Report what the watch says, unless a fetched version is newer."""
+        name = Name(event.namespace, event.name)
+        if envelope_of(event.data).version >= self._loaded.get(name, 0):
+            self._loaded[name] = 0
+            self._report(self._collection, event)
+
+    async def _fetch(self, name: Name) -> None:
+        backoff = Backoff()
+        path = single(self._collection.kind, name.namespace, name.name).paths[0] + f"/{name.name}"
+        while name in self._wanted and name in self._all.known() and name not in self._loaded:
+            try:
+                async with self._slots:
+                    data = await self._client.get(path)
+            except (ApiError, ApiUnreachable) as error:
+                if not is_transient(error):
+                    # Deleted meanwhile, which the watch tells; or forbidden to get, though allowed to list.
+                    if isinstance(error, ApiError) and error.status != 404:
+                        self._loaded[name] = 0
+                        self._report(self._collection, Event(EventType.FAILED, error=error))
+                    break
+                await asyncio.sleep(backoff.failed(error))
+            else:
+                if name in self._wanted and name in self._all.known() and name not in self._loaded:
+                    self._loaded[name] = envelope_of(data).version
+                    self._report(self._collection, Event(EventType.CHANGED, *name, data))
+        self._fetching.pop(name, None)
+
+    def _follow_single(self, name: Name, tasks: asyncio.TaskGroup) -> None:
+        if name not in self._singles:
+            self._singles[name] = tasks.create_task(self._run_single(name))
+
+    async def _run_single(self, name: Name) -> None:
+        collection = single(self._collection.kind, *name)
+        async for event in self._make(collection).events():
+            is_refused = isinstance(event.error, ApiError) and event.error.status == 403
+            if event.type in (EventType.SYNCED, EventType.MISSING) or is_refused:
+                self._settled_singles.add(name)
+            self._report(collection, event)

@@ -1,0 +1,309 @@
+"""The source: follows all collections, decodes what they report, hands out change sets.
+
+An object goes from the bytes of a watch straight into its struct. One that the server accepted and we refuse (stored
+under the rules of an older CRD) is reported as a finding; the version that was served before stays, as it does for a
+file with an error. Who refers to a Secret that is not in memory is held back until it has been fetched, for a moment:
+else every new Gateway would first be told that its certificate does not exist.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import suppress
+from functools import partial
+from typing import Final, final
+
+import msgspec
+
+from portway.kubernetes.client import ApiClient
+from portway.kubernetes.errors import ApiError
+from portway.kubernetes.events import Event, EventType, ReflectorStatistics, State
+from portway.kubernetes.reflector import Reflector
+from portway.objects.kinds import KINDS, Kind
+from portway.objects.parsing import parse_json
+from portway.objects.verdict import ObjectKey
+from portway.sources.kubernetes import said
+from portway.sources.kubernetes.batch import Batch
+from portway.sources.kubernetes.demand import Demand, References
+from portway.sources.kubernetes.material import Material
+from portway.sources.kubernetes.scope import MATERIAL, Followed, followed
+from portway.store import ChangeSet, Stored
+
+HOLD: Final = 2.0
+"""Seconds for which an object waits for the Secrets that it refers to."""
+LOAD_OBJECTS: Final = 3_000
+"""In one change set of the first load, about."""
+TELL_AFTER: Final = 5
+"""Failures in a row, some seconds, after which it is said that the server cannot be reached."""
+LOOK_AGAIN: Final = 1.0
+"""Seconds between two looks whether it can be reached again."""
+
+MakeReflector = Callable[[Followed], Reflector]
+
+
+class KubernetesStatistics(msgspec.Struct, frozen=True, kw_only=True):
+    """What the source has done; for a progress line, metrics and `status`."""
+
+    server: str
+    collections: tuple[ReflectorStatistics, ...]
+    objects: int
+    """Handed out and there now."""
+    refused: int
+    """Objects that the server has and we do not understand, and collections that cannot be read."""
+    wanted: int
+    """Secrets and ConfigMaps that somebody refers to."""
+    held: int
+    """Objects that wait for one of these."""
+    change_sets: int
+    last_change: float
+    """Unix time of the last change set; 0 before the first."""
+    synced: bool
+    missing: tuple[str, ...]
+    """Kinds that the cluster does not have, sorted."""
+    error: str
+    """Why the server cannot be followed now; empty: it can."""
+
+
+class _Held(msgspec.Struct, frozen=True):
+    stored: Stored
+    references: frozenset[ObjectKey]
+    until: float
+
+
+@final
+class KubernetesSource:
+    """One cluster. `changes` may be iterated once.
+
+    Args:
+        client: stays its owner's, who closes it.
+        kinds: those that are followed.
+        namespaces: empty: all.
+        label_selector: see `scope`.
+        references: who refers to Secrets and ConfigMaps. Without any, none of these are reported.
+        make_reflector: for tests.
+        clock: monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        client: ApiClient,
+        *,
+        kinds: Iterable[Kind] = KINDS.values(),
+        namespaces: Sequence[str] = (),
+        label_selector: str = "",
+        references: References = References(),  # noqa: B008 - frozen
+        make_reflector: MakeReflector | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        wall_clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._client = client
+        self._server = client.connection.server
+        self._clock = clock
+        self._wall_clock = wall_clock
+        make = make_reflector or partial(_make_reflector, client)
+        collections = followed(kinds, namespaces, label_selector)
+        self._plain = {one: make(one) for one in collections if one.kind.name not in MATERIAL}
+        self._demand = Demand(references)
+        self._material = [
+            Material(client, one, make=make, is_wanted=self._demand.is_wanted, report=self._report)
+            for one in collections
+            if one.kind.name in MATERIAL
+        ]
+        self._referring = [one for one in self._plain if one.kind.name in references.kinds]
+        self._batch = Batch()
+        self._objects: set[ObjectKey] = set()
+        self._held: dict[ObjectKey, _Held] = {}
+        self._settled: set[Followed] = set()
+        """Plain collections of which everything has been reported once, or of which there is nothing to report."""
+        self._missing: set[Followed] = set()
+        self._all_referring = asyncio.Event()
+        self._work = asyncio.Event()
+        self._tasks: asyncio.TaskGroup | None = None
+        self._is_synced = False
+        self._is_unreachable = False
+        self._change_sets = 0
+        self._last_change = 0.0
+
+    def statistics(self) -> KubernetesStatistics:
+        """Cost: the number of collections."""
+        reflectors = (*self._plain.values(), *(one.reflector for one in self._material))
+        found = tuple(one.statistics() for one in reflectors)
+        return KubernetesStatistics(
+            server=self._server,
+            collections=found,
+            objects=len(self._objects),
+            refused=self._batch.said,
+            wanted=len(self._demand.wanted),
+            held=len(self._held),
+            change_sets=self._change_sets,
+            last_change=self._last_change,
+            synced=self._is_synced,
+            missing=tuple(sorted({one.kind.name for one in self._missing})),
+            error=next((one.error for one in found if one.state is State.FAILING), ""),
+        )
+
+    async def changes(self) -> AsyncIterator[ChangeSet]:
+        """As `portway.store.Source` says. One consumer, once."""
+        # Not a TaskGroup of this generator: it would belong to the task that happens to ask first, and the next
+        # question may come from another one. `_run` has a task of its own, which ends with this generator.
+        running = asyncio.get_running_loop().create_task(self._run(), name="kubernetes source")
+        running.add_done_callback(lambda _: self._work.set())
+        try:
+            while True:
+                await self._wait()
+                if running.done():
+                    running.result()  # raises what ended it: it never ends by itself
+                self._release()
+                for change in self._take():
+                    self._change_sets += 1
+                    self._last_change = self._wall_clock()
+                    yield change
+        finally:
+            running.cancel()
+            with suppress(asyncio.CancelledError):
+                await running
+
+    async def _run(self) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            self._tasks = tasks
+            for collection, reflector in self._plain.items():
+                tasks.create_task(self._follow(collection, reflector))
+            if not self._referring:
+                self._all_referring.set()
+            for key in self._demand.wanted:
+                self._want(key)
+            await self._all_referring.wait()
+            for material in self._material:
+                tasks.create_task(material.run(tasks))
+
+    async def _follow(self, collection: Followed, reflector: Reflector) -> None:
+        async for event in reflector.events():
+            self._report(collection, event)
+
+    def _report(self, collection: Followed, event: Event) -> None:
+        """Take in an event of any collection."""
+        match event.type:
+            case EventType.CHANGED:
+                self._change(collection.kind, bytes(event.data))
+            case EventType.DELETED:
+                self._remove(ObjectKey(collection.kind.name, event.namespace, event.name))
+            case _:
+                self._look(collection, event)
+        if self._is_synced or len(self._batch) >= LOAD_OBJECTS:
+            self._work.set()
+
+    def _look(self, collection: Followed, event: Event) -> None:
+        """Take in an event that is about a collection as a whole."""
+        is_missing = event.type is EventType.MISSING
+        is_forbidden = isinstance(event.error, ApiError) and event.error.status == 403
+        self._missing = self._missing | {collection} if is_missing else self._missing - {collection}
+        if is_missing:
+            self._batch.say(f"kind {collection}", [said.missing(self._server, collection)])
+        elif isinstance(event.error, ApiError) and is_forbidden:
+            self._batch.say(f"kind {collection}", [said.unreadable(self._server, collection, event.error)])
+        elif event.type is EventType.SYNCED:
+            self._batch.say(f"kind {collection}")
+        if collection in self._plain and (event.type is not EventType.FAILED or is_forbidden):
+            self._settled.add(collection)
+            if self._settled.issuperset(self._referring):
+                self._all_referring.set()
+        self._notice_outage()
+        self._work.set()
+
+    def _is_complete(self) -> bool:
+        return self._settled.issuperset(self._plain) and all(one.is_synced for one in self._material)
+
+    def _change(self, kind: Kind, data: bytes) -> None:
+        parsed = parse_json(kind, data)
+        if parsed.object is None:
+            if parsed.key is not None:
+                is_known = parsed.key in self._objects or parsed.key in self._held
+                self._batch.say(str(parsed.key), said.refused(parsed.verdicts, is_known=is_known))
+            return
+        key = ObjectKey(kind.name, parsed.object.metadata.namespace, parsed.object.metadata.name)
+        self._batch.say(str(key))
+        stored = Stored(key, parsed.object, parsed.generation)
+        references = self._demand.references(key, parsed.object)
+        for one in self._demand.arrived(key, references):
+            self._want(one)
+        if self._is_synced and not all(map(self._is_settled, references)):
+            before = self._held.get(key)
+            self._held[key] = _Held(stored, references, before.until if before else self._clock() + HOLD)
+        else:
+            self._held.pop(key, None)
+            self._put(stored, references)
+
+    def _put(self, stored: Stored, references: frozenset[ObjectKey]) -> None:
+        self._objects.add(stored.key)
+        self._batch.put(stored)
+        self._unwant(self._demand.handed_out(stored.key, references))
+
+    def _remove(self, key: ObjectKey) -> None:
+        self._held.pop(key, None)
+        self._objects.discard(key)
+        self._batch.remove(key)
+        self._batch.say(str(key))
+        self._unwant(self._demand.handed_out(key, frozenset()))
+
+    def _want(self, key: ObjectKey) -> None:
+        material = self._material_of(key)
+        if material is not None and self._tasks is not None:
+            material.want(key, self._tasks)
+
+    def _unwant(self, keys: Iterable[ObjectKey]) -> None:
+        for key in keys:
+            material = self._material_of(key)
+            if material is not None:
+                material.unwant(key)
+            self._remove(key)
+
+    def _material_of(self, key: ObjectKey) -> Material | None:
+        return next((one for one in self._material if one.covers(key)), None)
+
+    def _is_settled(self, key: ObjectKey) -> bool:
+        material = self._material_of(key)
+        return material is None or material.is_settled(key)
+
+    def _release(self) -> None:
+        """Hand out what waited for Secrets that are here now, or has waited long enough."""
+        now = self._clock()
+        for key, held in list(self._held.items()):
+            if now >= held.until or all(map(self._is_settled, held.references)):
+                del self._held[key]
+                self._put(held.stored, held.references)
+
+    def _take(self) -> Iterable[ChangeSet]:
+        is_first = not self._is_synced and self._is_complete()
+        if is_first:
+            self._is_synced = True
+        elif not len(self._batch):
+            return ()
+        return self._batch.take(synced=is_first)
+
+    async def _wait(self) -> None:
+        """Until there is something to hand out or to look at."""
+        if self._is_unreachable or self._held:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_AGAIN):
+                    await self._work.wait()
+        else:
+            await self._work.wait()
+        self._work.clear()
+        self._notice_outage()
+
+    def _notice_outage(self) -> None:
+        """Say that the server cannot be followed, or that it can again."""
+        failing = [one for one in self._plain.values() if one.is_failing]
+        is_unreachable = bool(failing) and (self._is_unreachable or any(one.failures >= TELL_AFTER for one in failing))
+        if is_unreachable == self._is_unreachable:
+            return
+        self._is_unreachable = is_unreachable
+        error = failing[0].error if failing else ""
+        self._batch.say("cluster", [said.unreachable(self._server, error)] if is_unreachable else ())
+        self._work.set()
+
+
+def _make_reflector(client: ApiClient, collection: Followed) -> Reflector:
+    return Reflector(
+        client, collection.paths, label_selector=collection.label_selector, field_selector=collection.field_selector
+    )
