@@ -8,11 +8,14 @@ import pytest
 from portway.app.compiler import make_engine
 from portway.app.fallback import make_fallback_certificate
 from portway.model.edge import Edge
+from portway.model.handles import OWN_PLACES
+from portway.model.local import OwnPlaces
 from portway.objects.kinds import KINDS
 from portway.objects.verdict import ObjectKey
 from portway.store import ChangeSet, Stored
 from portway.translate.key_material import REFERRING, key_material
 from tests.golden.compiled import CASES, compile_case, edge_of, name_of
+from tests.translate.ingress.kit import objects_of
 
 FALLBACK = make_fallback_certificate()
 MATERIAL = ("Secret", "ConfigMap")
@@ -22,8 +25,11 @@ def outcome(edge: Edge, objects: Iterable[Stored]) -> object:
     """All that leaves the engine."""
     engine = make_engine(edge, FALLBACK)
     engine.apply(ChangeSet(changed=tuple(objects)))
-    engine.settle()
-    return engine.take()
+    engine.set(OWN_PLACES, None, OwnPlaces())
+    delta = engine.settle()
+    assert engine.failures() == ()
+    assert delta
+    return delta
 
 
 @pytest.mark.parametrize("case", CASES, ids=name_of)
@@ -40,6 +46,23 @@ def test_nothing_that_is_read_is_left_out(case: Path) -> None:
     }
     kept = [stored for stored in objects if stored.key.kind not in MATERIAL or stored.key in wanted]
     assert outcome(edge, kept) == outcome(edge, objects)
+
+
+def test_a_backend_refers_to_its_certificate_and_its_authorities() -> None:
+    (stored,) = objects_of("""
+        apiVersion: portway.dev/v1alpha1
+        kind: Backend
+        metadata: {name: far, namespace: shop}
+        spec:
+          dns: {name: far.example, port: 443}
+          tls:
+            clientCertificateRef: {group: "", kind: Secret, name: ours}
+            caCertificateRefs: [{group: "", kind: ConfigMap, name: theirs}]
+        """)
+    assert list(key_material(stored.object)) == [
+        ObjectKey("Secret", "shop", "ours"),
+        ObjectKey("ConfigMap", "shop", "theirs"),
+    ]
 
 
 def test_objects_of_other_kinds_refer_to_none() -> None:
