@@ -22,7 +22,10 @@ _MARK = "\x16"
 
 _FRAMEWORK = re.compile(r"(?:=== (?P<event>RUN|CONT|NAME|PAUSE)|--- (?P<outcome>PASS|FAIL|SKIP):) +(?P<name>\S*)")
 _SECONDS = re.compile(r"\((\d+\.\d+)s\)$")
-_LINES_KEPT = 60  # of the end of a test's log: testify's message is among the last
+_HOUSEKEEPING = "    apply.go:"
+"""Objects made before a test and, after its last word, deleted: they would hide what it failed with."""
+
+_LINES_KEPT = 40  # of the end of a test's log: testify's message, and the last tries of a wait that was in vain
 
 
 class Outcome(StrEnum):
@@ -44,7 +47,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     """Of its own work: what a Parallel test waited for its turn is not in it."""
 
     log: tuple[str, ...]
-    """The end of what it logged itself, without its parts."""
+    """The end of what it logged itself, without its parts and without what was applied and deleted."""
 
     @property
     def is_part(self) -> bool:
@@ -63,9 +66,10 @@ def read_results(lines: Iterable[str]) -> Iterator[Result]:
         text = line.rstrip("\n")
         found = _FRAMEWORK.match(text.partition(_MARK)[2]) if _MARK in text else None
         if found is None:
-            log = logs.setdefault(running, [])
-            log.append(text)
-            del log[:-_LINES_KEPT]
+            if not text.startswith(_HOUSEKEEPING):
+                log = logs.setdefault(running, [])
+                log.append(text)
+                del log[:-_LINES_KEPT]
         elif found["outcome"] is None:
             running = found["name"]
         else:

@@ -21,6 +21,7 @@ OUTPUT = """\
 ^V=== RUN   TestConformance/Weight/sub
     b.go:6: broken
           in two lines
+    apply.go:295: Deleting weight HTTPRoute
 ^V--- FAIL: TestConformance/Weight/sub (2.00s)
 ^V=== NAME  TestConformance/Weight
 ^V--- FAIL: TestConformance/Weight (2.25s)
