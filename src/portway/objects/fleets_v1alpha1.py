@@ -25,7 +25,7 @@ from portway.objects.pods_v1 import (
     Toleration,
     TopologySpreadConstraint,
 )
-from portway.objects.scalars import Duration, LabelValue, NonNegativeInt32, Percent, PortNumber, PositiveInt32
+from portway.objects.scalars import Duration, LabelValue, NonNegativeInt32, PortNumber, PositiveInt32
 
 Labels = Mapping[str, LabelValue]
 Texts = Mapping[str, str]
@@ -188,8 +188,11 @@ class ProxyParameters(Part, frozen=True, kw_only=True):
     """Worker threads. None: as many cores as the container may use."""
     drain_time: Duration | None = None
     """How long requests may take to end when a proxy stops; None: that of Portway's settings."""
-    max_heap_percent: Percent | None = None
-    """Envoy sheds load as its heap nears this part of the container's memory. None: 60."""
+    max_connections: PositiveInt32 | None = None
+    """Client connections per proxy; more are closed at once. None: that of Portway's settings."""
+    health_port: PortNumber | None = None
+    """Of probes and metrics. None: 18080; with hostNetwork one that follows from the fleet's name, since all fleets of
+    a Node need another."""
 
 
 class FleetParametersSpec(Part, frozen=True, kw_only=True):

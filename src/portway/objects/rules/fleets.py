@@ -16,7 +16,6 @@ from portway.objects.fleets_v1alpha1 import (
     FleetParametersSpec,
     FleetServiceType,
     PodParameters,
-    ProxyParameters,
     ServiceParameters,
     WorkloadParameters,
     WorkloadType,
@@ -152,12 +151,6 @@ def _is_network(text: str) -> bool:
     return "/" in text
 
 
-def _proxy(proxy: ProxyParameters) -> Iterable[Problem]:
-    if proxy.max_heap_percent is not None and proxy.max_heap_percent < 10:
-        return (Problem(("maxHeapPercent",), f"is {proxy.max_heap_percent}: no request would be served", "allow 10"),)
-    return ()
-
-
 def _addresses(spec: FleetParametersSpec) -> Iterator[Problem]:
     for index, address in enumerate(spec.addresses or ()):
         yield from (Problem(("addresses", index, *problem.path), *problem[1:]) for problem in _address(address))
@@ -184,6 +177,5 @@ RULES: Final[Table] = dict(
         rules(Toleration, _toleration),
         rules(ResourceRequirements, _resources),
         rules(ServiceParameters, _service),
-        rules(ProxyParameters, _proxy),
     ]
 )

@@ -1,0 +1,26 @@
+"""What the proxies of all fleets have in common."""
+
+from datetime import timedelta
+
+import msgspec
+
+from portway.identity.contract import DRAIN_S, WITHDRAWAL_S
+
+
+class DataPlane(msgspec.Struct, frozen=True, kw_only=True):
+    """What all proxies have in common."""
+
+    image: str
+    """Of Portway itself, for both roles."""
+    control_plane: str
+    """`HOST:PORT` of discovery, several with commas between."""
+    authorities: str
+    """PEM: those that vouch for the control plane."""
+    controller: str
+    """Label of this Portway (`names.controller_label`)."""
+    image_pull_policy: str = ""
+    """Empty: the cluster's default."""
+    drain: timedelta = timedelta(seconds=DRAIN_S)
+    withdrawal: timedelta = timedelta(seconds=WITHDRAWAL_S)
+    any_address: str = "0.0.0.0"  # noqa: S104 - the kubelet asks from elsewhere
+    """What proxies bind their health port on; `::` in a cluster of IPv6."""

@@ -1,0 +1,104 @@
+"""Names and labels of what is made for a fleet.
+
+All objects of a fleet have one name, `portway-<gateway>` or `portway-ingress-<class>`. A Gateway's name may have 253
+characters and dots, a Service's 63 and none, so a name that does not fit is shortened and marked with a hash of the
+whole. Whose an object is stands in labels (which controller) and an annotation (which fleet): a name alone never makes
+an object ours.
+
+Source: GEP-1762, "Gateway IP", labels; Kubernetes, "Recommended Labels", "Object Names and IDs".
+"""
+
+import hashlib
+import re
+from collections.abc import Mapping
+from typing import Final, NamedTuple
+
+from portway.model.fleet import Fleet, owner_of
+from portway.objects.verdict import ObjectKey
+
+LONGEST: Final = 63
+"""Of a label's value and of a Service's name (RFC 1035 §2.3.4)."""
+_HASH: Final = 8
+
+MANAGED_BY: Final = "app.kubernetes.io/managed-by"
+MANAGER: Final = "portway"
+NAME: Final = "app.kubernetes.io/name"
+PROXY: Final = "portway-proxy"
+INSTANCE: Final = "app.kubernetes.io/instance"
+GATEWAY_NAME: Final = "gateway.networking.k8s.io/gateway-name"
+CONTROLLER: Final = "portway.dev/controller"
+FLEET: Final = "portway.dev/fleet"
+"""Annotation: the fleet's name, which is too long for a label."""
+APPLIED: Final = "portway.dev/applied"
+"""Annotation: digest of what was applied, so that a field that is not wanted any more is noticed."""
+
+_LABEL: Final = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
+_INGRESS: Final = "ingress-"
+
+
+class Account(NamedTuple):
+    """The ServiceAccount that the proxies of a fleet run under."""
+
+    namespace: str
+    name: str
+
+
+def fleet_name_of(owner: ObjectKey) -> str:
+    """Name of the objects of a fleet, by whose it is; at most 63 characters, a DNS label."""
+    if owner.kind == "Gateway":
+        # A Gateway called as the objects of a class would be named is told apart by the hash.
+        return _fitting("portway-", owner.name, marked=owner.name.startswith(_INGRESS))
+    return _fitting(f"portway-{_INGRESS}", owner.name)
+
+
+def account_of(fleet: str, namespace: str) -> Account | None:
+    """The ServiceAccount of a fleet, from its name alone; `None`: no fleet has that name.
+
+    Args:
+        namespace: Portway's own, for the fleets of classes.
+    """
+    owner = owner_of(fleet)
+    return None if owner is None else Account(owner.namespace or namespace, fleet_name_of(owner))
+
+
+def controller_label(gateway_controller: str, controller_class: str, scope: str = "") -> str:
+    """Value of the label that keeps the objects of several Portways apart.
+
+    Args:
+        gateway_controller, controller_class: the settings of these names.
+        scope: which part of the cluster it looks at, in any stable spelling: namespaces, selectors. One that sees less
+            must not take what it does not see for gone.
+    """
+    whole = "\n".join((gateway_controller, controller_class, scope))
+    text = re.sub(r"[^-A-Za-z0-9_.]", "_", gateway_controller)[: LONGEST - _HASH - 1]
+    return f"{text.strip('-_.') or MANAGER}-{_digest(whole)}"
+
+
+def label_value(text: str) -> str:
+    """A name as a label's value: itself where it fits (dots do)."""
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - _HASH - 1].rstrip('-.')}-{_digest(text)}"
+
+
+def selector_of(fleet: Fleet) -> Mapping[str, str]:
+    """Labels by which the Service and the workload find the pods; they never change."""
+    return {NAME: PROXY, INSTANCE: fleet_name_of(fleet.owner)}
+
+
+def labels_of(fleet: Fleet, controller: str) -> Mapping[str, str]:
+    """Labels of all objects of a fleet, pods included; what users ask for never replaces ours."""
+    own = {**selector_of(fleet), MANAGED_BY: MANAGER, CONTROLLER: controller}
+    if fleet.owner.kind == "Gateway":
+        own[GATEWAY_NAME] = label_value(fleet.owner.name)
+    return {**fleet.labels, **own}
+
+
+def _fitting(prefix: str, name: str, *, marked: bool = False) -> str:
+    whole = f"{prefix}{name}"
+    if not marked and len(whole) <= LONGEST and _LABEL.fullmatch(whole):
+        return whole
+    plain = re.sub(r"[^-a-z0-9]", "-", whole.lower())[: LONGEST - _HASH - 1].rstrip("-")
+    return f"{plain}-{_digest(whole)}"
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:_HASH]
