@@ -1,0 +1,318 @@
+"""Makes fleets in the cluster what they are to be.
+
+Every replica of the control plane knows what is wanted and what is there, and says of each fleet what was observed; one
+of them, the leader, writes (`run`). It writes nothing that is there already, and deletes only
+
+- what carries our controller's label and names a fleet that nobody wants, once the sources have said all that they
+  have (`complete`), and after a while: a class that is written anew is gone for a moment;
+- what a fleet that somebody wants has too much, such as a budget that was taken back.
+
+A fleet that is held (its Gateway or parameters make no sense just now) is left as it is, whatever it is. Objects go
+with their Gateway by owner references without our help.
+
+Each fleet is worked on by itself, several at a time; what fails is tried again with growing pauses, and its reason
+stands in the status of the Gateway.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Collection, Mapping
+from datetime import timedelta
+from typing import Final, Protocol, final
+
+import msgspec
+import structlog
+
+from portway.infra.kubernetes.addresses import needs_nodes, observe
+from portway.infra.kubernetes.data_plane import DataPlane
+from portway.infra.kubernetes.inventory import Inventory
+from portway.infra.kubernetes.manifests import Manifest, Ref, manifests_of
+from portway.infra.kubernetes.names import MANAGER
+from portway.infra.kubernetes.reconciling import Act, Settled, Step, shown_of, steps_of, why_foreign
+from portway.infra.kubernetes.seen import INITIAL_MANAGER, read_seen
+from portway.infra.kubernetes.service import on_nodes
+from portway.kubernetes.backoff import Backoff
+from portway.kubernetes.errors import ApiError, ApiUnreachable
+from portway.kubernetes.paths import resource_path
+from portway.model.fleet import Fleet, ObservedFleet
+
+log = structlog.get_logger(__name__)
+
+WORKERS: Final = 8
+"""Fleets that are worked on at once: a hundred are made in some seconds, and the API server does other work, too."""
+LINGER: Final = timedelta(seconds=30)
+"""How long objects of a fleet that nobody wants any more stay."""
+RETRY: Final = (0.5, 60.0)
+"""First and longest pause in seconds after a failure; a refused object stays refused until somebody edits it."""
+
+
+class Writer(Protocol):
+    """What is needed of `portway.kubernetes.client.ApiClient`."""
+
+    async def get(self, path: str) -> bytes: ...
+
+    async def apply(self, path: str, body: bytes, *, manager: str, force: bool = True) -> bytes: ...
+
+    async def delete(self, path: str, *, uid: str = "", propagation: str = "Background") -> None: ...
+
+
+class NotOurs(Exception):
+    """An object of another owner has the name of one of ours. The message says which, and what to do."""
+
+
+class ApplierStatistics(msgspec.Struct, frozen=True, kw_only=True):
+    """What was done."""
+
+    fleets: int
+    """Wanted."""
+    held: int
+    failed: Mapping[str, str]
+    """Reasons by fleet."""
+    applied: int
+    deleted: int
+    waiting: int
+    """Fleets still to be looked at."""
+
+
+Publish = Callable[[str, ObservedFleet], None]
+"""Gets a fleet's name and what is known of it: for the engine's input `OBSERVED_FLEET`."""
+
+
+@final
+class FleetApplier:
+    """Fleets as they are wanted, and as they are. Everything but `run` may be called on any replica."""
+
+    def __init__(
+        self,
+        client: Writer,
+        inventory: Inventory,
+        plane: DataPlane,
+        publish: Publish,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        linger: timedelta = LINGER,
+    ) -> None:
+        """
+        Args:
+            publish: called when something else is known of a fleet; must not block.
+        """
+        self._client = client
+        self._inventory = inventory
+        self._plane = plane
+        self._publish = publish
+        self._clock = clock
+        self._linger = linger.total_seconds()
+        self._wanted: dict[str, Fleet] = {}
+        self._is_complete = False
+        self._published: dict[str, ObservedFleet] = {}
+        self._failed: dict[str, str] = {}
+        self._backoffs: dict[str, Backoff] = {}
+        self._settled: dict[Ref, Settled] = {}
+        self._due: dict[str, float] = {}
+        """Fleets to be looked at, and when."""
+        self._busy: set[str] = set()
+        self._unwanted_since: dict[str, float] = {}
+        self._work = asyncio.Event()
+        self._applied = self._deleted = 0
+        inventory.subscribe(self._touched)
+
+    def statistics(self) -> ApplierStatistics:
+        return ApplierStatistics(
+            fleets=len(self._wanted),
+            held=sum(bool(fleet.held) for fleet in self._wanted.values()),
+            failed=dict(self._failed),
+            applied=self._applied,
+            deleted=self._deleted,
+            waiting=len(self._due) + len(self._busy),
+        )
+
+    @property
+    def needs_nodes(self) -> bool:
+        """Whether some fleet's addresses are those of Nodes."""
+        return any(map(needs_nodes, self._wanted.values()))
+
+    def want(self, changed: Mapping[str, Fleet], removed: Collection[str] = ()) -> None:
+        """What the engine's output `FLEETS_OUT` says: fleets that are to be otherwise, names of those nobody wants."""
+        for name, fleet in changed.items():
+            self._wanted[name] = fleet
+            self._unwanted_since.pop(name, None)
+            self._observe(name)
+        for name in removed:
+            if self._wanted.pop(name, None) is not None:
+                self._published.pop(name, None)
+                self._failed.pop(name, None)
+        self._wake((*changed, *removed))
+
+    def complete(self) -> None:
+        """All sources have said what they have: from now on a fleet that is not wanted is wanted by nobody."""
+        self._is_complete = True
+        self._wake(self._inventory.fleets() - self._wanted.keys())
+
+    def use_plane(self, plane: DataPlane) -> None:
+        """What all proxies have in common has changed: another image, new authorities."""
+        if plane != self._plane:
+            self._plane = plane
+            self._wake(self._wanted)
+
+    async def run(self) -> None:
+        """Write until cancelled: only while this replica leads. Another one may have written meanwhile, so nothing is
+        taken for known."""
+        self._settled.clear()
+        self._backoffs.clear()
+        self._failed.clear()
+        self._due.clear()
+        self._busy.clear()
+        self._wake(self._inventory.fleets() | self._wanted.keys())
+        async with asyncio.TaskGroup() as tasks:
+            for _ in range(WORKERS):
+                tasks.create_task(self._worker())
+
+    # What is known.
+
+    def _touched(self, fleets: frozenset[str] | None, *, is_work: bool) -> None:
+        names = self._wanted.keys() | self._inventory.fleets() if fleets is None else fleets
+        for name in names:
+            self._observe(name)
+        if is_work:
+            self._wake(names)
+
+    def _observe(self, name: str) -> None:
+        fleet = self._wanted.get(name)
+        if fleet is None:
+            return
+        nodes, pods = (self._inventory.nodes, self._inventory.pods) if needs_nodes(fleet) else ((), ())
+        found = observe(fleet, self._inventory.of_fleet(name), nodes, pods, self._failed.get(name, ""))
+        if self._published.get(name) != found:
+            self._published[name] = found
+            self._publish(name, found)
+
+    # What is done.
+
+    def _wake(self, names: Collection[str]) -> None:
+        now = self._clock()
+        for name in names:
+            self._due[name] = now
+        if names:
+            self._work.set()
+
+    async def _worker(self) -> None:
+        while True:
+            name = await self._next()
+            self._busy.add(name)
+            try:
+                await self._attend(name)
+            finally:
+                self._busy.discard(name)
+                self._work.set()
+
+    async def _next(self) -> str:
+        """A fleet that is to be looked at, and that nobody else is at."""
+        while True:
+            now = self._clock()
+            waiting = [(due, name) for name, due in self._due.items() if name not in self._busy]
+            due, name = min(waiting, default=(0.0, ""))
+            if name and due <= now:
+                del self._due[name]
+                return name
+            self._work.clear()
+            try:
+                async with asyncio.timeout(due - now if name else None):
+                    await self._work.wait()
+            except TimeoutError:
+                continue
+
+    async def _attend(self, name: str) -> None:
+        try:
+            await self._reconcile(name)
+        except (ApiError, ApiUnreachable, NotOurs, msgspec.MsgspecError) as error:
+            # `error` is the API server's word, or ours about somebody else's object; it says what to do.
+            wait = self._backoffs.setdefault(name, Backoff(first=RETRY[0], longest=RETRY[1])).failed(error)
+            if self._failed.get(name) != str(error):
+                log.warning("fleet not as it should be", fleet=name, problem=str(error))
+            self._failed[name] = str(error)
+            self._due.setdefault(name, self._clock() + wait)
+        else:
+            self._backoffs.pop(name, None)
+            self._failed.pop(name, None)
+        self._observe(name)
+
+    async def _reconcile(self, name: str) -> None:
+        fleet = self._wanted.get(name)
+        if fleet is None:
+            await self._remove(name)
+            return
+        if fleet.held:
+            return
+        wanted = manifests_of(fleet, self._plane)
+        self._require_listed(wanted)
+        there = self._inventory.of_fleet(name)
+        steps = steps_of(wanted, there, self._settled, waits_for_successor=not on_nodes(fleet))
+        by_ref = {manifest.ref: manifest for manifest in wanted}
+        for step in steps:
+            await self._do(step, fleet, by_ref.get(step.ref))
+
+    def _require_listed(self, wanted: Collection[Manifest]) -> None:
+        """What has not been listed could be there already, and another's.
+
+        Raises:
+            NotOurs: some kind cannot be listed; the message says why.
+        """
+        for manifest in wanted:
+            reason = self._inventory.unlisted.get(manifest.ref.resource)
+            if reason is not None:
+                raise NotOurs(reason or f"{manifest.ref.resource.plural} have not been listed yet")
+
+    async def _do(self, step: Step, fleet: Fleet, manifest: Manifest | None) -> None:
+        path = path_of(step.ref)
+        if step.act is Act.DELETE or manifest is None:
+            await self._client.delete(path, uid=step.uid)
+            self._deleted += 1
+            log.info("object deleted", object=str(step.ref), fleet=fleet.name)
+            return
+        if step.is_new:
+            await self._require_free(step.ref, fleet)
+        manager = MANAGER if step.act is Act.APPLY else INITIAL_MANAGER
+        answer = await self._client.apply(path, step.body, manager=manager)
+        self._applied += 1
+        log.debug("object applied", object=str(step.ref), fleet=fleet.name)
+        seen = read_seen(step.ref.resource, answer)
+        if step.act is Act.APPLY:
+            self._settled[step.ref] = Settled(body=manifest.body, shown=shown_of(manifest, seen))
+        self._inventory.wrote(seen)
+
+    async def _require_free(self, ref: Ref, fleet: Fleet) -> None:
+        """
+        Raises:
+            NotOurs: an object that is not this fleet's has the name.
+        """
+        try:
+            answer = await self._client.get(path_of(ref))
+        except ApiError as error:
+            if error.status == 404:
+                return
+            raise
+        if reason := why_foreign(read_seen(ref.resource, answer), self._inventory.controller, fleet.name):
+            raise NotOurs(reason)
+
+    async def _remove(self, name: str) -> None:
+        """Delete what is there of a fleet that nobody wants, if it is certain and after a while."""
+        there = self._inventory.of_fleet(name)
+        if not there:
+            self._unwanted_since.pop(name, None)
+            return
+        if not self._is_complete:
+            return
+        since = self._unwanted_since.setdefault(name, self._clock())
+        if (rest := since + self._linger - self._clock()) > 0:
+            self._due[name] = self._clock() + rest
+            return
+        for ref, seen in sorted(there.items(), reverse=True):
+            await self._client.delete(path_of(ref), uid=seen.uid)
+            self._settled.pop(ref, None)
+            self._deleted += 1
+        log.info("fleet deleted", fleet=name, objects=len(there))
+
+
+def path_of(ref: Ref) -> str:
+    """Where an object is."""
+    return resource_path(ref.resource.group, ref.resource.version, ref.resource.plural, ref.namespace, ref.name)
