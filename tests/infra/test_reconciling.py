@@ -156,6 +156,16 @@ def test_the_number_of_proxies_is_ours_only_if_it_was_said(case: tuple[str, int,
             assert b'"replicas":5' in step.body
 
 
+def test_of_a_kind_that_is_not_known_nothing_is_written_or_deleted() -> None:
+    wanted = manifests_of(fleet_of(), PLANE)
+    unlisted = {DEPLOYMENT, DAEMON_SET, BUDGET, SERVICE}
+    made = steps_of(wanted, {}, {}, unlisted=unlisted)
+    assert {step.ref.resource.kind for step in made} == {"ServiceAccount", "ConfigMap"}
+    seen = everything(manifests_of(fleet_of({"workload": {"replicas": 3}}), PLANE))
+    fewer = manifests_of(fleet_of({"workload": {"replicas": 1}, "service": {"type": "None"}}), PLANE)
+    assert steps_of(fewer, seen, {}, unlisted=unlisted) == []
+
+
 def test_what_is_too_much_goes() -> None:
     seen = everything(manifests_of(fleet_of(), PLANE))
     wanted = manifests_of(fleet_of({"workload": {"replicas": 1}, "service": {"type": "None"}}), PLANE)

@@ -60,6 +60,10 @@ class NotOurs(Exception):
     """An object of another owner has the name of one of ours. The message says which, and what to do."""
 
 
+class Unknown(Exception):
+    """What there is of a kind cannot be found out. The message says why, and what to do."""
+
+
 class ApplierStatistics(msgspec.Struct, frozen=True, kw_only=True):
     """What was done."""
 
@@ -224,7 +228,7 @@ class FleetApplier:
     async def _attend(self, name: str) -> None:
         try:
             await self._reconcile(name)
-        except (ApiError, ApiUnreachable, NotOurs, msgspec.MsgspecError) as error:
+        except (ApiError, ApiUnreachable, NotOurs, Unknown, msgspec.MsgspecError) as error:
             # `error` is the API server's word, or ours about somebody else's object; it says what to do.
             wait = self._backoffs.setdefault(name, Backoff(first=RETRY[0], longest=RETRY[1])).failed(error)
             if self._failed.get(name) != str(error):
@@ -244,29 +248,22 @@ class FleetApplier:
         if fleet.held:
             return
         wanted = manifests_of(fleet, self._plane)
-        self._require_listed(wanted)
+        unlisted = self._inventory.unlisted
         there = self._inventory.of_fleet(name)
-        steps = steps_of(wanted, there, self._settled, waits_for_successor=not on_nodes(fleet))
+        steps = steps_of(
+            wanted, there, self._settled, unlisted=frozenset(unlisted), waits_for_successor=not on_nodes(fleet)
+        )
         by_ref = {manifest.ref: manifest for manifest in wanted}
         for step in steps:
             await self._do(step, fleet, by_ref.get(step.ref))
-
-    def _require_listed(self, wanted: Collection[Manifest]) -> None:
-        """What has not been listed could be there already, and another's.
-
-        Raises:
-            NotOurs: some kind cannot be listed; the message says why.
-        """
         for manifest in wanted:
-            reason = self._inventory.unlisted.get(manifest.ref.resource)
-            if reason is not None:
-                raise NotOurs(reason or f"{manifest.ref.resource.plural} have not been listed yet")
+            if reason := unlisted.get(manifest.ref.resource):
+                raise Unknown(reason)
 
     async def _do(self, step: Step, fleet: Fleet, manifest: Manifest | None) -> None:
         path = path_of(step.ref)
         if step.act is Act.DELETE or manifest is None:
-            await self._client.delete(path, uid=step.uid)
-            self._deleted += 1
+            await self._delete(step.ref, step.uid)
             log.info("object deleted", object=str(step.ref), fleet=fleet.name)
             return
         if step.is_new:
@@ -306,11 +303,16 @@ class FleetApplier:
         if (rest := since + self._linger - self._clock()) > 0:
             self._due[name] = self._clock() + rest
             return
-        for ref, seen in sorted(there.items(), reverse=True):
-            await self._client.delete(path_of(ref), uid=seen.uid)
-            self._settled.pop(ref, None)
-            self._deleted += 1
-        log.info("fleet deleted", fleet=name, objects=len(there))
+        objects = sorted(there.items(), reverse=True)
+        for ref, seen in objects:
+            await self._delete(ref, seen.uid)
+        log.info("fleet deleted", fleet=name, objects=len(objects))
+
+    async def _delete(self, ref: Ref, uid: str) -> None:
+        await self._client.delete(path_of(ref), uid=uid)
+        self._deleted += 1
+        self._settled.pop(ref, None)
+        self._inventory.forget(ref)
 
 
 def path_of(ref: Ref) -> str:

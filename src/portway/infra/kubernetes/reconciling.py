@@ -5,13 +5,13 @@ were given (`0.5` CPU becomes `500m`), so after something was applied what count
 then. The digest in an annotation tells of fields that are not wanted any more.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from enum import StrEnum
 from typing import cast
 
 import msgspec
 
-from portway.infra.kubernetes.manifests import DAEMON_SET, DEPLOYMENT, Manifest, Ref, encode
+from portway.infra.kubernetes.manifests import DAEMON_SET, DEPLOYMENT, Manifest, Ref, Resource, encode
 from portway.infra.kubernetes.names import CONTROLLER, MANAGED_BY
 from portway.infra.kubernetes.seen import Seen
 from portway.infra.kubernetes.values import Data
@@ -52,6 +52,7 @@ def steps_of(
     seen: Mapping[Ref, Seen],
     settled: Mapping[Ref, Settled],
     *,
+    unlisted: Container[Resource] = (),
     waits_for_successor: bool = True,
 ) -> list[Step]:
     """What to do for one fleet, in order.
@@ -60,16 +61,19 @@ def steps_of(
         wanted: its objects, in the order in which they are made; not of a fleet that is held.
         seen: its objects that are there.
         settled: how they looked when they had been applied.
+        unlisted: kinds of which not all is known: what is there may be another's, or not be there; they are left alone.
         waits_for_successor: a workload that is not wanted any more stays until the other kind's is ready; not where
             both want the same ports of a Node.
     """
     found: list[Step] = []
     for manifest in wanted:
+        if manifest.ref.resource in unlisted:
+            continue
         found += _steps_for(manifest, seen.get(manifest.ref), settled.get(manifest.ref))
     refs = {manifest.ref for manifest in wanted}
     replaced_by = next((seen.get(ref) for ref in refs if ref.resource in _WORKLOADS), None)
     for ref, there in sorted(seen.items()):
-        if ref in refs:
+        if ref in refs or ref.resource in unlisted:
             continue
         if ref.resource in _WORKLOADS and waits_for_successor and not (replaced_by and replaced_by.is_settled):
             continue

@@ -1,0 +1,359 @@
+"""Fleets against a real API server, by a user who has the rights of `rbac.RULES` and no others."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from typing import cast
+
+import msgspec
+import pytest
+import yaml
+
+from portway.infra.kubernetes import rbac
+from portway.infra.kubernetes.applier import FleetApplier
+from portway.infra.kubernetes.data_plane import DataPlane
+from portway.infra.kubernetes.inventory import Inventory
+from portway.infra.kubernetes.observer import FleetObserver
+from portway.kubernetes.client import ApiClient
+from portway.model.fleet import Fleet, FleetAddress, FleetPort, ObservedFleet, gateway_fleet
+from portway.model.names import Transport
+from portway.objects.fleets_v1alpha1 import FleetParametersSpec
+from portway.objects.scalars import decode_hook
+from portway.objects.verdict import ObjectKey
+from tests.cluster.api import Api
+from tests.cluster.control_plane import ControlPlane
+from tests.kubernetes.planes import client_of, running_plane
+
+pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("fleets")]
+
+NAMESPACE = "fleets"
+ROLE = "fleets"
+LIMIT = 20.0
+"""Seconds for anything to happen."""
+
+
+@pytest.fixture(scope="module")
+def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
+    for plane in running_plane(tmp_path_factory.mktemp("fleets"), "standard"):
+        asyncio.run(_prepare(plane))
+        yield plane
+
+
+async def _prepare(plane: ControlPlane) -> None:
+    rules = [
+        {"apiGroups": list(rule.groups), "resources": list(rule.resources), "verbs": list(rule.verbs)}
+        for rule in rbac.RULES
+    ]
+    group = "rbac.authorization.k8s.io"
+    role = {"apiVersion": f"{group}/v1", "kind": "ClusterRole", "metadata": {"name": ROLE}, "rules": rules}
+    binding = {
+        "apiVersion": f"{group}/v1",
+        "kind": "ClusterRoleBinding",
+        "metadata": {"name": ROLE},
+        "roleRef": {"apiGroup": group, "kind": "ClusterRole", "name": ROLE},
+        "subjects": [{"kind": "User", "name": "portway", "apiGroup": group}],
+    }
+    space = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}
+    async with Api(plane.administrator) as api:
+        await api.apply(yaml.safe_dump_all([space, role, binding]))
+
+
+class World:
+    """One Portway's part that makes fleets, and what comes of it."""
+
+    def __init__(self, plane: ControlPlane, client: ApiClient, controller: str, linger: timedelta) -> None:
+        self.plane = plane
+        self.client = client
+        self.observed: dict[str, ObservedFleet] = {}
+        self.data_plane = DataPlane(
+            image="portway:test", control_plane="portway:18000", authorities="PEM", controller=controller
+        )
+        inventory = Inventory(controller)
+        self.applier = FleetApplier(client, inventory, self.data_plane, self._publish, linger=linger)
+        self.observer = FleetObserver(client, inventory, needs_nodes=lambda: self.applier.needs_nodes)
+        self.inventory = inventory
+
+    def _publish(self, name: str, observed: ObservedFleet) -> None:
+        self.observed[name] = observed
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        async with asyncio.timeout(LIMIT):
+            while not condition():  # noqa: ASYNC110 - of several parts, in a test
+                await asyncio.sleep(0.02)
+
+    async def settled(self) -> None:
+        """Until all is as wanted, and has been heard of."""
+        await self.until(lambda: self.inventory.is_listed and self.applier.statistics().waiting == 0)
+
+    def get(self, kind: str, name: str) -> Mapping[str, object] | None:
+        """An object, as the administrator sees it."""
+        text = self.plane.kubectl("get", kind, name, "-n", NAMESPACE, "-o", "json", "--ignore-not-found")
+        return cast("Mapping[str, object]", msgspec.json.decode(text)) if text.strip() else None
+
+    def kinds(self, name: str) -> set[str]:
+        """Kinds of the objects with this name."""
+        every = "serviceaccount,configmap,service,deployment,daemonset,hpa,pdb"
+        text = self.plane.kubectl("get", every, "-n", NAMESPACE, "-o", "name")
+        return {line.split("/")[0].partition(".")[0] for line in text.split() if line.endswith(f"/{name}")}
+
+
+@asynccontextmanager
+async def portway(plane: ControlPlane, controller: str, linger: timedelta = timedelta(0)) -> AsyncIterator[World]:
+    client = client_of(plane.user("portway"))
+    world = World(plane, client, controller, linger)
+    tasks = [asyncio.ensure_future(run()) for run in (world.observer.run, world.applier.run)]  # noqa: TID251 - ended below
+    try:
+        yield world
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await client.close()
+        await asyncio.sleep(0.1)  # TLS connections take some turns of the loop to end
+
+
+def fleet(
+    name: str,
+    *ports: int,
+    parameters: Mapping[str, object] | None = None,
+    uid: str = "",
+    held: str = "",
+    requested: Sequence[str] = (),
+) -> Mapping[str, Fleet]:
+    owner = ObjectKey("Gateway", NAMESPACE, name)
+    made = Fleet(
+        name=gateway_fleet(owner),
+        namespace=NAMESPACE,
+        owner=owner,
+        owner_uid=uid,
+        ports=tuple(FleetPort(port, Transport.TCP) for port in ports or (80,)),
+        parameters=msgspec.convert(parameters or {}, FleetParametersSpec, dec_hook=decode_hook),
+        requested=tuple(FleetAddress("IPAddress", address) for address in requested),
+        held=held,
+    )
+    return {made.name: made}
+
+
+WHOLE = {"serviceaccount", "configmap", "service", "deployment", "poddisruptionbudget"}
+
+
+def part(found: object, *path: str) -> object:
+    """A field of an object."""
+    for step in path:
+        assert isinstance(found, dict)
+        found = found[step]
+    return found
+
+
+async def test_a_fleet_is_made_and_then_left_alone(plane: ControlPlane) -> None:
+    async with portway(plane, "made") as world:
+        world.applier.want(fleet("made"))
+        await world.settled()
+        assert world.kinds("portway-made") == WHOLE
+        assert part(world.get("deployment", "portway-made"), "spec", "replicas") == 2
+        assert world.applier.statistics().failed == {}
+    # Another replica leads now: it finds all as wanted.
+    async with portway(plane, "made") as world:
+        world.applier.want(fleet("made"))
+        await world.settled()
+        assert world.applier.statistics().applied == 0
+        service = world.get("service", "portway-made")
+        world.plane.kubectl(
+            "patch", "service", "portway-made", "-n", NAMESPACE, "--subresource=status", "--type=merge",
+            "-p", '{"status": {"loadBalancer": {"ingress": [{"ip": "192.0.2.7"}]}}}',
+        )  # fmt: skip
+        name = f"gateway/{NAMESPACE}/made"
+        await world.until(lambda: world.observed[name].addresses == (FleetAddress("IPAddress", "192.0.2.7"),))
+        # An address that comes is no reason to write.
+        await world.settled()
+        assert (service is not None, world.applier.statistics().applied) == (True, 0)
+
+
+async def test_a_new_listener_touches_the_service_only(plane: ControlPlane) -> None:
+    async with portway(plane, "listeners") as world:
+        world.applier.want(fleet("ports"))
+        await world.settled()
+        applied = world.applier.statistics().applied
+        generation = part(world.get("deployment", "portway-ports"), "metadata", "generation")
+        world.applier.want(fleet("ports", 80, 443))
+        await world.settled()
+        assert world.applier.statistics().applied == applied + 1
+        assert part(world.get("deployment", "portway-ports"), "metadata", "generation") == generation
+        ports = part(world.get("service", "portway-ports"), "spec", "ports")
+        assert [part(port, "port") for port in cast("list[object]", ports)] == [80, 443]
+        world.applier.want(fleet("ports", 443))
+        await world.settled()
+        ports = part(world.get("service", "portway-ports"), "spec", "ports")
+        assert [part(port, "port") for port in cast("list[object]", ports)] == [443]
+
+
+async def test_who_scales_is_not_contradicted_unless_a_number_was_said(plane: ControlPlane) -> None:
+    async with portway(plane, "scaled") as world:
+
+        async def replicas() -> object:
+            await world.settled()
+            return part(world.get("deployment", "portway-scaled"), "spec", "replicas")
+
+        world.applier.want(fleet("scaled"))
+        assert await replicas() == 2
+        world.plane.kubectl("scale", "deployment", "portway-scaled", "-n", NAMESPACE, "--replicas=3")
+        world.applier.want(fleet("scaled", parameters={"pod": {"labels": {"a": "b"}}}))
+        assert await replicas() == 3
+        world.applier.want(fleet("scaled", parameters={"workload": {"replicas": 5}}))
+        assert await replicas() == 5
+        # Nobody says a number any more: nothing falls back to one.
+        world.applier.want(fleet("scaled", parameters={"workload": {"autoscaling": {"maxReplicas": 9}}}))
+        assert await replicas() == 5
+        assert "horizontalpodautoscaler" in world.kinds("portway-scaled")
+        world.applier.want(fleet("scaled"))
+        assert await replicas() == 5
+        assert world.kinds("portway-scaled") == WHOLE
+
+
+async def test_what_somebody_breaks_is_put_right(plane: ControlPlane) -> None:
+    async with portway(plane, "broken") as world:
+        world.applier.want(fleet("broken"))
+        await world.settled()
+        world.plane.kubectl(
+            "patch",
+            "service",
+            "portway-broken",
+            "-n",
+            NAMESPACE,
+            "--type=merge",
+            "-p",
+            '{"spec": {"type": "ClusterIP"}}',
+        )
+        world.plane.kubectl("delete", "serviceaccount", "portway-broken", "-n", NAMESPACE)
+        await world.until(lambda: part(world.get("service", "portway-broken"), "spec", "type") == "LoadBalancer")
+        await world.until(lambda: world.kinds("portway-broken") == WHOLE)
+        # What others put beside ours stays.
+        world.plane.kubectl("annotate", "service", "portway-broken", "-n", NAMESPACE, "their.example/note=1")
+        world.applier.want(fleet("broken", 81))
+        await world.settled()
+        annotations = part(world.get("service", "portway-broken"), "metadata", "annotations")
+        assert cast("Mapping[str, str]", annotations)["their.example/note"] == "1"
+
+
+async def test_all_that_can_be_said_is_accepted_by_the_api_server(plane: ControlPlane) -> None:
+    parameters = {
+        "workload": {"type": "DaemonSet"},
+        "pod": {"hostNetwork": True, "tolerations": [{"operator": "Exists"}], "nodeSelector": {"role": "edge"}},
+        "service": {
+            "type": "NodePort",
+            "nodePorts": [{"port": 80, "nodePort": 30080}],
+            "externalTrafficPolicy": "Local",
+        },
+        "proxy": {"logLevel": "info", "concurrency": 2, "drainTime": "1m"},
+    }
+    async with portway(plane, "accepted") as world:
+        world.applier.want(fleet("edge", 80, 443, parameters=parameters))
+        world.applier.want(fleet("hostports", parameters={"container": {"hostPorts": True}}))
+        world.applier.want(fleet("two", requested=("192.0.2.1", "2001:db8::1")))
+        world.applier.want(fleet("x" * 253))
+        await world.settled()
+        assert world.applier.statistics().failed == {}
+        assert world.kinds("portway-edge") == {"serviceaccount", "configmap", "service", "daemonset"}
+        assert world.kinds("portway-hostports") == WHOLE - {"service"}
+        applied = world.applier.statistics().applied
+    async with portway(plane, "accepted") as world:
+        world.applier.want(fleet("edge", 80, 443, parameters=parameters))
+        await world.settled()
+        assert (applied > 0, world.applier.statistics().applied) == (True, 0)
+
+
+async def test_a_held_fleet_stays_as_it_is(plane: ControlPlane) -> None:
+    async with portway(plane, "held") as world:
+        world.applier.want(fleet("held"))
+        world.applier.complete()
+        await world.settled()
+        applied = world.applier.statistics().applied
+        world.applier.want(fleet("held", 81, held="its parameters make no sense"))
+        world.applier.want(fleet("never", held="its parameters make no sense"))
+        await world.settled()
+        statistics = world.applier.statistics()
+        assert (statistics.applied, statistics.deleted, statistics.held) == (applied, 0, 2)
+        assert (world.kinds("portway-held"), world.kinds("portway-never")) == (WHOLE, set())
+
+
+async def test_a_fleet_that_nobody_wants_goes_when_that_is_certain(plane: ControlPlane) -> None:
+    async with portway(plane, "gone") as world:
+        world.applier.want(fleet("gone"))
+        await world.settled()
+    # A new leader, whose sources have not said all yet.
+    async with portway(plane, "gone") as world:
+        await world.settled()
+        assert world.kinds("portway-gone") == WHOLE
+        world.applier.want(fleet("stays"))
+        world.applier.complete()
+        await world.until(lambda: world.kinds("portway-gone") == set())
+        await world.settled()
+        assert world.kinds("portway-stays") == WHOLE
+
+
+async def test_a_fleet_that_is_gone_for_a_moment_stays(plane: ControlPlane) -> None:
+    async with portway(plane, "moment", linger=timedelta(seconds=1)) as world:
+        wanted = fleet("moment")
+        world.applier.want(wanted)
+        world.applier.complete()
+        await world.settled()
+        world.applier.want({}, tuple(wanted))
+        await asyncio.sleep(0.3)
+        world.applier.want(wanted)
+        await asyncio.sleep(1.2)
+        assert world.applier.statistics().deleted == 0
+        world.applier.want({}, tuple(wanted))
+        await world.until(lambda: world.kinds("portway-moment") == set())
+
+
+async def test_several_portways_never_touch_each_others_objects(plane: ControlPlane) -> None:
+    async with portway(plane, "ours") as ours, portway(plane, "theirs") as theirs:
+        ours.applier.want(fleet("mine"))
+        await ours.settled()
+        theirs.applier.complete()
+        theirs.applier.want(fleet("mine", 81))
+        name = f"gateway/{NAMESPACE}/mine"
+        await theirs.until(lambda: "another Portway" in theirs.observed[name].failed)
+        assert theirs.applier.statistics().applied == 0
+        ours.plane.kubectl("create", "service", "clusterip", "portway-foreign", "--tcp=80", "-n", NAMESPACE)
+        ours.applier.want(fleet("foreign"))
+        await ours.until(lambda: bool(ours.observed[f"gateway/{NAMESPACE}/foreign"].failed))
+        assert "not Portway's; rename or delete it" in ours.observed[f"gateway/{NAMESPACE}/foreign"].failed
+        assert part(ours.get("service", "portway-foreign"), "spec", "type") == "ClusterIP"
+        # It is tried again by itself.
+        ours.plane.kubectl("delete", "service", "portway-foreign", "-n", NAMESPACE)
+        await ours.until(lambda: not ours.observed[f"gateway/{NAMESPACE}/foreign"].failed)
+        assert ours.kinds("portway-foreign") == WHOLE
+
+
+async def test_what_the_api_server_refuses_is_told_and_hurts_no_other(plane: ControlPlane) -> None:
+    bad = {"pod": {"affinity": {"podAntiAffinity": {
+        "requiredDuringSchedulingIgnoredDuringExecution": [{"topologyKey": "not a key"}]}}}}  # fmt: skip
+    async with portway(plane, "refused") as world:
+        world.applier.want({**fleet("refused", parameters=bad), **fleet("fine")})
+        name = f"gateway/{NAMESPACE}/refused"
+        await world.until(lambda: "topologyKey" in world.observed[name].failed)
+        await world.until(lambda: world.kinds("portway-fine") == WHOLE)
+        world.applier.want(fleet("refused"))
+        await world.until(lambda: not world.observed[name].failed)
+        assert world.kinds("portway-refused") == WHOLE
+
+
+async def test_objects_go_with_their_gateway(plane: ControlPlane) -> None:
+    gateway = f"""
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {{name: owner, namespace: {NAMESPACE}}}
+spec: {{gatewayClassName: portway, listeners: [{{name: http, port: 80, protocol: HTTP}}]}}
+"""
+    async with portway(plane, "owner", linger=timedelta(hours=1)) as world:
+        world.plane.kubectl("apply", "-f", "-", stdin=gateway)
+        uid = part(world.get("gateway", "owner"), "metadata", "uid")
+        wanted = fleet("owner", uid=str(uid))
+        world.applier.want(wanted)
+        await world.settled()
+        assert world.kinds("portway-owner") == WHOLE
+        world.plane.kubectl("delete", "gateway", "owner", "-n", NAMESPACE)
+        world.applier.want({}, tuple(wanted))
+        await world.until(lambda: world.kinds("portway-owner") == set())
