@@ -10,7 +10,7 @@ import ssl
 from collections.abc import AsyncIterator, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Generic, Self, TypeVar, final
+from typing import Generic, Protocol, Self, TypeVar, final
 
 import aiohttp
 import msgspec
@@ -257,27 +257,49 @@ class _Versioned(msgspec.Struct, frozen=True):
     metadata: _ListMetadata
 
 
-class Change(msgspec.Struct, Generic[T], frozen=True):
+class Identity(Protocol):
+    """The part of metadata that tells one object from another of the same name."""
+
+    @property
+    def uid(self) -> str: ...
+
+
+class Identified(Protocol):
+    """An object as `follow` yields it."""
+
+    @property
+    def metadata(self) -> Identity: ...
+
+
+U = TypeVar("U", bound=Identified)
+
+
+class Change(msgspec.Struct, Generic[U], frozen=True):
     """One object as it is now; `gone`: it was deleted, and this is its last state."""
 
-    object: T
+    object: U
     gone: bool = False
 
 
 async def follow(
-    api: Api, path: str, type_: type[T], params: Mapping[str, str] | None = None
-) -> AsyncIterator[Change[T] | None]:
+    api: Api, path: str, type_: type[U], params: Mapping[str, str] | None = None
+) -> AsyncIterator[Change[U] | None]:
     """All objects of a collection, then `None`, then each change, for ever: list and watch.
 
-    After an outage the list comes again and ends with `None` again: what was not in it is gone meanwhile.
+    After an outage the list comes again, what is gone meanwhile with it, and then `None` again.
     """
     decoder = msgspec.json.Decoder(type_)
     base = dict(params or {})
+    known: dict[str, U] = {}
     while True:
         with contextlib.suppress(aiohttp.ClientError, OSError, Refused, TimeoutError):
             listed = msgspec.json.decode(await api.request("GET", path, params=base), type=_List)
-            for item in listed.items:
-                yield Change(decoder.decode(item))
+            objects = {found.metadata.uid: found for found in map(decoder.decode, listed.items)}
+            for uid in known.keys() - objects.keys():
+                yield Change(known[uid], gone=True)
+            known = objects
+            for found in objects.values():
+                yield Change(found)
             yield None
             version = listed.metadata.resource_version
             while True:
@@ -287,8 +309,15 @@ async def follow(
                     if event.type == "ERROR":
                         raise Refused("WATCH", path, 410, bytes(event.object).decode())
                     version = msgspec.json.decode(event.object, type=_Versioned).metadata.resource_version
-                    if event.type != "BOOKMARK":
-                        yield Change(decoder.decode(event.object), gone=event.type == "DELETED")
+                    if event.type == "BOOKMARK":
+                        continue
+                    found = decoder.decode(event.object)
+                    if event.type == "DELETED":
+                        known.pop(found.metadata.uid, None)
+                        yield Change(found, gone=True)
+                    else:
+                        known[found.metadata.uid] = found
+                        yield Change(found)
         await asyncio.sleep(0.2)
 
 

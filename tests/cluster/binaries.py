@@ -111,7 +111,15 @@ def gateway_api_crds(channel: str) -> tuple[Path, ...]:
     Args:
         channel: `standard` or `experimental`. The policy refuses the second after the first: a fresh etcd for each.
     """
-    folder = module_folder(*GATEWAY_API) / "config" / "crd" / channel
+    module, version, checksum = GATEWAY_API
+    target = CACHE / f"gateway-api-crds-{version}"
+    # Kept here: Go would ask its proxy each time, and where API servers start there may be no network.
+    with _locked("crds"):
+        if not target.exists():
+            unfinished = Path(tempfile.mkdtemp(dir=CACHE))
+            shutil.copytree(module_folder(module, version, checksum) / "config" / "crd", unfinished / "crd")
+            unfinished.rename(target)
+    folder = target / "crd" / channel
     return tuple(path for path in sorted(folder.glob("*.yaml")) if path.name != "kustomization.yaml")
 
 

@@ -214,7 +214,8 @@ class ControlPlane:
                         )
                 try:
                     await api.request("GET", "/readyz")
-                    await api.request("GET", "/api/v1/namespaces/default")
+                    # Made by the controllers; without it pods are refused.
+                    await api.request("GET", "/api/v1/namespaces/default/serviceaccounts/default")
                 except (aiohttp.ClientError, TimeoutError, Refused) as error:
                     if time.monotonic() - began > READY_S:
                         log = log_end(self._log(Component.API_SERVER))

@@ -10,6 +10,7 @@ import contextlib
 import os
 import signal
 import subprocess
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import final
@@ -35,11 +36,13 @@ class Process:
             output: file descriptor of both its output streams; stays the caller's.
             environment: all of it; `None`: as ours.
             working_directory: of the program, after `prepare`; `None`: as ours.
-            prepare: runs in the child, before the program. Only for a caller without threads.
+            prepare: runs in the child, before the program. Only for a caller without threads. What goes wrong in it is
+                written to the output.
 
         Raises:
-            OSError: it cannot be started.
+            OSError, subprocess.SubprocessError: it cannot be started.
         """
+        self._descriptor = -1
         self._popen = subprocess.Popen(
             list(command),
             stdin=subprocess.DEVNULL,
@@ -48,7 +51,7 @@ class Process:
             env=None if environment is None else dict(environment),
             cwd=working_directory,
             start_new_session=True,
-            preexec_fn=prepare,
+            preexec_fn=None if prepare is None else _told(prepare),
         )
         self.pid = self._popen.pid
         self._descriptor = os.pidfd_open(self.pid)
@@ -90,8 +93,26 @@ class Process:
                 await self.wait()
         await self.kill()
 
+    def leave(self) -> None:
+        """Let it live on after us, without a word."""
+        # Else `subprocess` warns of a child that nobody waited for.
+        self._popen.returncode = self._popen.returncode or 0
+
     def __del__(self) -> None:
-        os.close(self._descriptor)
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+
+
+def _told(prepare: Callable[[], None]) -> Callable[[], None]:
+    def tell() -> None:
+        try:
+            prepare()
+        except BaseException:
+            # `subprocess` only says that something went wrong.
+            os.write(2, traceback.format_exc().encode())
+            raise
+
+    return tell
 
 
 def start_logged(command: Sequence[str], log: Path) -> Process:

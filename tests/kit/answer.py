@@ -12,6 +12,8 @@ class Failure(StrEnum):
 
     REFUSED = "refused"
     """The connection was refused, or the Unix socket is not there."""
+    UNREACHABLE = "unreachable"
+    """There is no way to the address: in a cluster, of a pod that has gone."""
     TLS = "tls"
     """The handshake failed."""
     RESET = "reset"

@@ -1,6 +1,7 @@
 """Opening connections: TCP or Unix socket, with or without TLS, with a PROXY protocol header before either."""
 
 import asyncio
+import errno
 import ssl
 from collections.abc import Callable
 from typing import TypeVar
@@ -58,6 +59,10 @@ async def connect(endpoint: Endpoint, make: Callable[[], _Protocol]) -> tuple[as
     except ConnectionError as error:
         # During the handshake: before it there is nothing that could be reset.
         raise ConnectionFailed(Failure.TLS if endpoint.tls else Failure.RESET, str(error)) from error
+    except OSError as error:
+        if error.errno in (errno.ENETUNREACH, errno.EHOSTUNREACH):
+            raise ConnectionFailed(Failure.UNREACHABLE, str(error)) from error
+        raise
 
 
 async def _connect(endpoint: Endpoint, make: Callable[[], _Protocol]) -> tuple[asyncio.Transport, _Protocol]:

@@ -1,0 +1,79 @@
+"""Fixtures of the cluster tests: one miniature cluster for all of them, shared by the workers of a run.
+
+Tests that disturb it (kill the API server, a node) must not run beside others: mark them all with
+`pytest.mark.xdist_group("cluster")`, so that one worker runs them one after the other.
+"""
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import secrets
+import socket
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from tests.cluster import binaries
+from tests.cluster.cluster import MiniCluster, start, wait_started
+from tests.cluster.outline import Outline
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Build what cluster tests need before the first of them: in a test it would run into the time limit."""
+    wanted = any(item.get_closest_marker("cluster") for item in session.items)
+    if wanted and not session.config.getoption("collectonly"):
+        binaries.build(binaries.kube())
+
+
+@pytest.fixture(scope="session")
+def cluster_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The folder of a running cluster, started by the first worker that asks; it ends when the last one is done."""
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+    folder, server = shared / "cluster", None
+    with (shared / "cluster.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        connection = _connect(folder)
+        if connection is None:
+            server = start(Outline(folder=folder))
+            with contextlib.closing(asyncio.new_event_loop()) as loop:
+                loop.run_until_complete(wait_started(folder, server))
+            connection = _connect(folder)
+    assert connection is not None
+    with connection:
+        yield folder
+    if server is not None:
+        server.leave()
+
+
+@pytest_asyncio.fixture
+async def cluster(cluster_folder: Path) -> AsyncIterator[MiniCluster]:
+    """The cluster, for one test, which runs in the cluster's network: it dials pods and Services by their addresses."""
+    async with MiniCluster.attached(cluster_folder) as outside:
+        with outside.inside():
+            async with MiniCluster.attached(cluster_folder) as inside:
+                yield inside
+
+
+@pytest_asyncio.fixture
+async def namespace(cluster: MiniCluster) -> AsyncIterator[str]:
+    """A fresh namespace, removed with all that is in it."""
+    name = f"test-{secrets.token_hex(4)}"
+    await cluster.api.apply(f"{{apiVersion: v1, kind: Namespace, metadata: {{name: {name}}}}}")
+    yield name
+    await cluster.api.delete(f"/api/v1/namespaces/{name}")
+
+
+def _connect(folder: Path) -> socket.socket | None:
+    """A connection keeps the cluster alive. `None`: none runs there."""
+    connection = socket.socket(socket.AF_UNIX)
+    try:
+        connection.connect(str(folder / "control"))
+    except OSError:
+        connection.close()
+        return None
+    return connection
