@@ -7,13 +7,16 @@ WORKERS ?= auto
 # Without bytecode every start of Portway, of which the tests make hundreds, would compile its source again: 1 s.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help run check test bench docs lint typings lock clean
+CHANNELS ?= standard experimental
+
+.PHONY: help run check test bench conformance docs lint typings lock clean
 
 help:
 	@echo "make run     start Portway and Envoy on examples/quickstart, with demo backends"
 	@echo "make check   format, lint, types, import contract, unit tests: quick enough to run all day"
 	@echo "make test    everything that tests, with a real Envoy"
 	@echo "make bench   the figures of docs/benchmarks.md"
+	@echo "make conformance   the Gateway API's conformance suite, on both channels (docs/conformance.md); needs root"
 
 $(VENV)/installed: requirements-dev.lock pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -31,7 +34,7 @@ lint: $(VENV)/installed typings
 	$(BIN)/lint-imports
 
 check: lint
-	$(BIN)/pytest -n $(WORKERS) -m "not e2e and not slow"
+	$(BIN)/pytest -n $(WORKERS) -m "not e2e and not slow and not cluster"
 
 run: $(VENV)/installed
 	@$(BIN)/python examples/run_quickstart.py
@@ -47,6 +50,11 @@ bench: $(VENV)/installed
 	$(BIN)/python -m bench.memory --large
 	$(BIN)/python -m bench.data_path
 	$(BIN)/python -m bench.zero_loss
+
+# The second channel runs also when the first one failed.
+conformance: $(VENV)/installed
+	failed=0; for channel in $(CHANNELS); do \
+	  $(BIN)/python -m tests.cluster.conformance --channel $$channel || failed=1; done; exit $$failed
 
 docs: $(VENV)/installed
 	for page in settings defaults annotation; do PYTHONPATH=. $(BIN)/python tools/make_$${page}_docs.py; done

@@ -150,10 +150,12 @@ def table(results: Iterable[Result]) -> str:
 
 
 def failures(results: Iterable[Result]) -> str:
-    """The log's end of each failed test and part of a test, those without failed parts of their own only."""
+    """The log's end of each failed test and part of a test. One that failed by its parts only is not told again."""
     failed = [one for one in results if one.outcome is Outcome.FAIL]
     parents = {one.name.rpartition("/")[0] for one in failed if one.name}
-    leaves = [one for one in failed if one.log or one.name not in parents]
+    if any(one.name for one in failed):
+        parents.add("")
+    leaves = [one for one in failed if one.name not in parents or any("Error Trace:" in line for line in one.log)]
     return "\n\n".join(f"FAIL {one.name or 'outside of the tests'}\n" + "\n".join(one.log) for one in leaves)
 
 

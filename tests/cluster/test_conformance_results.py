@@ -74,10 +74,18 @@ def test_failures_show_the_log_of_what_failed_only() -> None:
     assert [line for line in text.splitlines() if line.startswith("FAIL")] == [
         "FAIL Weight/sub",
         "FAIL P1",
-        "FAIL outside of the tests",
     ]
     assert "broken\n          in two lines" in text
     assert "hello" not in text
+
+
+def test_a_failure_of_the_suite_itself_is_shown() -> None:
+    lines = ["^V=== RUN   TestConformance", "    suite.go:9: ", "        \tError Trace:\tno cluster"]
+    text = failures(
+        read_results(line.replace("^V", "\x16") for line in [*lines, "^V--- FAIL: TestConformance (0.10s)"])
+    )
+    assert text.startswith("FAIL outside of the tests\n")
+    assert "no cluster" in text
 
 
 def report_of(tmp_path: Path, extended: str) -> Report:
