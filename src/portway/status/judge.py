@@ -47,6 +47,8 @@ class Judged(msgspec.Struct, frozen=True, kw_only=True):
     """`Programmed` included."""
     generation: int
     uid: str
+    has_needs: bool
+    """Whether proxies have to hold anything for it."""
     lacking: Mapping[Part, Tally]
     """Of the parts that our own proxies do not hold all of: what we say to the leader."""
 
@@ -228,7 +230,12 @@ class Judge:
             report=with_programmed(report, tallies, fleets, terse=True),
             generation=subject.generation,
             uid=subject.uid,
-            lacking={part: tally for part, tally in own.items() if not is_complete(tally)},
+            has_needs=bool(needs),
+            lacking={
+                part: tuple(one for one in tally if one.proxies)
+                for part, tally in own.items()
+                if any(one.proxies and not one.is_complete for one in tally)
+            },
         )
 
     def _tally(self, need: Need, fleets: Mapping[str, FleetState], now: float) -> Tally:

@@ -130,7 +130,7 @@ class StatusWriter:
         self._written: dict[ObjectKey, Statement] = {}
         self._known: OrderedDict[ObjectKey, Raw] = OrderedDict()
         self._awake = asyncio.Event()
-        self._is_running = False
+        self._is_running = self._is_auditing = False
         self._outage = Backoff(chance=chance)
         self._paused_until = 0.0
         self._audit_at = 0.0
@@ -185,8 +185,8 @@ class StatusWriter:
         self._known.pop(key, None)
 
     async def drained(self) -> None:
-        """Until nothing waits to be written."""
-        while len(self._queue):  # noqa: ASYNC110 - asked at the end of a process, and by tests
+        """Until all that is wanted is written, while `run` runs."""
+        while self._is_auditing or len(self._queue):  # noqa: ASYNC110 - asked at the end of a process, and by tests
             await asyncio.sleep(0.005)
 
     # Writing.
@@ -198,13 +198,13 @@ class StatusWriter:
         self._queue.clear()
         self._told.clear()
         self._audit_at = self._paused_until = 0.0
-        self._is_running = True
+        self._is_running = self._is_auditing = True
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._audit_for_ever())
                 await self._dispatch(tasks)
         finally:
-            self._is_running = False
+            self._is_running = self._is_auditing = False
 
     async def _dispatch(self, tasks: asyncio.TaskGroup) -> None:
         bucket = TokenBucket(self._settings.writes_per_second, self._settings.burst, self._clock())
@@ -363,7 +363,9 @@ class StatusWriter:
 
     async def _audit_for_ever(self) -> None:
         while True:
+            self._is_auditing = True
             await self._audit()
+            self._is_auditing = False
             self._audit_at = self._clock() + self._settings.audit.total_seconds() * (0.9 + self._chance() / 5)
             while self._audit_at > self._clock():  # noqa: ASYNC110 - an outage moves it
                 await asyncio.sleep(min(1.0, self._audit_at - self._clock()))

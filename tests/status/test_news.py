@@ -1,0 +1,97 @@
+"""What owners are told, and what not."""
+
+from portway.model.condition import Condition, ListenerReport, ObjectReport
+from portway.objects.verdict import ObjectKey, Severity, Verdict
+from portway.status.news import BURST, MOST_AT_ONCE, NOTE_BYTES, OBJECT_BURST, NewsDesk
+
+ROUTE = ObjectKey("HTTPRoute", "shop", "cart")
+REFUSED = Condition(type="Programmed", status=False, reason="Invalid", message="a proxy refuses LISTENER l: no")
+
+
+def wrong(
+    *problems: str, key: ObjectKey = ROUTE, severity: Severity = Severity.ERROR, ours: bool = True
+) -> ObjectReport:
+    return ObjectReport(
+        object=key,
+        ours=ours,
+        verdicts=tuple(
+            Verdict(object=key, severity=severity, reason="BackendNotFound", problem=problem, remedy="create it")
+            for problem in problems
+        ),
+    )
+
+
+def told(desk: NewsDesk, now: float = 0.0) -> list[tuple[str, str]]:
+    found = []
+    while (news := desk.take(now)) is not None:
+        found.append((news.reason, news.note))
+    return found
+
+
+def test_an_error_is_told_when_it_appears_and_when_it_comes_back() -> None:
+    desk = NewsDesk()
+    for report in (wrong("x"), wrong("x"), wrong(), wrong("x")):
+        desk.judged(report, "u", 0.0)
+    assert told(desk) == [("BackendNotFound", "x; create it")] * 2
+
+
+def test_what_is_no_error_or_nobodys_business_is_not_told() -> None:
+    desk = NewsDesk()
+    desk.judged(wrong("x", severity=Severity.WARNING), "u", 0.0)
+    desk.judged(wrong("x", ours=False), "u", 0.0)
+    desk.judged(wrong("x"), "", 0.0)
+    assert told(desk) == []
+
+
+def test_a_refusal_is_told_with_its_place() -> None:
+    desk = NewsDesk()
+    report = ObjectReport(
+        object=ObjectKey("Gateway", "shop", "web"), listeners=(ListenerReport(name="http", conditions=(REFUSED,)),)
+    )
+    desk.judged(report, "u", 0.0)
+    assert told(desk) == [("Refused", "listener http: a proxy refuses LISTENER l: no")]
+
+
+def test_many_findings_at_once_are_counted() -> None:
+    desk = NewsDesk()
+    desk.judged(wrong(*map(str, range(100))), "u", 0.0)
+    found = told(desk)
+    assert len(found) == MOST_AT_ONCE
+    assert found[-1] == ("MoreFindings", "96 more findings; its conditions name them")
+
+
+def test_who_repairs_and_breaks_it_again_and_again_is_told_less_often() -> None:
+    desk = NewsDesk()
+    for number in range(100):
+        desk.judged(wrong("x"), "u", number * 0.1)
+        desk.judged(wrong(), "u", number * 0.1)
+    assert len(told(desk, 10.0)) == OBJECT_BURST
+
+
+def test_a_broken_cluster_is_told_slowly() -> None:
+    desk = NewsDesk()
+    for number in range(2_000):
+        desk.judged(wrong("x", key=ObjectKey("HTTPRoute", "shop", str(number))), "u", 0.0)
+    assert len(told(desk)) == BURST
+    assert len(told(desk, 1.0)) == 10
+    assert desk.statistics().left_out == 1_000
+
+
+def test_a_note_is_cut_in_bytes_between_characters() -> None:
+    desk = NewsDesk()
+    desk.judged(wrong("é" * 900), "u", 0.0)
+    ((_, note),) = told(desk)
+    assert len(note.encode()) <= NOTE_BYTES
+    assert note.endswith("...")
+
+
+def test_the_same_news_have_the_same_name() -> None:
+    names = set()
+    for _ in range(2):
+        desk = NewsDesk()
+        desk.judged(wrong("x"), "u", 0.0)
+        news = desk.take(0.0)
+        assert news is not None
+        names.add(news.name)
+    assert len(names) == 1
+    assert names.pop().startswith("cart.")
