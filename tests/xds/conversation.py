@@ -8,18 +8,22 @@ from portway.xds.fleet import FleetState
 from portway.xds.flights import Limits
 from portway.xds.messages import Outcome, Overdue, Refusal, Request, Response
 from portway.xds.ordering import Timing
+from portway.xds.positions import Marker
 from tests.xds.fake_envoy import FakeEnvoy
 
 
 class Conversation:
     """One fleet, one proxy. Nothing moves by itself; time is `now`."""
 
-    def __init__(self, *, timing: Timing | None = None, limits: Limits | None = None) -> None:
+    def __init__(
+        self, *, timing: Timing | None = None, limits: Limits | None = None, marker: Marker | None = None
+    ) -> None:
+        self.marker = marker
         self.timing = timing or Timing()
         self.limits = limits or Limits()
         self.now = 100.0
         self._unread: dict[ResourceKey, Resource] = {}
-        self.fleet = FleetState(timing=self.timing, limits=self.limits)
+        self.fleet = FleetState(timing=self.timing, limits=self.limits, marker=marker)
         self.fleet.mark_synced()
         self.proxy = FakeEnvoy()
         self.session = self.fleet.connect("proxy", self.now)
@@ -116,7 +120,7 @@ class Conversation:
         """
         good = tuple(self.fleet.good_resources()) if remembering else ()
         wanted = tuple(resource for kind in ResourceType for resource in self.fleet.snapshot.of_type(kind).values())
-        self.fleet = FleetState(timing=self.timing, limits=self.limits)
+        self.fleet = FleetState(timing=self.timing, limits=self.limits, marker=self.marker)
         self.fleet.remember_good(good)
         self._unread = {resource.key: resource for resource in (*self._unread.values(), *wanted)}
         self.reconnect()

@@ -9,6 +9,7 @@ from portway.model.resource import Resource, ResourceDelta, ResourceKey
 from portway.xds.flights import Limits
 from portway.xds.messages import Acceptance, Outcome, Overdue, Refusal, Request
 from portway.xds.ordering import Timing
+from portway.xds.positions import Marker, Position
 from portway.xds.session import Session, SessionStatistics
 from portway.xds.snapshot import Snapshot
 
@@ -51,8 +52,12 @@ class FleetState:
     A change of k resources costs O(k) here and in each session, however many there are.
     """
 
-    def __init__(self, *, timing: Timing | None = None, limits: Limits | None = None) -> None:
+    def __init__(
+        self, *, timing: Timing | None = None, limits: Limits | None = None, marker: Marker | None = None
+    ) -> None:
         self.snapshot = Snapshot()
+        self._marker = marker
+        self._position: Position | None = None
         self._timing = timing or Timing()
         self._limits = limits or Limits()
         self._sessions: dict[Session, None] = {}
@@ -73,7 +78,7 @@ class FleetState:
 
     def apply(self, delta: ResourceDelta, now: float) -> None:
         """Take a change in and hand it to each session."""
-        keys = self.snapshot.apply(delta)
+        keys = self.snapshot.apply(self._marked(delta))
         for key in keys:
             self._refusals.pop(key, None)
         if not self.is_watched:
@@ -82,13 +87,34 @@ class FleetState:
         for session in self._sessions:
             session.changed(keys, now)
 
+    def _marked(self, delta: ResourceDelta) -> ResourceDelta:
+        """With the position that it may come from, if it changes anything. What is kept on disk may name a marker."""
+        if self._marker is None or self._position is None or not (delta.changed or delta.removed):
+            return delta
+        mine = self._marker.keys
+        return ResourceDelta(
+            changed=(*(one for one in delta.changed if one.key not in mine), *self._marker.at(self._position)),
+            removed=tuple(key for key in delta.removed if key not in mine),
+        )
+
+    def announce(self, position: Position) -> None:
+        """What is applied from now on may come from there; before the `apply`."""
+        self._position = position
+
+    def reach(self, position: Position) -> None:
+        """All that comes from up to there was applied; after the `apply`. Sessions that wait for it are to be
+        polled."""
+        self.snapshot.reached = position
+
     def mark_synced(self) -> None:
         """The wanted state is complete from now on."""
         self.snapshot.synced = True
 
     def connect(self, proxy: str, now: float) -> Session:
         """A proxy has opened a stream. Each session wants its `disconnect`."""
-        session = Session(self.snapshot, proxy=proxy, now=now, timing=self._timing, limits=self._limits)
+        session = Session(
+            self.snapshot, proxy=proxy, now=now, timing=self._timing, limits=self._limits, marker=self._marker
+        )
         self._sessions[session] = None
         return session
 
@@ -163,7 +189,8 @@ class FleetState:
         To be kept on disk for the next control plane (`remember_good`, or as the whole wanted state if the sources
         cannot be read). O(all).
         """
-        return self.snapshot.good()
+        mine = self._marker.keys if self._marker is not None else ()
+        return (resource for resource in self.snapshot.good() if resource.key not in mine)
 
     def remember_good(self, resources: Iterable[Resource]) -> None:
         """Take over what a former control plane's `good_resources` were; before the first `apply`.

@@ -22,6 +22,7 @@ from portway.xds.fleet import FleetState, FleetStatistics
 from portway.xds.flights import Limits
 from portway.xds.messages import Acceptance, Outcome, Overdue, Refusal
 from portway.xds.ordering import Timing
+from portway.xds.positions import Marker, Position
 from portway.xds.session import Session
 from portway.xds.wire import build_response, parse_request
 
@@ -86,6 +87,7 @@ class _Stream:
         self.session = session
         self.awake = asyncio.Event()
         self.ended = False
+        self.is_lag_told = False
 
 
 @final
@@ -100,9 +102,11 @@ class DiscoveryServer:
         limits: Limits | None = None,
         authorize: Authorize = allow,
         on_outcome: Callable[[str, str, Outcome], None] | None = None,
+        marker: Marker | None = None,
     ) -> None:
         """
         Args:
+            marker: carries the positions of `announce` to the proxies; `None`: there are none.
             clock: seconds, never going back.
             timing: how long sessions wait for what.
             limits: how much may be under way to one proxy.
@@ -114,8 +118,12 @@ class DiscoveryServer:
         self._limits = limits or Limits()
         self._authorize = authorize
         self._on_outcome = on_outcome
+        self._marker = marker
+        self._announced: Position | None = None
+        self._reached: Position | None = None
         self._fleets: dict[str, FleetState] = {}
         self._streams: dict[str, dict[_Stream, None]] = {}
+        self._dropped: set[str] = set()
         self._stirred: dict[str, asyncio.Event] = {}
         self._server: grpc.aio.Server | None = None
         self._opened = self._denied = self._failed = 0
@@ -126,10 +134,29 @@ class DiscoveryServer:
         """The fleet of that name; made empty and not synced if it is new."""
         fleet = self._fleets.get(name)
         if fleet is None:
-            fleet = self._fleets[name] = FleetState(timing=self._timing, limits=self._limits)
+            fleet = FleetState(timing=self._timing, limits=self._limits, marker=self._marker)
+            if self._announced is not None:
+                fleet.announce(self._announced)
+            fleet.snapshot.reached = self._reached
+            self._fleets[name] = fleet
             self._streams[name] = {}
             self._stirred[name] = asyncio.Event()
         return fleet
+
+    def fleets(self) -> Mapping[str, FleetState]:
+        """All of them by name, live; not to be kept."""
+        return self._fleets
+
+    def drop(self, name: str) -> None:
+        """Nobody wants the fleet any more: it is forgotten with its last proxy, unless `mark_synced` comes before."""
+        if name in self._fleets:
+            self._dropped.add(name)
+            self._forget_dropped(name)
+
+    def _forget_dropped(self, name: str) -> None:
+        if name in self._dropped and not self._streams[name]:
+            self._dropped.discard(name)
+            del self._fleets[name], self._streams[name], self._stirred[name]
 
     def apply(self, fleet: str, delta: ResourceDelta) -> None:
         """Change what a fleet shall hold; it is on its way when the event loop comes round."""
@@ -138,8 +165,30 @@ class DiscoveryServer:
 
     def mark_synced(self, fleet: str) -> None:
         """What was applied to the fleet is complete: start sending."""
+        self._dropped.discard(fleet)
         self.fleet(fleet).mark_synced()
         self._wake(fleet)
+
+    def announce(self, position: Position) -> None:
+        """What is applied from now on, to any fleet, may come from the sources as they were there.
+
+        Called before the first `apply` of what follows from a change of the sources.
+        """
+        self._announced = position
+        for fleet in self._fleets.values():
+            fleet.announce(position)
+
+    def reach(self, position: Position) -> None:
+        """All that follows from the sources up to there has been applied, to all fleets.
+
+        A proxy that has seen more than that is kept waiting; see `positions.py`.
+        """
+        self._reached = position
+        for name, fleet in self._fleets.items():
+            fleet.reach(position)
+            for stream in self._streams[name]:
+                if stream.session.lacking:
+                    stream.awake.set()
 
     def _wake(self, fleet: str) -> None:
         for stream in self._streams[fleet]:
@@ -284,6 +333,7 @@ class DiscoveryServer:
             del self._streams[peer.fleet][stream]
             fleet.disconnect(stream.session)
             self._stirred[peer.fleet].set()
+            self._forget_dropped(peer.fleet)
             bound.info("proxy disconnected")
 
     async def _read(
@@ -324,11 +374,19 @@ class DiscoveryServer:
                 log.debug("response sent", proxy=peer.node_id, type=response.type.name, nonce=response.nonce)
                 continue
             deadline = stream.session.deadline(now)
+            self._tell_lag(stream, peer)
             try:
                 async with asyncio.timeout(None if deadline is None else max(0.0, deadline - now)):
                     await stream.awake.wait()
             except TimeoutError:
                 continue  # the deadline has come: the session says what that means
+
+    def _tell_lag(self, stream: _Stream, peer: Peer) -> None:
+        """Once per stream: that the proxy waits for us."""
+        lacking = {} if stream.is_lag_told else stream.session.lacking
+        if lacking:
+            stream.is_lag_told = True
+            log.warning("proxy has seen more than this replica, so it waits", proxy=peer.node_id, lacking=lacking)
 
     def _report(self, peer: Peer, outcomes: tuple[Outcome, ...]) -> None:
         for outcome in outcomes:

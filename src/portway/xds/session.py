@@ -27,6 +27,7 @@ from portway.xds.flights import Flight, Flights, Limits
 from portway.xds.holdings import Holdings
 from portway.xds.messages import Acceptance, Outcome, Overdue, Refusal, Request, Response
 from portway.xds.ordering import Ordering, Timing
+from portway.xds.positions import Admission, Marker
 from portway.xds.selection import Draft, Selection
 from portway.xds.snapshot import Snapshot
 from portway.xds.states import State
@@ -78,7 +79,14 @@ class Session:
     """The protocol with one proxy, from the start of its stream to the end."""
 
     def __init__(
-        self, snapshot: Snapshot, *, proxy: str, now: float, timing: Timing | None = None, limits: Limits | None = None
+        self,
+        snapshot: Snapshot,
+        *,
+        proxy: str,
+        now: float,
+        timing: Timing | None = None,
+        limits: Limits | None = None,
+        marker: Marker | None = None,
     ) -> None:
         self.proxy = proxy
         self._timing = timing or Timing()
@@ -88,6 +96,8 @@ class Session:
         self._holdings = Holdings(snapshot, Ordering(snapshot, self._timing))
         self._subscriptions = Subscriptions(self._holdings)
         self._selection = Selection(self._holdings, self._limits, self._is_open)
+        self._admission: Admission | None = Admission(marker, now, self._timing.behind)
+        """Until it was granted."""
         self._early: list[Request] = []
         self._nonce = 0
         self._resources_sent = self._acknowledged = self._refused = self._overdue = self._unsolicited = 0
@@ -97,10 +107,13 @@ class Session:
     def receive(self, request: Request, now: float) -> tuple[Outcome, ...]:
         """Take a request in. Returns what became of the response that it answers, if it answers one.
 
-        Until the wanted state is complete requests are kept: what a proxy reports can be judged only against that.
+        Until the wanted state is complete, and not older than what the proxy has, requests are kept: what a proxy
+        reports can be judged only against that.
         """
-        if not self._holdings.snapshot.synced:
+        if self._admission is not None:
+            self._admission.hear(request)
             self._early.append(request)
+            self._admit(now)
             return ()
         channel = self._holdings.channels[request.type]
         outcomes = self._answered(channel, request, now) if request.nonce else ()
@@ -197,11 +210,8 @@ class Session:
 
     def poll(self, now: float) -> tuple[Response | None, tuple[Outcome, ...]]:
         """The next response to be sent now, if there is one, and the clusters that have become overdue."""
-        if not self._holdings.snapshot.synced:
+        if not self._admit(now):
             return None, ()
-        early, self._early = self._early, []
-        for request in early:  # none of them answers a response: there was none
-            self._subscriptions.take(self._holdings.channels[request.type], request, now)
         outcomes = self._advance(now)
         response = self._next(now)
         due = self._holdings.ordering.deadline()
@@ -210,6 +220,19 @@ class Session:
             outcomes += self._advance(now)
             response = self._next(now)
         return response, outcomes
+
+    def _admit(self, now: float) -> bool:
+        """Whether we may speak to the proxy; if so, what it said before is taken in."""
+        if self._admission is None:
+            return True
+        snapshot = self._holdings.snapshot
+        if not snapshot.synced or not self._admission.is_granted(snapshot.reached, now):
+            return False
+        self._admission = None
+        early, self._early = self._early, []
+        for request in early:  # none of them answers a response: there was none
+            self._subscriptions.take(self._holdings.channels[request.type], request, now)
+        return True
 
     def _next(self, now: float) -> Response | None:
         for kind in URGENCY:
@@ -223,6 +246,8 @@ class Session:
 
     def deadline(self, now: float) -> float | None:
         """When `poll` wants to be called next if nothing happens; `None`: not at all."""
+        if self._admission is not None:
+            return self._admission.due(now) if self._holdings.snapshot.synced else None
         times = [self._holdings.ordering.deadline()]
         for channel in self._holdings.channels.values():
             times.append(channel.isolation.chance_due())
@@ -283,6 +308,17 @@ class Session:
         return Response(type=flight.type, nonce=str(flight.nonce), resources=flight.resources, removed=flight.removed)
 
     # Looking.
+
+    @property
+    def lacking(self) -> dict[str, int]:
+        """What keeps us from speaking to a proxy that has more than we: of which kinds it has seen more, and how much.
+
+        Empty: nothing does.
+        """
+        snapshot = self._holdings.snapshot
+        if self._admission is None or not snapshot.synced:
+            return {}
+        return self._admission.lacking(snapshot.reached)
 
     def has_asked_for(self, kind: ResourceType, name: str) -> bool:
         """Whether the proxy wants this resource, if it exists."""
