@@ -173,6 +173,8 @@ CHOICES: Mapping[str, tuple[str, ...]] = {
     "envoy_log_level": ("trace", "debug", "info", "warning", "error", "critical", "off"),
     "log_level": ("debug", "info", "warning", "error"),
     "log_format": ("auto", "json", "human"),
+    "infrastructure": ("host", "kubernetes"),
+    "proxy_image_pull_policy": ("", "Always", "IfNotPresent", "Never"),
 }
 """Settings that are one of a few words."""
 
@@ -183,7 +185,12 @@ CHECKS: Mapping[str, Callable[[object], str]] = {
     "bind_addresses": _address,
     "trusted_proxies": _network,
     "admin_address": _admin_address,
+    "health_address": lambda value: _host_and_port(value, lowest=0),
+    "control_planes": _collector,
+    "identity_services": _collector,
     "tracing_collector": _collector,
+    "discovery_address": _collector,
+    "system_namespace": _like(_SUBDOMAIN, "the name of a namespace"),
     "default_certificate": _like(_NAMESPACED, "of the form namespace/name"),
     "statistics_for": _like(_SERVICE_OR_NAMESPACE, "a namespace or a Service as namespace/name"),
     "annotation_prefix": _like(_SUBDOMAIN, "a prefix of annotations like nginx.ingress.kubernetes.io"),

@@ -24,7 +24,13 @@ from portway.setting_checks import CHECKS, NORMAL_FORMS, PARSERS
 ENVIRONMENT_PREFIX = "PORTWAY_"
 
 
-SINGULAR = {"bind_addresses": "bind-address", "filenames": "filename", "tls_ciphers": "tls-cipher"}
+SINGULAR = {
+    "bind_addresses": "bind-address",
+    "control_planes": "control-plane",
+    "filenames": "filename",
+    "identity_services": "identity-service",
+    "tls_ciphers": "tls-cipher",
+}
 """Flags that may be repeated are named for one value."""
 
 
@@ -114,7 +120,8 @@ class Edge(Branch, frozen=True, kw_only=True):
     """JSON access log of the proxies: a file, `-` for the log of Portway, empty for none."""
     local_backends: str = "auto"
     """Whether a Backend may name a Unix socket, a loopback or a link-local address of the proxies' machine: `yes`,
-    `no`, or `auto`: yes, as long as all objects come from files, whose authors are trusted with the machine."""
+    `no`, or `auto`: a Backend from a file may, whose authors are trusted with the machine; one from a cluster may not,
+    and none where the proxies run in a cluster."""
     tracing_collector: str = ""
     """`host:port` of an OpenTelemetry collector (gRPC) that the proxies send traces to. Empty: no tracing."""
     tracing_percent: float = 100.0
@@ -142,6 +149,52 @@ class Host(Branch, frozen=True, kw_only=True):
     """Envoy sheds load as its heap nears this. 0: 60 % of what the control group or the machine has."""
     leave_running: bool = False
     """Stopping Portway leaves Envoy serving; the next `portway run` adopts it."""
+
+
+class Proxy(Branch, frozen=True, kw_only=True):
+    """A proxy with its control plane elsewhere: `portway proxy`"""
+
+    control_planes: tuple[str, ...] = ()
+    """`HOST:PORT` of discovery, usually a Service in front of all replicas. May be given several times."""
+    identity_services: tuple[str, ...] = ()
+    """`HOST:PORT` where a token is given a certificate for. Empty: port 18001 of the hosts of `--control-plane`."""
+    control_plane_name: str = "control-plane.portway.internal"
+    """Name that the control plane's certificate must carry, whatever its address."""
+    authorities: str = "/etc/portway/ca/ca.crt"
+    """PEM file of the authorities that may vouch for the control plane; read again as it changes."""
+    token: str = "/var/run/secrets/portway/token"  # noqa: S105 - a path
+    """File with a ServiceAccount token for the audience `portway`; read again as it changes."""
+    xds_certificate: str = ""
+    """Outside of a cluster: PEM file of a certificate that somebody else keeps fresh, in place of a token."""
+    xds_key: str = ""
+    """Its key."""
+    node_id: str = ""
+    """Name of this proxy, unique in its fleet: the pod's. Empty: the host's name."""
+    pod_namespace: str = ""
+    """Namespace of its pod; shown wherever the proxy is listed."""
+    node_name: str = ""
+    """Node that it runs on, from which the control plane may know the zone."""
+    health_address: str = "0.0.0.0:18080"
+    """`HOST:PORT` of /healthz, /readyz and /metrics of a proxy."""
+    withdrawal_time: timedelta = timedelta(seconds=5)
+    """After SIGTERM, how long it goes on, not ready, as if nothing were: until whoever balances load has noticed."""
+
+
+class Cluster(Branch, frozen=True, kw_only=True):
+    """The cluster that Portway serves"""
+
+    infrastructure: str = "host"
+    """Where proxies run: `host`, on this machine, or `kubernetes`: each Gateway and IngressClass has its own, as a
+    workload with a Service."""
+    system_namespace: str = ""
+    """Namespace of Portway itself, in which proxies of IngressClasses run. Empty: that of its pod."""
+    proxy_image: str = ""
+    """Image of the proxies that are started in a cluster, unless FleetParameters name another: Portway's own."""
+    proxy_image_pull_policy: str = ""
+    """`Always`, `IfNotPresent` or `Never`. Empty: the cluster's default."""
+    discovery_address: str = ""
+    """`HOST:PORT` where proxies in the cluster find Portway. Empty: port 18000 of Service `portway` in its
+    namespace."""
 
 
 class Admin(Branch, frozen=True, kw_only=True):
@@ -175,6 +228,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     sources: Sources = Sources()
     edge: Edge = Edge()
     host: Host = Host()
+    proxy: Proxy = Proxy()
+    cluster: Cluster = Cluster()
     admin: Admin = Admin()
     logs: Logs = Logs()
 

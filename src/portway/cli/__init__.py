@@ -5,7 +5,7 @@ from importlib import import_module
 import click
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100, "auto_envvar_prefix": None}
-COMMANDS = ("run", "check", "explain", "diff", "status", "version", "completion")
+COMMANDS = ("run", "proxy", "check", "explain", "diff", "status", "version", "completion")
 
 
 class _Commands(click.Group):

@@ -21,6 +21,14 @@ METAVARS = {
     "bind_addresses": "ADDR",
     "admin_address": "HOST:PORT",
     "state_dir": "DIR",
+    "control_planes": "HOST:PORT",
+    "identity_services": "HOST:PORT",
+    "discovery_address": "HOST:PORT",
+    "health_address": "HOST:PORT",
+    "authorities": "FILE",
+    "token": "FILE",
+    "xds_certificate": "FILE",
+    "xds_key": "FILE",
 }
 COMPILING = (
     "all_classes",
@@ -35,19 +43,23 @@ COMPILING = (
 
 COMPILING_EPILOG = "All other options of `portway run` about listeners, routes and upstreams are taken too."
 
-PLACES = frozenset({"filenames", "state_dir", "envoy_binary", "access_log"})
+PLACES = frozenset(
+    {"filenames", "state_dir", "envoy_binary", "access_log", "authorities", "token", "xds_certificate", "xds_key"}
+)
 """Settings that are paths: shells complete them."""
 
 
-def setting_options(*branches: str, shown: Iterable[str] = ()) -> Callable[[FC], FC]:
+def setting_options(*branches: str, shown: Iterable[str] = (), fields: Iterable[str] = ()) -> Callable[[FC], FC]:
     """Options for the settings of some branches.
 
     Args:
         shown: fields that the help shows; empty: all.
+        fields: of other branches, beside them.
     """
+    single = frozenset(fields)
 
     def decorate(command: FC) -> FC:
-        chosen = [one for one in all_settings() if one.branch in branches]
+        chosen = [one for one in all_settings() if one.branch in branches or one.field in single]
         for setting in reversed(chosen):
             command = _option(setting, hidden=bool(shown) and setting.field not in shown)(command)
         file = click.option(

@@ -63,8 +63,8 @@ HISTOGRAM_BUCKETS_MS: tuple[float, ...] = (1, 2.5, 5, 10, 25, 50, 100, 250, 500,
 class ControlPlaneTls(msgspec.Struct, frozen=True, kw_only=True):
     """Mutual TLS towards a control plane on another machine.
 
-    Both files are what `own_secrets.py` makes. Envoy reads them again when another file is moved to their name, and the
-    next connection uses what is in them: nothing is restarted.
+    Both files, whose paths must name a folder, are what `own_secrets.py` makes. Envoy reads them again when another
+    file is moved to their name, and the next connection uses what is in them: nothing is restarted.
     """
 
     certificate_path: str

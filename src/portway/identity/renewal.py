@@ -16,7 +16,7 @@ from typing import Protocol, final
 import msgspec
 import structlog
 
-from portway.identity.certificates import CertificateProblem, Credentials, make_credentials
+from portway.identity.certificates import BACKDATED, CertificateProblem, Credentials, make_credentials
 from portway.identity.messages import Place
 from portway.identity.obtain import (
     NotObtained,
@@ -150,8 +150,8 @@ class TokenIdentity:
     def _take(self, obtained: Obtained) -> Obtained:
         self._held = obtained
         credentials = obtained.credentials
-        life = credentials.not_after - credentials.not_before
-        self._due = credentials.not_before + life * (RENEWED_AT - SPREAD * self._chance())
+        begin = credentials.not_before + BACKDATED
+        self._due = begin + (credentials.not_after - begin) * (RENEWED_AT - SPREAD * self._chance())
         self._publish(credentials)
         return obtained
 

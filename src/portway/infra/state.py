@@ -7,6 +7,7 @@
         bootstrap-DIGEST.json the bootstrap by content: the name on a command line says what a process runs with
         admin.sock            Envoy's admin interface
         hot_*                 Envoy's own sockets for hot restart
+        identity/             what it shows a control plane on another machine (`portway proxy`)
         logs/envoy.log        application log; `logs/access.log` is for listeners; `logs/output.log` what was printed
 
 A Unix socket's path has at most 107 bytes (`sun_path`, unix(7)). Envoy needs one name only, since it runs in the
@@ -108,12 +109,13 @@ class ProxyFolder(Folder):
         return f"../../{XDS_SOCKET}"
 
     def write(self, name: str, content: bytes) -> None:
-        """Put a file here in one step, readable by its owner only."""
-        temporary = self.path / f".{name}.{os.getpid()}"
+        """Put a file here, or into a folder that is here, in one step, readable by its owner only."""
+        target = self.path / name
+        temporary = target.with_name(f".{target.name}.{os.getpid()}")
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)
-        temporary.replace(self.path / name)
+        temporary.replace(target)
 
 
 @final
