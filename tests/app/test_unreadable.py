@@ -3,14 +3,14 @@
 from pathlib import Path
 
 from portway.app.compiler import compile_files
-from portway.app.run import unreadable
+from portway.app.declared import Declared
 from portway.settings import Edge
 
 
 async def reason(*paths: Path) -> str:
     texts = [str(path) for path in paths]
-    engine, _ = await compile_files(texts, Edge())
-    return unreadable(texts, engine.store.findings())
+    engine, source = await compile_files(texts, Edge())
+    return Declared(files=source, paths=texts).unreadable(engine.store.findings())
 
 
 async def test_a_path_that_is_not_there_is_a_doubt(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from typing import cast
 from portway.app.compiler import REPORTS, make_engine
 from portway.app.fallback import make_fallback_certificate
 from portway.envoy.outputs import OUTPUTS
-from portway.model.condition import ObjectReport
+from portway.model.condition import ObjectReport, Reported
 from portway.model.resource import Resource
 from portway.objects.verdict import ObjectKey
 from portway.settings import Edge
@@ -83,7 +83,8 @@ class Compiled:
 
     def reports(self) -> Mapping[ObjectKey, ObjectReport]:
         """What there is to say about each object."""
-        return cast("Mapping[ObjectKey, ObjectReport]", self.outputs[REPORTS.name])
+        reports = cast("Mapping[ObjectKey, Reported]", self.outputs[REPORTS.name])
+        return {key: reported.report for key, reported in reports.items()}
 
 
 def differences(one: Compiled, other: Compiled) -> Mapping[str, tuple[object, object]]:

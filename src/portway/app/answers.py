@@ -57,7 +57,7 @@ class MachineAnswers:
                 self._machine.processes(),
                 self._machine.not_ready_because(),
             )
-            locate, controller = self._machine.source.locator(), self._machine.settings.edge.gateway_controller
+            locate, controller = self._machine.declared.locator(), self._machine.settings.edge.gateway_controller
             return await asyncio.to_thread(lambda: msgspec.json.encode(make_status(seen, locate, controller)))
 
     async def explain(self, body: bytes) -> bytes:
@@ -70,13 +70,16 @@ class MachineAnswers:
         await self._machine.pipeline.settle()
         world = World(self._machine.pipeline.engine)
         found = explain(world, question.request, question.address)
-        return msgspec.json.encode(make_report(world, found, self._machine.source.locator()))
+        return msgspec.json.encode(make_report(world, found, self._machine.declared.locator()))
 
     async def metrics(self) -> bytes:
+        proxy = self._machine.proxy
+        if proxy is None:  # proxies elsewhere are asked there
+            return render(self._registry, b"")
         proxies = b""
         try:
             async with asyncio.timeout(SCRAPE.total_seconds()):
-                proxies = (await self._machine.proxy.admin.prometheus()).encode()
+                proxies = (await proxy.admin.prometheus()).encode()
         except (AdminUnreachable, TimeoutError) as error:
             log.warning("proxy statistics cannot be had", error=str(error) or "no answer in time")
         return render(self._registry, proxies)

@@ -151,7 +151,7 @@ async def check_files(
     reports, _ = engine.settle().of(REPORTS)
     for failure in engine.failures():
         raise InternalError(f"{failure.name}({failure.key}): {failure.error}")
-    found = remarks(engine.store.findings(), reports.values(), source.locator())
+    found = remarks(engine.store.findings(), (one.report for one in reports.values()), source.locator())
     # A Namespace that nobody declared exists all the same, but it is no object of the reader's.
     implied = sum(not stored.origin.file for key in engine.store.keys("Namespace") if (stored := engine.store.get(key)))
     objects = sum(engine.store.statistics().objects.values()) - implied

@@ -5,23 +5,28 @@ from collections.abc import Callable, Iterable, Sequence
 from portway.app.fallback import make_fallback_certificate
 from portway.envoy.outputs import OUTPUTS
 from portway.incremental import AnyOutput, Context, Engine, Output, Program
-from portway.model.condition import ObjectReport
+from portway.model.condition import Reported
 from portway.model.handles import EDGE, FALLBACK_CERTIFICATE, OWN_PLACES, REPORT
 from portway.model.local import OwnPlaces
 from portway.model.tls import Secret
 from portway.objects.verdict import ObjectKey
 from portway.settings import Edge
 from portway.sources.files import FileSource, FileStatistics
-from portway.store import Store
+from portway.store import GENERATION, OBJECT, Store
 from portway.translate import program
 from portway.translate.fleets import FLEETS_OUT
 
 
-def _report(ctx: Context, key: ObjectKey) -> ObjectReport | None:
-    return ctx.get(REPORT, key)
+def _report(ctx: Context, key: ObjectKey) -> Reported:
+    found = ctx.read(OBJECT, key)
+    return Reported(
+        report=ctx.get(REPORT, key),
+        generation=ctx.read(GENERATION, key),
+        uid="" if found is None else found.metadata.uid,
+    )
 
 
-REPORTS: Output[ObjectKey, ObjectReport] = Output("reports", sorted(program.REPORTS), _report)
+REPORTS: Output[ObjectKey, Reported] = Output("reports", sorted(program.REPORTS), _report)
 """What there is to say about each object that somebody reports on."""
 
 

@@ -8,7 +8,7 @@ from typing import final
 
 import msgspec
 
-from portway.app.compiler import compiling_progress
+from portway.app.declared import Declared
 from portway.app.pipeline import Pipeline
 from portway.infra.host import HostProxy
 from portway.infra.proxy import HostStatistics
@@ -17,7 +17,6 @@ from portway.model.handles import EDGE, FALLBACK_CERTIFICATE
 from portway.model.resource import ResourceType
 from portway.model.tls import Secret
 from portway.settings import Edge, Settings
-from portway.sources.files import FileSource
 from portway.xds.fleet import FleetState
 from portway.xds.messages import Outcome, Refusal
 from portway.xds.server import DiscoveryServer
@@ -40,11 +39,20 @@ class Machine:
     """The parts of a running Portway, and how far they are."""
 
     def __init__(
-        self, settings: Settings, pipeline: Pipeline, source: FileSource, discovery: DiscoveryServer, proxy: HostProxy
+        self,
+        settings: Settings,
+        pipeline: Pipeline,
+        declared: Declared,
+        discovery: DiscoveryServer,
+        proxy: HostProxy | None = None,
     ) -> None:
+        """
+        Args:
+            proxy: the Envoy on this machine; `None`: the proxies are elsewhere.
+        """
         self.settings = settings
         self.pipeline = pipeline
-        self.source = source
+        self.declared = declared
         self.discovery = discovery
         self.proxy = proxy
         self.held = ""
@@ -56,26 +64,34 @@ class Machine:
         if self.held or self._was_ready:
             return ""
         if not self.pipeline.is_synced:
-            return compiling_progress(self.source.statistics(), self.pipeline.engine.statistics().pending)
+            return self.declared.progress(self.pipeline.engine.statistics().pending)
+        if self.proxy is None:
+            return ""
         fleet = self.discovery.fleet(self.settings.edge.fleet).statistics()
         held = max((one.held_by_proxy for one in fleet.sessions), default=0)
         return f"sent to Envoy: {held:,} of {fleet.resources:,} resources acknowledged"
 
     def fleets(self) -> Mapping[str, FleetState]:
-        name = self.settings.edge.fleet
-        return {name: self.discovery.fleet(name)}
+        return self.discovery.fleets()
 
     def processes(self) -> Mapping[str, HostStatistics]:
-        return {self.settings.edge.fleet: self.proxy.statistics()}
+        return {} if self.proxy is None else {self.settings.edge.fleet: self.proxy.statistics()}
 
     def not_ready_because(self) -> str:
         """Once ready, a change that is under way makes nobody unready; only a dead proxy does."""
-        if self._was_ready and self.proxy.is_live:
+        if self._was_ready and (self.proxy is None or self.proxy.is_live):
             return ""
-        reason = _not_ready_because(self.pipeline.is_synced or bool(self.held), self.fleets(), self.proxy.is_live)
+        reason = self._not_ready_because()
         if not reason:
             self._was_ready = True
         return reason
+
+    def _not_ready_because(self) -> str:
+        if not self.pipeline.is_synced and not self.held:
+            return "the sources are still being read"
+        if self.proxy is None:
+            return ""  # proxies that are elsewhere come when they are asked to, and only if we are ready
+        return _not_live_because(self.fleets(), self.proxy.is_live)
 
     def unknown_because(self) -> str:
         """Why it cannot be said how requests are decided, although some may be served; empty if it can."""
@@ -100,16 +116,15 @@ class Machine:
 
     async def wait_ready(self) -> None:
         """Until the first configuration is live."""
-        await self.proxy.wait_ready()
+        if self.proxy is not None:
+            await self.proxy.wait_ready()
         # Asked again and again: an adopted proxy that has all already says nothing that one could wait for.
         while self.not_ready_because():  # noqa: ASYNC110 - it depends on several parts
             await asyncio.sleep(ASK_READY.total_seconds())
 
 
-def _not_ready_because(synced: bool, fleets: Mapping[str, FleetState], live: bool) -> str:
-    """Why requests are not served as declared yet; empty if they are."""
-    if not synced:
-        return "the sources are still being read"
+def _not_live_because(fleets: Mapping[str, FleetState], live: bool) -> str:
+    """Why the proxy on this machine does not serve as declared yet; empty if it does."""
     if not live:
         return "Envoy is not live"
     for name, fleet in fleets.items():

@@ -8,7 +8,7 @@ compiled: a proxy never sees half a world.
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import Protocol, TypeVar, cast, final
 
@@ -20,11 +20,13 @@ from portway.app.compiler import REPORTS
 from portway.app.complaints import Complaints
 from portway.envoy.outputs import OUTPUTS
 from portway.incremental import AnyOutput, Delta, Engine, Failure
-from portway.model.condition import ObjectReport
+from portway.model.condition import ObjectReport, Reported
+from portway.model.fleet import Fleet
 from portway.model.names import HostKey, SocketKey, TableKey
 from portway.model.resource import Resource, ResourceDelta, ResourceKey
 from portway.objects.verdict import ObjectKey, Severity
 from portway.store import Input, Source
+from portway.translate.fleets import FLEETS_OUT
 
 log = structlog.get_logger(__name__)
 
@@ -78,6 +80,26 @@ class Ports(Protocol):
     def has_problems(self) -> bool: ...
 
 
+class Follower(Protocol):
+    """Who wants to know what comes out of the engine besides resources. No call may block."""
+
+    def reported(self, changed: Mapping[ObjectKey, Reported], removed: Iterable[ObjectKey]) -> None:
+        """There is something else to say about objects, or the same about another generation of them."""
+        ...
+
+    def fleets_changed(self, changed: Mapping[str, Fleet], removed: frozenset[str]) -> None:
+        """Fleets are to be otherwise; nobody wants others any more."""
+        ...
+
+    def published(self, fleet: str, delta: ResourceDelta) -> None:
+        """A fleet's resources have changed."""
+        ...
+
+    def completed(self) -> None:
+        """All that is declared has been compiled and handed out for the first time."""
+        ...
+
+
 class PipelineStatistics(msgspec.Struct, frozen=True, kw_only=True):
     synced: bool
     change_sets: int
@@ -100,6 +122,7 @@ class Pipeline:
         *,
         mark_synced: Callable[[str], None],
         fleets: Sequence[str],
+        followers: Sequence[Follower] = (),
         ports: Ports | None = None,
         doubt: Callable[[], str] = lambda: "",
         on_doubt: Callable[[str], None] = lambda reason: None,
@@ -109,7 +132,8 @@ class Pipeline:
         Args:
             publish: called with a fleet and its changes; must not block.
             mark_synced: called once per fleet when its first configuration is complete.
-            fleets: those that exist even with nothing to serve.
+            fleets: those that exist even with nothing to serve; others come and go with what is declared.
+            followers: get what is no proxy's business.
             ports: asked which sockets can be had whenever the engine has settled.
             doubt: why what the sources reported at first is not to be believed (a folder that is not there); empty: it
                 is. Asked until the first configuration is handed out; meanwhile nothing is.
@@ -122,6 +146,7 @@ class Pipeline:
         self._publish = publish
         self._mark_synced = mark_synced
         self._fleets = set(fleets)
+        self._followers = followers
         self._ports = ports
         self._doubt = doubt
         self._on_doubt = on_doubt
@@ -280,6 +305,8 @@ class Pipeline:
         self._synced.set()
         collector.keep_all()
         log.info("configuration compiled", objects=sum(self.engine.store.statistics().objects.values()))
+        for follower in self._followers:
+            follower.completed()
 
     def _hand_out(self, delta: Delta) -> None:
         changed: dict[str, list[Resource]] = {}
@@ -294,19 +321,32 @@ class Pipeline:
                 name = self._names.pop((output, key), None)
                 if name is not None:
                     removed.setdefault(fleet_of(key), []).append(name)
-        # The first time every fleet is told, also that there is nothing for it.
-        told = changed.keys() | removed.keys() | (self._fleets if not self._synced.is_set() else set())
+        fleets, unwanted = delta.of(FLEETS_OUT)
+        # A fleet is told when there is something for it, and at first also that there is nothing.
+        told = (changed.keys() | removed.keys() | fleets.keys()) - self._fleets
+        new = told if self._synced.is_set() else frozenset[str]()
         self._fleets |= told
-        for fleet in sorted(told):
+        for fleet in sorted((changed.keys() | removed.keys() | new) if self._synced.is_set() else self._fleets):
             sent = ResourceDelta(changed=tuple(changed.get(fleet, ())), removed=tuple(removed.get(fleet, ())))
             self._published += len(sent.changed) + len(sent.removed)
             self._publish(fleet, sent)
+            for follower in self._followers:
+                follower.published(fleet, sent)
+        for fleet in sorted(new):
+            self._mark_synced(fleet)
+        self._fleets -= unwanted
+        if fleets or unwanted:
+            for follower in self._followers:
+                follower.fleets_changed(fleets, unwanted)
         self._learn(*delta.of(REPORTS))
 
-    def _learn(self, changed: Mapping[ObjectKey, ObjectReport], removed: frozenset[ObjectKey]) -> None:
-        self.reports.update(changed)
-        for report in changed.values():
-            self._complaints.reported(report)
+    def _learn(self, changed: Mapping[ObjectKey, Reported], removed: frozenset[ObjectKey]) -> None:
+        for key, reported in changed.items():
+            self.reports[key] = reported.report
+            self._complaints.reported(reported.report)
         for key in removed:
             self.reports.pop(key, None)
             self._complaints.forgotten(key)
+        if changed or removed:
+            for follower in self._followers:
+                follower.reported(changed, removed)

@@ -6,23 +6,23 @@ hurries. So does the loss of the state folder, but for the exit code.
 """
 
 import asyncio
-import contextlib
 import os
-import signal
 import socket
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Sequence
-from contextlib import AsyncExitStack, contextmanager
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from contextlib import AsyncExitStack
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import msgspec
 import structlog
 
-from portway.admin.sockets import listen
 from portway.app import collector
 from portway.app.compiler import make_engine
+from portway.app.console import Console, announce, show_progress
+from portway.app.declared import Declared
+from portway.app.door import attend, open_door
 from portway.app.fallback import load_fallback_certificate, renew_fallback_certificate
 from portway.app.live_settings import SettingsFile, follow_settings
 from portway.app.machine import Machine, compiled_edge
@@ -30,6 +30,7 @@ from portway.app.own_places import own_places
 from portway.app.pipeline import Pipeline
 from portway.app.ports import PortWatch
 from portway.app.recorder import Recorder
+from portway.app.signals import ending_signals
 from portway.app.snapshot import SnapshotFile
 from portway.envoy.bootstrap import BootstrapSettings, build_bootstrap, encode_bootstrap
 from portway.infra.binary import EnvoyBinary, find_envoy
@@ -39,27 +40,18 @@ from portway.infra.machine import default_heap_bytes, default_max_connections
 from portway.infra.proxy import HostSettings
 from portway.infra.state import StateFolder, StateFolderError, wait_lost
 from portway.model.handles import OWN_PLACES
-from portway.model.resource import Resource, ResourceDelta, ResourceKey, ResourceType
+from portway.model.resource import Resource, ResourceDelta, ResourceType
 from portway.model.tls import Secret
-from portway.objects.verdict import Severity
 from portway.settings import Settings
 from portway.sources.files import FileSource
-from portway.sources.problems import FILE_KIND
-from portway.store import Finding
 from portway.xds.fleet import FleetState
 from portway.xds.messages import Outcome
 from portway.xds.server import DiscoveryServer
 
 if TYPE_CHECKING:
-    from portway.admin.server import AdminServer
+    pass
 
 log = structlog.get_logger(__name__)
-
-ATTEND_AT_LATEST = timedelta(seconds=5)
-"""Nobody waits longer for an answer at the admin address than this and its imports, however much is to be compiled."""
-
-PROGRESS = timedelta(milliseconds=200)
-"""How often the progress of the start is shown."""
 
 Beside = Callable[[], Coroutine[None, None, None]]
 """Runs beside the rest until it is cancelled."""
@@ -97,17 +89,6 @@ def _try_access_log(path: str) -> None:
         raise OSError(f"{problem}; choose another file, - for standard output, or an empty one for none") from error
 
 
-class Console(msgspec.Struct, frozen=True, kw_only=True):
-    """What the person who started it gets to see besides the log. None of them may block for long."""
-
-    say: Callable[[str], None]
-    """Prints a sentence."""
-    show: Callable[[str], None]
-    """Shows how far the start has come, in place of what was shown before; empty: it is over."""
-    access_log: Callable[[bytes], None]
-    """Gets lines of the access log, where it goes to standard output."""
-
-
 async def run(settings: Settings, console: Console, settings_file: SettingsFile | None = None) -> None:
     """Run until a signal.
 
@@ -126,7 +107,7 @@ async def run(settings: Settings, console: Console, settings_file: SettingsFile 
     chosen = settings.host.envoy_binary
     stop = asyncio.Event()
     async with AsyncExitStack() as stack:
-        stack.enter_context(_signals(stop))
+        stack.enter_context(ending_signals(stop))
         binary = await asyncio.to_thread(find_envoy, Path(chosen) if chosen else None)
         state = stack.enter_context(StateFolder(Path(settings.host.state_dir)))
         folder = state.proxy_folder(settings.edge.fleet)
@@ -146,36 +127,28 @@ async def run(settings: Settings, console: Console, settings_file: SettingsFile 
         stack.push_async_callback(discovery.stop)
         kept = await asyncio.to_thread(file.read, settings.edge.fleet)
         fallback = load_fallback_certificate(state.path)
-        machine = _assemble(
-            settings,
-            state,
-            discovery,
-            HostProxy(
-                folder,
-                binary,
-                bootstrap_of(settings, folder.xds_socket),
-                _host_settings(settings),
-                access_log=console.access_log if settings.edge.access_log == "-" else None,
-            ),
+        envoy = HostProxy(
+            folder,
             binary,
-            kept,
-            recorder,
-            fallback,
+            bootstrap_of(settings, folder.xds_socket),
+            _host_settings(settings),
+            access_log=console.access_log if settings.edge.access_log == "-" else None,
         )
+        machine = _assemble(settings, state, discovery, envoy, binary, kept, recorder, fallback)
         listeners.append(machine.note)
-        door = _open_door(settings.admin.admin_address)
+        door = open_door(settings.admin.admin_address)
         beside: list[Beside] = [
             recorder.run,
             partial(renew_fallback_certificate, state.path, fallback, machine.use_fallback_certificate),
-            partial(_announce, machine, console),
-            partial(_show_progress, machine, console),
+            partial(announce, machine, console),
+            partial(show_progress, machine, console),
         ]
         if door is not None:
-            beside.append(partial(_attend, machine, door))
+            beside.append(partial(attend, machine, door))
         if settings_file is not None:
             beside.append(partial(follow_settings, settings_file, settings, machine.use_edge))
         if not stop.is_set():
-            await _run_until_signal(machine, beside, partial(wait_lost, state, folder), stop)
+            await _run_until_signal(machine, envoy, beside, partial(wait_lost, state, folder), stop)
     log.info("stopped")
 
 
@@ -191,10 +164,13 @@ def _assemble(
 ) -> Machine:
     engine = make_engine(compiled_edge(settings.edge), fallback)
     engine.set(OWN_PLACES, None, own_places(settings))
-    source = FileSource(
-        settings.sources.filenames,
-        state_dir=state.path / "last-good",
-        poll_interval=timedelta(seconds=1) if settings.sources.poll else None,
+    declared = Declared(
+        files=FileSource(
+            settings.sources.filenames,
+            state_dir=state.path / "last-good",
+            poll_interval=timedelta(seconds=1) if settings.sources.poll else None,
+        ),
+        paths=settings.sources.filenames,
     )
     fleet = settings.edge.fleet
     # A resource that the proxy refuses keeps the version that it held before the restart.
@@ -223,34 +199,16 @@ def _assemble(
 
     pipeline = Pipeline(
         engine,
-        [source],
+        declared.sources,
         publish,
         mark_synced=mark_synced,
         fleets=[fleet],
         ports=PortWatch(engine, binary.path, lambda: (proxy.statistics().pid, *proxy.statistics().retiring)),
-        doubt=lambda: unreadable(settings.sources.filenames, engine.store.findings()),
+        doubt=lambda: declared.unreadable(engine.store.findings()),
         on_doubt=serve_last_good,
     )
-    machine = Machine(settings, pipeline, source, discovery, proxy)
+    machine = Machine(settings, pipeline, declared, discovery, proxy)
     return machine
-
-
-UNREACHABLE = frozenset({"NotFound", "PermissionDenied", "LinkLoop", "Unreadable"})
-"""Reasons of findings about a path that could not be read at all (`sources/tree.py`)."""
-
-
-def unreadable(paths: Sequence[str], findings: Iterable[Finding]) -> str:
-    """Why not all of the given paths could be read at all, and what to do; empty if they could.
-
-    What is wrong inside a file, given or found, is no doubt about the rest of it; but a folder that is not there may
-    just not be mounted yet.
-    """
-    given = {os.path.normpath(path) for path in paths}
-    for finding in findings:
-        key, verdict = finding.verdict.object, finding.verdict
-        if key.kind == FILE_KIND and os.path.normpath(key.name) in given and verdict.reason in UNREACHABLE:
-            return f"{key.name}: {verdict.problem}; {verdict.remedy}"
-    return ""
 
 
 def _first(fleet: FleetState, delta: ResourceDelta, kept: tuple[Resource, ...]) -> ResourceDelta:
@@ -272,56 +230,16 @@ def _host_settings(settings: Settings) -> HostSettings:
     )
 
 
-class _Door(NamedTuple):
-    """The admin address, bound."""
-
-    host: str
-    sockets: Sequence[socket.socket]
-
-
-def _open_door(address: str) -> _Door | None:
-    """Listen on the admin address before anything else is done: that it cannot be had is known at once."""
-    if not address:
-        return None
-    host, _, port = address.rpartition(":")
-    host = host.strip("[]")
-    try:
-        return _Door(host, listen(host, int(port)))
-    except OSError as error:
-        reason = os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)
-        problem = f"--admin-address {address} cannot be opened: {reason}"
-        raise OSError(f"{problem}; choose another, or an empty one for none") from error
-
-
-async def _attend(machine: Machine, door: _Door) -> None:
-    """Answer at the door until cancelled. Not before the first configuration is live, for which the time that the
-    imports take is better spent; who asks meanwhile waits."""
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(ATTEND_AT_LATEST.total_seconds()):
-            await machine.wait_ready()
-    make_server = await asyncio.to_thread(_import_answers)
-    server = await make_server(machine, door.host, door.sockets)
-    try:
-        await asyncio.Event().wait()
-    finally:
-        await server.stop()
-
-
-def _import_answers() -> "Callable[[Machine, str, Sequence[socket.socket]], Awaitable[AdminServer]]":
-    from portway.app.answers import make_server  # late: see there
-
-    return make_server
-
-
 async def _run_until_signal(
     machine: Machine,
+    envoy: HostProxy,
     beside: Sequence[Beside],
     lost: Callable[[], Awaitable[StateFolderError]],
     stop: asyncio.Event,
 ) -> None:
     host = machine.settings.host
     async with asyncio.TaskGroup() as tasks:
-        proxy = tasks.create_task(machine.proxy.run())
+        proxy = tasks.create_task(envoy.run())
         others = [tasks.create_task(run()) for run in (machine.pipeline.run, *beside)]
         watching = tasks.create_task(_stop_when_lost(lost, stop))
         await stop.wait()
@@ -329,10 +247,10 @@ async def _run_until_signal(
         watching.cancel()
         stop.clear()
         log.info("stopping", drain_seconds=host.drain_time.total_seconds())
-        others.append(tasks.create_task(_hurry(stop, machine)))
+        others.append(tasks.create_task(_hurry(stop, envoy)))
         # While it drains, endpoints go on changing: the pipeline ends last. An Envoy whose folder is gone is never left
         # running: nobody would find it.
-        await machine.proxy.stop(leave_running=host.leave_running and loss is None)
+        await envoy.stop(leave_running=host.leave_running and loss is None)
         await proxy
         for task in others:
             task.cancel()
@@ -347,77 +265,6 @@ async def _stop_when_lost(lost: Callable[[], Awaitable[StateFolderError]], stop:
     return loss
 
 
-async def _show_progress(machine: Machine, console: Console) -> None:
-    try:
-        while text := machine.progress():
-            console.show(text)
-            await asyncio.sleep(PROGRESS.total_seconds())
-    finally:
-        console.show("")
-
-
-NOTHING_OPEN = "no port is open: nothing is declared, or only for other classes; portway status says which"
-
-
-async def _announce(machine: Machine, console: Console) -> None:
-    await machine.wait_ready()
-    console.show("")
-    await machine.pipeline.caught_up()
-    counts = machine.pipeline.verdict_counts()
-    log.info(
-        "ready",
-        pid=os.getpid(),
-        objects=sum(machine.pipeline.engine.store.statistics().objects.values()),
-        errors=counts[Severity.ERROR],
-        warnings=counts[Severity.WARNING],
-    )
-    fleet = machine.discovery.fleet(machine.settings.edge.fleet)
-    listeners = sorted(fleet.snapshot.of_type(ResourceType.LISTENER))
-    if not listeners:
-        console.say(NOTHING_OPEN)
-    for name in listeners:
-        # A listener that the proxy refuses keeps nothing from being ready; log and status name it.
-        if fleet.progress([ResourceKey(ResourceType.LISTENER, name)]).complete:
-            console.say(f"listening on {name}")
-
-
-async def _hurry(stop: asyncio.Event, machine: Machine) -> None:
+async def _hurry(stop: asyncio.Event, envoy: HostProxy) -> None:
     await stop.wait()
-    await machine.proxy.stop(leave_running=False)
-
-
-@contextmanager
-def _signals(stop: asyncio.Event) -> Iterator[None]:
-    """SIGTERM and SIGINT end Portway; so does SIGHUP when its terminal goes. A daemon that gets that is meant to read
-    its files again, which happens by itself: to end would be the opposite of what was asked for.
-
-    Those that come when nothing is left but the end of the process end it at once, except where it still has to say
-    why it failed."""
-    loop = asyncio.get_running_loop()
-    handled = [signal.SIGTERM, signal.SIGINT]
-    for number in handled:
-        loop.add_signal_handler(number, stop.set)
-    if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:  # else nohup(1) wants it ignored
-        handled.append(signal.SIGHUP)
-        loop.add_signal_handler(signal.SIGHUP, stop.set if _has_terminal() else _note_hang_up)
-    failed = True
-    try:
-        yield
-        failed = False
-    finally:
-        for number in handled:
-            loop.remove_signal_handler(number)
-            signal.signal(number, signal.SIG_IGN if failed else lambda *_: os._exit(0))
-
-
-def _note_hang_up() -> None:
-    log.info("SIGHUP: nothing to do, files and settings are followed by themselves")
-
-
-def _has_terminal() -> bool:
-    """Whether there is a terminal that could hang up."""
-    try:
-        os.close(os.open("/dev/tty", os.O_RDWR | os.O_CLOEXEC))
-    except OSError:
-        return False
-    return True
+    await envoy.stop(leave_running=False)

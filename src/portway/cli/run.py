@@ -8,8 +8,8 @@ from typing import TextIO
 import click
 import structlog
 
+from portway.app.console import Console
 from portway.app.live_settings import SettingsFile
-from portway.app.run import Console
 from portway.app.run import run as run_portway
 from portway.cli.access_lines import readable_lines
 from portway.cli.options import has_colours, read_settings, setting_options

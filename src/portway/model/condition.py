@@ -73,3 +73,12 @@ class ObjectReport(msgspec.Struct, frozen=True, kw_only=True):
     supported_features: tuple[str, ...] = ()
     """`status.supportedFeatures` of a GatewayClass, sorted."""
     verdicts: tuple[Verdict, ...] = ()
+
+
+class Reported(msgspec.Struct, frozen=True, kw_only=True):
+    """A report, and the object that it is about."""
+
+    report: ObjectReport
+    generation: int
+    """`metadata.generation` of the object that the report was computed from; 0: no API server has it."""
+    uid: str = ""
