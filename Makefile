@@ -7,12 +7,14 @@ WORKERS ?= auto
 # Without bytecode every start of Portway, of which the tests make hundreds, would compile its source again: 1 s.
 unexport PYTHONDONTWRITEBYTECODE
 
+CHANNEL ?= standard
 CHANNELS ?= standard experimental
 
-.PHONY: help run check test bench conformance docs lint typings lock clean
+.PHONY: help run cluster check test bench conformance docs lint typings lock clean
 
 help:
 	@echo "make run     start Portway and Envoy on examples/quickstart, with demo backends"
+	@echo "make cluster start a Kubernetes cluster to play with, without containers (docs/miniature-cluster.md); needs root"
 	@echo "make check   format, lint, types, import contract, unit tests: quick enough to run all day"
 	@echo "make test    everything that tests, with a real Envoy"
 	@echo "make bench   the figures of docs/benchmarks.md"
@@ -38,6 +40,9 @@ check: lint
 
 run: $(VENV)/installed
 	@$(BIN)/python examples/run_quickstart.py
+
+cluster: $(VENV)/installed
+	@$(BIN)/python -m tests.cluster --channel $(CHANNEL)
 
 test: lint
 	$(BIN)/pytest -n $(WORKERS)

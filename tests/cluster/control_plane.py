@@ -73,7 +73,7 @@ class Addresses(msgspec.Struct, frozen=True, kw_only=True):
 class ControlPlane:
     """One control plane; an async context manager. All it writes lies in `folder`."""
 
-    def __init__(self, folder: Path, addresses: Addresses = Addresses(), *, node_grace_s: float = 4.0) -> None:  # noqa: B008 - frozen
+    def __init__(self, folder: Path, addresses: Addresses = Addresses(), *, node_grace_s: float = 6.0) -> None:  # noqa: B008 - frozen
         """
         Args:
             folder: need not exist; etcd's data, certificates, kubeconfigs, logs.

@@ -94,12 +94,12 @@ async def keep_alive(api: Api, outline: NodeOutline, address: str) -> None:
             "metadata": {"name": outline.name, "namespace": "kube-node-lease"},
             "spec": {
                 "holderIdentity": outline.name,
-                "leaseDurationSeconds": 4,
+                "leaseDurationSeconds": 6,
                 "renewTime": datetime.now(UTC).isoformat().replace("+00:00", "Z"),
             },
         }
         try:
-            async with asyncio.timeout(HEARTBEAT_S):
+            async with asyncio.timeout(3 * HEARTBEAT_S):
                 params = {"fieldManager": "kubelet", "force": "true"}
                 await api.request(
                     "PATCH",

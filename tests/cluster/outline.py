@@ -85,5 +85,5 @@ def sweep() -> None:
                     os.kill(int(process.name), signal.SIGKILL)
     for folder in Path(tempfile.gettempdir()).glob(f"{FOLDER_PREFIX}*"):
         with contextlib.suppress(OSError):
-            if not is_running((folder / "run").read_text()):
+            if not is_running((folder / "cluster" / "run").read_text()):
                 shutil.rmtree(folder)

@@ -15,6 +15,11 @@ class PodStatusWriter:
         self._since: dict[str, tuple[str, str]] = {}
         self.start_time = now()
 
+    @property
+    def is_ready(self) -> bool:
+        """Whether the status that was made last says so."""
+        return self._since.get("Ready", ("", ""))[0] == "True"
+
     def status(
         self,
         pod: Pod,

@@ -66,6 +66,8 @@ class PodLife:
         self._dirty = asyncio.Event()
         self._deleted = asyncio.Event()
         self._waiting_for = ""
+        self._written: dict[str, object] = {}
+        self._is_written_ready = False
         self._is_initialized = False
         self._starts = 0
         self._seen = time.monotonic()
@@ -96,7 +98,9 @@ class PodLife:
         self.pod = pod
         if pod.metadata.deletion_timestamp:
             self._deleted.set()
-        if pod.spec.readiness_gates:
+        # Of readiness gates others write the condition; and who takes the node for dead writes Ready=False.
+        if pod.spec.readiness_gates or pod.is_ready != self._is_written_ready:
+            self._written = {}
             self._dirty.set()
 
     async def run(self) -> None:
@@ -188,7 +192,6 @@ class PodLife:
 
     async def _write_status(self) -> None:
         self._dirty.set()
-        written: dict[str, object] = {}
         while True:
             await self._dirty.wait()
             self._dirty.clear()
@@ -201,7 +204,7 @@ class PodLife:
                 main=self.main,
                 is_initialized=self._is_initialized,
             )
-            if status == written:
+            if status == self._written:
                 continue
             body = msgspec.json.encode({"metadata": {"uid": self.pod.metadata.uid}, "status": status})
             try:
@@ -213,7 +216,8 @@ class PodLife:
                 await asyncio.sleep(_RETRY_S)
                 self._dirty.set()
             else:
-                written = status
+                self._written = status
+                self._is_written_ready = self._status.is_ready
                 if self.ready_after_s is None and all(life.is_ready for life in self.main):
                     self.ready_after_s = time.monotonic() - self._seen
 
