@@ -72,7 +72,7 @@ PARSERS: Mapping[object, Callable[[str], object]] = {
 
 
 def _choice(*allowed: str) -> Callable[[object], str]:
-    return lambda value: "" if str(value) in allowed else f"is none of {', '.join(allowed)}"
+    return lambda value: "" if str(value) in allowed else f"is none of {', '.join(filter(None, allowed))}"
 
 
 def _within(low: float, high: float) -> Callable[[object], str]:

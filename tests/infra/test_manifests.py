@@ -7,7 +7,7 @@ import msgspec
 import pytest
 import yaml
 
-from portway.infra.kubernetes.data_plane import DataPlane
+from portway.infra.kubernetes.data_plane import DataPlane, any_addresses
 from portway.infra.kubernetes.manifests import DEPLOYMENT, SERVICE, Manifest, encode, manifests_of
 from portway.infra.kubernetes.names import APPLIED, account_of, controller_label, fleet_name_of, label_value
 from portway.model.fleet import (
@@ -148,3 +148,9 @@ def test_controllers_are_told_apart() -> None:
     }
     assert len(others | {ours}) == 5
     assert all(len(label) <= 63 for label in others)
+
+
+def test_proxies_listen_on_the_families_of_the_cluster() -> None:
+    assert any_addresses("") == ("0.0.0.0",)
+    assert any_addresses("10.0.0.5,fd00::5") == ("0.0.0.0", "::")
+    assert any_addresses("fd00::5") == ("::",)

@@ -1,6 +1,7 @@
 """What the proxies of all fleets have in common."""
 
 from datetime import timedelta
+from ipaddress import ip_address
 
 import msgspec
 
@@ -24,3 +25,14 @@ class DataPlane(msgspec.Struct, frozen=True, kw_only=True):
     withdrawal: timedelta = timedelta(seconds=WITHDRAWAL_S)
     any_address: str = "0.0.0.0"  # noqa: S104 - the kubelet asks from elsewhere
     """What proxies bind their health port on; `::` in a cluster of IPv6."""
+
+
+def any_addresses(pod_ips: str) -> tuple[str, ...]:
+    """What proxies bind to be reached at all addresses of their pods: for each IP family of the cluster one address.
+
+    Args:
+        pod_ips: addresses of our own pod, with commas between (`status.podIPs`): all pods have the same families.
+            Empty: nobody knows, so IPv4.
+    """
+    found = dict.fromkeys(ip_address(text.strip()).version for text in pod_ips.split(",") if text.strip())
+    return tuple("::" if version == 6 else "0.0.0.0" for version in found) or ("0.0.0.0",)  # noqa: S104 - of a pod
