@@ -65,6 +65,8 @@ class ControlPlane:
         self.xds_port, self.identity_port = ports.take(), ports.take()
         self.peers: list[Peer] = []
         self.deltas: dict[str, ResourceDelta] = {}
+        self.position = {"HTTPRoute": 1}
+        """How far it has read its sources."""
         self.server = DiscoveryServer()
         self._stack = contextlib.AsyncExitStack()
         self._identity = ServingIdentity()
@@ -92,16 +94,21 @@ class ControlPlane:
 
         cluster, endpoints = position_marker()
         self.server = DiscoveryServer(authorize=look, marker=Marker(cluster=cluster, endpoints=endpoints))
-        self.server.announce({"HTTPRoute": 1})
-        self.server.reach({"HTTPRoute": 1})
-        for fleet, delta in self.deltas.items():
-            self.server.apply(fleet, delta)
-            self.server.mark_synced(fleet)
+        self.see(self.position)
         await self.server.start(f"127.0.0.1:{self.xds_port}", mutual_tls(self._identity.credentials))
         self._stack.push_async_callback(self.server.stop)
         door = IssuingService(self.issuer, self._identity.server_context())
         await door.start("127.0.0.1", self.identity_port)
         self._stack.push_async_callback(door.stop)
+
+    def see(self, position: dict[str, int]) -> None:
+        """The sources were read up to there, and `deltas` is what follows."""
+        self.position = position
+        self.server.announce(position)
+        for fleet, delta in self.deltas.items():
+            self.server.apply(fleet, delta)
+            self.server.mark_synced(fleet)
+        self.server.reach(position)
 
     async def stop(self) -> None:
         await self._stack.aclose()

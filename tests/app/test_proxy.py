@@ -101,6 +101,29 @@ async def _answers_on(port: int) -> bool:
     return (await fetch(f"http://shop.test:{port}/")).pod == "a"
 
 
+async def test_a_replica_that_lags_does_not_take_it_back_in_time(
+    tmp_path: Path, plane: ControlPlane, ports: Ports, backend: Backend
+) -> None:
+    async with proxy(tmp_path / "one", "one", plane, ports, backend.port) as pod:
+        await pod.wait_ready()
+        past, present = plane.deltas["one"], ports.take()
+        plane.deltas["one"] = serving(present, backend.port)
+        plane.see({"HTTPRoute": 5, "Service": 3})
+        await pod.until(lambda: _answers_on(present), "served as declared")
+        await plane.stop()
+        plane.deltas["one"], plane.position = past, {"HTTPRoute": 4, "Service": 3}
+        await plane.start()  # another replica, which has not seen the last change
+        await pod.until(lambda: _connected(plane), "connected")
+        for _ in range(30):
+            assert await _answers_on(present)
+            assert not await answers(pod), "the past is back"
+            await asyncio.sleep(0.1)
+        newest = ports.take()
+        plane.deltas["one"] = serving(newest, backend.port)
+        plane.see({"HTTPRoute": 6, "Service": 3})
+        await pod.until(lambda: _answers_on(newest), "served as declared since")
+
+
 async def test_a_container_that_starts_again_uses_the_certificate_that_it_has(
     tmp_path: Path, plane: ControlPlane, ports: Ports, backend: Backend
 ) -> None:
