@@ -29,6 +29,8 @@ SINGULAR = {
     "control_planes": "control-plane",
     "filenames": "filename",
     "identity_services": "identity-service",
+    "publish_addresses": "publish-address",
+    "watch_namespaces": "watch-namespace",
     "tls_ciphers": "tls-cipher",
 }
 """Flags that may be repeated are named for one value."""
@@ -195,6 +197,18 @@ class Cluster(Branch, frozen=True, kw_only=True):
     discovery_address: str = ""
     """`HOST:PORT` where proxies in the cluster find Portway. Empty: port 18000 of Service `portway` in its
     namespace."""
+    listen_address: str = "::"
+    """Address on which proxies and other replicas are listened for, on ports 18000 to 18002."""
+    write_status: bool = True
+    """Write into the cluster what becomes of its objects (status, Events). `--no-write-status` needs no right to
+    write."""
+    publish_addresses: tuple[str, ...] = ()
+    """Addresses or names written into the status of Ingresses and Gateways on `host` infrastructure. Empty: those that
+    Portway listens on, where they are no wildcards."""
+    pod_name: str = ""
+    """Of the pod that Portway runs in. Empty: the host's name."""
+    pod_ips: str = ""
+    """Addresses of that pod, with commas between: where other replicas reach this one. Empty: they do not."""
 
 
 class Admin(Branch, frozen=True, kw_only=True):
@@ -220,6 +234,22 @@ class Sources(Branch, frozen=True, kw_only=True):
     """Files and folders (read recursively) of YAML or JSON; `-` is standard input. May be given several times."""
     poll: bool = False
     """Look at the files once a second instead of asking the kernel for changes: for network file systems."""
+    kubernetes: bool = False
+    """Read objects from a cluster too, and say there what becomes of them: the one of the pod that Portway runs in, or
+    that of the kubeconfig."""
+    kubeconfig: str = ""
+    """File that says how the cluster is reached. Empty: the pod's own files, else `KUBECONFIG` or `~/.kube/config`."""
+    context: str = ""
+    """Context of the kubeconfig. Empty: its current one."""
+    watch_namespaces: tuple[str, ...] = ()
+    """Namespaces of the cluster that are looked at. Empty: all. May be given several times."""
+    watch_selector: str = ""
+    """Only routes and Ingresses of the cluster with these labels count: `team=shop,tier!=test`."""
+
+
+def reads_cluster(sources: Sources) -> bool:
+    """Whether objects come from a cluster's API server."""
+    return sources.kubernetes or bool(sources.kubeconfig or sources.context)
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):

@@ -185,6 +185,10 @@ class Pipeline:
     def is_synced(self) -> bool:
         return self._synced.is_set()
 
+    async def wait_synced(self) -> None:
+        """Until the first configuration has been handed out."""
+        await self._synced.wait()
+
     async def settle(self) -> None:
         """Until nothing waits to be compiled; what comes of it is handed out as always. When this returns the engine
         is settled, and stays so until its caller waits for something."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import TextIO
 
@@ -10,23 +11,23 @@ import structlog
 
 from portway.app.console import Console
 from portway.app.live_settings import SettingsFile
-from portway.app.run import run as run_portway
 from portway.cli.access_lines import readable_lines
 from portway.cli.options import has_colours, read_settings, setting_options
 from portway.cli.progress import ProgressLine
 from portway.infra.binary import EnvoyUnusable
 from portway.infra.state import StateFolderError
-from portway.settings import Settings, SettingsError
+from portway.kubernetes.errors import ConnectionProblem
+from portway.settings import Settings, SettingsError, reads_cluster
 from portway.telemetry.background import BackgroundWriter, background_writer
 from portway.telemetry.logs import set_up_logs
 
 log = structlog.get_logger(__name__)
 
 
-@click.command(short_help="Serve what files declare; follow every change.")
-@setting_options("sources", "edge", "host", "admin", "logs")
+@click.command(short_help="Serve what is declared; follow every change.")
+@setting_options("sources", "edge", "host", "cluster", "admin", "logs")
 def run(settings_file: Path | None, **flags: object) -> None:
-    """Serve what files declare: start Envoy, program it, follow every change.
+    """Serve what files or a cluster declare: start Envoy, program it, follow every change.
 
     \b
     portway run -f manifests/ --http-port 8080 --https-port 8443
@@ -35,19 +36,36 @@ def run(settings_file: Path | None, **flags: object) -> None:
     folder.
     """
     settings = read_settings(flags, settings_file)
-    if not settings.sources.filenames:
-        raise click.UsageError("give at least one -f PATH: a file, a folder, or - for standard input")
+    sources, in_cluster = settings.sources, settings.cluster.infrastructure == "kubernetes"
+    if not sources.filenames and not reads_cluster(sources) and not in_cluster:
+        raise click.UsageError(
+            "give at least one -f PATH: a file, a folder, or - for standard input; or --kubernetes for a cluster"
+        )
+    if in_cluster and sources.filenames:
+        raise click.UsageError("-f goes with --infrastructure host: what runs in a cluster is declared there")
     errors = set_up_logs(settings.logs.log_level, settings.logs.log_format, sys.stderr)
     failures: list[BaseException] = []
     try:
+        run_portway = _program(in_cluster)
         asyncio.run(run_portway(settings, _console(settings.logs.log_format, errors), _followed(settings_file, flags)))
-    except* (StateFolderError, EnvoyUnusable, OSError) as group:
+    except* (StateFolderError, EnvoyUnusable, ConnectionProblem, OSError) as group:
         failures = _leaves(group)
     if failures:  # not within `except*`: what is raised there is printed as a group, with its traceback
         errors.flush()
         for error in failures:
             click.echo(f"portway run: {error}", err=True)
         sys.exit(1)
+
+
+def _program(in_cluster: bool) -> Callable[[Settings, Console, SettingsFile | None], Coroutine[None, None, None]]:
+    # Imported late: each takes its time, and nobody needs both.
+    if in_cluster:
+        from portway.app.control_plane import run as run_control_plane
+
+        return run_control_plane
+    from portway.app.run import run as run_host
+
+    return run_host
 
 
 def _followed(path: Path | None, flags: dict[str, object]) -> SettingsFile | None:

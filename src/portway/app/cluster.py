@@ -1,0 +1,192 @@
+"""What Portway does in a cluster besides serving it: reads what is declared there, and says what becomes of it.
+
+Every replica reads and judges; the one that holds the Lease writes statuses, Events and, where proxies run in the
+cluster, the objects that they are made of. Whoever does not lead tells the leader what its own proxies hold.
+"""
+
+import asyncio
+import secrets
+import socket
+import ssl
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from ipaddress import ip_address
+from typing import final
+
+import structlog
+
+from portway.identity.contract import REPLICA_NAME, REPLICA_PORT
+from portway.identity.serving import ServingIdentity, is_replica
+from portway.infra.kubernetes.names import controller_label
+from portway.kubernetes.client import ApiClient
+from portway.model.condition import Reported
+from portway.model.fleet import Fleet
+from portway.model.resource import ResourceDelta
+from portway.objects.verdict import ObjectKey
+from portway.settings import Settings
+from portway.sources.kubernetes.demand import References
+from portway.sources.kubernetes.source import KubernetesSource
+from portway.status.events import EventWriter
+from portway.status.exchange import Exchange
+from portway.status.leader import Elector
+from portway.status.merge import LoadBalancerAddress
+from portway.status.news import NewsDesk
+from portway.status.replicas import Replicas, Teller
+from portway.status.service import StatusService
+from portway.status.writer import StatusWriter
+from portway.translate.key_material import REFERRING, key_material
+from portway.xds.server import DiscoveryServer
+
+log = structlog.get_logger(__name__)
+
+Work = Callable[[], Awaitable[None]]
+
+
+def scope_of(settings: Settings) -> str:
+    """Which part of the cluster is looked at, in one spelling."""
+    sources = settings.sources
+    return f"{','.join(sorted(sources.watch_namespaces))};{sources.watch_selector}"
+
+
+def label_of(settings: Settings) -> str:
+    """What tells this Portway's objects from those of others in the cluster."""
+    edge = settings.edge
+    return controller_label(edge.gateway_controller, edge.controller_class, scope_of(settings))
+
+
+def make_source(client: ApiClient, settings: Settings) -> KubernetesSource:
+    """The source of a cluster's objects."""
+    sources = settings.sources
+    namespace, _, name = settings.edge.default_certificate.partition("/")
+    always = frozenset({ObjectKey("Secret", namespace, name)} if name else ())
+    return KubernetesSource(
+        client,
+        namespaces=sources.watch_namespaces,
+        label_selector=sources.watch_selector,
+        references=References(kinds=REFERRING, of=key_material, always=always),
+    )
+
+
+@final
+class ClusterSide:
+    """`portway.app.pipeline.Follower` of a Portway whose objects live in a cluster."""
+
+    def __init__(
+        self,
+        client: ApiClient,
+        settings: Settings,
+        discovery: DiscoveryServer,
+        *,
+        namespace: str,
+        identity: ServingIdentity | None = None,
+        lead: Sequence[Work] = (),
+        addresses: Callable[[ObjectKey], Sequence[tuple[str, str]] | None],
+    ) -> None:
+        """
+        Args:
+            namespace: of the Lease.
+            identity: what replicas show one another; `None`: there is only this one.
+            lead: what else only the leader does.
+            addresses: by which an Ingress is reached, as (type, value); `None`: not known yet.
+        """
+        self._settings = settings
+        self._lead_too = tuple(lead)
+        self._addresses = addresses
+        self._completed = asyncio.Event()
+        self._serving = identity
+        controller, name = settings.edge.gateway_controller, settings.cluster.pod_name or socket.gethostname()
+        # Another life of the same pod is another candidate.
+        candidate = f"{name}_{secrets.token_hex(4)}"
+        address = replica_address(settings.cluster.pod_ips) if identity is not None else ""
+        label = label_of(settings)
+        self.elector = Elector(
+            client, namespace=namespace, name=f"portway-{label.rpartition('-')[2]}", identity=candidate, address=address
+        )
+        self.writer = StatusWriter(client, controller=controller, may_write=lambda: self.elector.is_leader)
+        desk = NewsDesk()
+        self._events = EventWriter(client, desk, controller=controller, instance=name)
+        replicas, teller = Replicas(), Teller()
+        self.status = StatusService(
+            discovery.fleets,
+            self.writer,
+            replicas=replicas,
+            teller=teller if identity is not None else None,
+            desk=desk,
+            addresses=self._load_balancer,
+        )
+        self._exchange: Exchange | None = None
+        if identity is not None:
+            self._exchange = Exchange(
+                replicas,
+                teller,
+                identity=candidate,
+                on_heard=self.status.others_said,
+                on_change=self.status.others_changed,
+                authorize=is_replica,
+                client=identity.replica_contexts()[1],
+                server_name=REPLICA_NAME,
+            )
+            self.status.use(self._exchange)
+
+    # Follower.
+
+    def reported(self, changed: Mapping[ObjectKey, Reported], removed: Iterable[ObjectKey]) -> None:
+        self.status.reported(changed.values(), removed)
+
+    def fleets_changed(self, changed: Mapping[str, Fleet], removed: frozenset[str]) -> None:
+        pass
+
+    def published(self, fleet: str, delta: ResourceDelta) -> None:
+        self.status.published(fleet, delta)
+
+    def completed(self) -> None:
+        self._completed.set()
+
+    # Work.
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self.status.run())
+            if self._exchange is not None and self._serving is not None:
+                await self._serving.wait_known()
+                await self._exchange.start(self._settings.cluster.listen_address, REPLICA_PORT, self._server_context())
+                tasks.create_task(self._exchange.follow(self.elector))
+            # Who leads writes: nobody should before all that is declared is known.
+            await self._completed.wait()
+            tasks.create_task(self.elector.run(self._lead))
+
+    async def stop(self) -> None:
+        """Listen no more."""
+        if self._exchange is not None:
+            await self._exchange.stop()
+
+    def _server_context(self) -> ssl.SSLContext | None:
+        return None if self._serving is None else self._serving.replica_contexts()[0]
+
+    async def _lead(self) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            for work in (self.writer.run, self._events.run, *self._lead_too):
+                tasks.create_task(_as_task(work))
+            if self._exchange is not None:
+                tasks.create_task(self._exchange.lead())
+
+    def _load_balancer(self, key: ObjectKey) -> tuple[LoadBalancerAddress, ...] | None:
+        found = self._addresses(key)
+        if found is None:
+            return None
+        return tuple(
+            LoadBalancerAddress(ip=value) if kind == "IPAddress" else LoadBalancerAddress(hostname=value)
+            for kind, value in found
+        )
+
+
+def replica_address(pod_ips: str) -> str:
+    """Where other replicas reach this one; empty if nobody knows."""
+    first = pod_ips.partition(",")[0].strip()
+    if not first:
+        return ""
+    return f"[{first}]:{REPLICA_PORT}" if ip_address(first).version == 6 else f"{first}:{REPLICA_PORT}"
+
+
+async def _as_task(work: Work) -> None:
+    await work()

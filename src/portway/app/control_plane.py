@@ -1,0 +1,255 @@
+"""`portway run --infrastructure kubernetes`: a control plane whose proxies run elsewhere in the cluster.
+
+    cluster objects -> pipeline -> discovery over mutual TLS -> proxies of each Gateway and IngressClass
+                              `-> fleets -> Deployments, Services ... (the leader)
+                              `-> reports, acknowledgements -> statuses, Events (the leader)
+
+Any number of replicas may run: each serves the proxies that come to it. It is ready when all that is declared has been
+compiled; proxies that are there already go on with what they hold until then. Its end takes nothing from anybody.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from contextlib import AsyncExitStack
+from functools import partial
+from pathlib import Path
+from typing import Final, final
+
+import msgspec
+import structlog
+
+from portway.app import collector
+from portway.app.cluster import ClusterSide, label_of, make_source
+from portway.app.compiler import make_engine
+from portway.app.console import Console, announce, show_progress
+from portway.app.declared import Declared
+from portway.app.door import attend, open_door
+from portway.app.fallback import load_fallback_certificate, renew_fallback_certificate
+from portway.app.live_settings import SettingsFile, follow_settings
+from portway.app.machine import Machine
+from portway.app.pipeline import Pipeline
+from portway.app.signals import ending_signals
+from portway.envoy.position import position_marker
+from portway.identity.authorisation import FleetAuthorization
+from portway.identity.authorities import Authority, bundle
+from portway.identity.contract import IDENTITY_PORT, XDS_PORT
+from portway.identity.issuer import Issuer, Owner
+from portway.identity.keeper import AuthorityKeeper
+from portway.identity.service import IssuingService
+from portway.identity.serving import ServingIdentity
+from portway.identity.tokens import TokenReviewer
+from portway.infra.kubernetes.applier import FleetApplier
+from portway.infra.kubernetes.data_plane import DataPlane, any_addresses
+from portway.infra.kubernetes.inventory import Inventory
+from portway.infra.kubernetes.names import account_of
+from portway.infra.kubernetes.observer import FleetObserver
+from portway.infra.state import StateFolder
+from portway.kubernetes.client import ApiClient
+from portway.kubernetes.connection import connect
+from portway.model.condition import Reported
+from portway.model.fleet import Fleet, Infrastructure, InfrastructureKind, ObservedFleet
+from portway.model.handles import INFRASTRUCTURE, OBSERVED_FLEET
+from portway.model.resource import ResourceDelta
+from portway.objects.verdict import ObjectKey
+from portway.settings import Settings
+from portway.store import ChangeSet
+from portway.xds.credentials import mutual_tls
+from portway.xds.messages import Outcome
+from portway.xds.positions import Marker
+from portway.xds.server import DiscoveryServer
+
+log = structlog.get_logger(__name__)
+
+SYSTEM_NAMESPACE: Final = "portway-system"
+"""Where Portway is installed unless somebody says otherwise."""
+LOOK: Final = 0.05
+"""Seconds between two looks whether all of our own objects have been listed."""
+
+
+@final
+class ObservedFirst:
+    """A source without objects: it is complete when our own objects in the cluster have been listed. Else each start
+    would take the addresses out of all statuses and put them back."""
+
+    def __init__(self, inventory: Inventory) -> None:
+        self._inventory = inventory
+
+    async def changes(self) -> AsyncIterator[ChangeSet]:
+        # A kind that may not be listed says why; nothing will come of waiting for it.
+        while any(not reason for reason in self._inventory.unlisted.values()):  # noqa: ASYNC110 - some tenths once
+            await asyncio.sleep(LOOK)
+        yield ChangeSet(synced=True)
+
+
+@final
+class Fleets:
+    """`portway.app.pipeline.Follower`: what becomes of fleets."""
+
+    def __init__(self, applier: FleetApplier, discovery: DiscoveryServer) -> None:
+        self._applier = applier
+        self._discovery = discovery
+
+    def reported(self, changed: Mapping[ObjectKey, Reported], removed: object) -> None:
+        pass
+
+    def fleets_changed(self, changed: Mapping[str, Fleet], removed: frozenset[str]) -> None:
+        self._applier.want(changed, removed)
+        for name in removed:
+            self._discovery.drop(name)
+
+    def published(self, fleet: str, delta: ResourceDelta) -> None:
+        pass
+
+    def completed(self) -> None:
+        self._applier.complete()
+
+
+async def run(settings: Settings, console: Console, settings_file: SettingsFile | None = None) -> None:
+    """Run until a signal.
+
+    Raises:
+        StateFolderError, ConnectionProblem, OSError: it cannot start; the message says why and what to do.
+    """
+    collector.expect_growth()
+    stop = asyncio.Event()
+    async with AsyncExitStack() as stack:
+        stack.enter_context(ending_signals(stop))
+        state = stack.enter_context(StateFolder(Path(settings.host.state_dir)))
+        client = ApiClient(await connect(settings.sources.kubeconfig, settings.sources.context))
+        stack.push_async_callback(client.close)
+        plane = _ControlPlane(settings, client, stack, state.path)
+        door = open_door(settings.admin.admin_address)
+        machine = plane.machine
+        beside: list[Callable[[], Coroutine[None, None, None]]] = [
+            partial(renew_fallback_certificate, state.path, plane.fallback, machine.use_fallback_certificate),
+            partial(announce, machine, console),
+            partial(show_progress, machine, console),
+        ]
+        if door is not None:
+            beside.append(partial(attend, machine, door))
+        if settings_file is not None:
+            beside.append(partial(follow_settings, settings_file, settings, machine.use_edge))
+        async with asyncio.TaskGroup() as tasks:
+            running = [tasks.create_task(work()) for work in (plane.run, *beside)]
+            await stop.wait()
+            log.info("stopping")
+            for task in running:
+                task.cancel()
+    log.info("stopped")
+
+
+@final
+class _ControlPlane:
+    """The parts of one run."""
+
+    def __init__(self, settings: Settings, client: ApiClient, stack: AsyncExitStack, state: Path) -> None:
+        cluster = settings.cluster
+        self._settings = settings
+        self._client = client
+        self._stack = stack
+        self._namespace = cluster.system_namespace or client.connection.namespace or SYSTEM_NAMESPACE
+        self.fallback = load_fallback_certificate(state)
+
+        self._serving = ServingIdentity(
+            (f"portway.{self._namespace}.svc", f"portway.{self._namespace}.svc.cluster.local")
+        )
+        self._keeper = AuthorityKeeper(client, self._namespace, self._use_authorities)
+        self._issuer = Issuer(TokenReviewer(client), self._owner)
+
+        self._inventory = Inventory(label_of(settings))
+        self._plane = DataPlane(
+            image=cluster.proxy_image,
+            image_pull_policy=cluster.proxy_image_pull_policy,
+            control_plane=cluster.discovery_address or f"portway.{self._namespace}.svc:{XDS_PORT}",
+            authorities="",
+            controller=label_of(settings),
+            any_address=any_addresses(cluster.pod_ips)[0],
+        )
+        self._applier = FleetApplier(client, self._inventory, self._plane, self._observed)
+        self._observer = FleetObserver(
+            client,
+            self._inventory,
+            namespaces=_with(settings.sources.watch_namespaces, self._namespace),
+            needs_nodes=lambda: self._applier.needs_nodes,
+        )
+
+        marker, endpoints = position_marker()
+        self.discovery = DiscoveryServer(
+            authorize=FleetAuthorization(self._owner),
+            on_outcome=self._answered,
+            marker=Marker(cluster=marker, endpoints=endpoints),
+        )
+        engine = make_engine(settings.edge, self.fallback)
+        infrastructure = Infrastructure(
+            kind=InfrastructureKind.KUBERNETES,
+            namespace=self._namespace,
+            bind_addresses=any_addresses(cluster.pod_ips),
+        )
+        engine.set(INFRASTRUCTURE, None, infrastructure)
+        self._side = ClusterSide(
+            client,
+            settings,
+            self.discovery,
+            namespace=self._namespace,
+            identity=self._serving,
+            lead=[self._applier.run],
+            addresses=self._addresses,
+        )
+        declared = Declared(cluster=make_source(client, settings))
+        self.pipeline = Pipeline(
+            engine,
+            [*declared.sources, ObservedFirst(self._inventory)],
+            self._publish,
+            mark_synced=self.discovery.mark_synced,
+            fleets=[],
+            followers=[Fleets(self._applier, self.discovery), self._side],
+        )
+        self.machine = Machine(settings, self.pipeline, declared, self.discovery)
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            for work in (self._keeper.run, self._serving.run, self._observer.run, self.pipeline.run, self._side.run):
+                tasks.create_task(work())
+            # Proxies that come before all is known would be told that there is no fleet of theirs.
+            await self._serving.wait_known()
+            await self.pipeline.wait_synced()
+            address = self._settings.cluster.listen_address
+            identity = IssuingService(self._issuer, self._serving.server_context())
+            await identity.start(address, IDENTITY_PORT)
+            self._stack.push_async_callback(identity.stop)
+            host = f"[{address}]" if ":" in address else address
+            await self.discovery.start(f"{host}:{XDS_PORT}", mutual_tls(self._serving.credentials))
+            self._stack.push_async_callback(self.discovery.stop)
+
+    def _use_authorities(self, authorities: tuple[Authority, ...]) -> None:
+        self._serving.use(authorities)
+        self._issuer.use(authorities)
+        self._plane = msgspec.structs.replace(self._plane, authorities=bundle(authorities).decode())
+        self._applier.use_plane(self._plane)
+
+    def _owner(self, fleet: str) -> Owner | None:
+        """Under which ServiceAccount a fleet's proxies run; `None`: there is no such fleet."""
+        if fleet not in self.discovery.fleets():
+            return None
+        account = account_of(fleet, self._namespace)
+        return None if account is None else Owner(namespace=account.namespace, service_account=account.name)
+
+    def _observed(self, fleet: str, observed: ObservedFleet) -> None:
+        self.pipeline.set_input(OBSERVED_FLEET, fleet, observed)
+
+    def _publish(self, fleet: str, delta: ResourceDelta) -> None:
+        if delta.changed or fleet in self.discovery.fleets() or not delta.removed:
+            self.discovery.apply(fleet, delta)
+
+    def _answered(self, fleet: str, proxy: str, outcome: Outcome) -> None:
+        self._side.status.answered(fleet, proxy, outcome)
+
+    def _addresses(self, key: ObjectKey) -> tuple[tuple[str, str], ...] | None:
+        report = self.pipeline.reports.get(key)
+        return None if report is None else report.addresses
+
+
+def _with(namespaces: tuple[str, ...], own: str) -> tuple[str, ...]:
+    """Where fleets can be; empty: everywhere."""
+    return tuple(dict.fromkeys((*namespaces, own))) if namespaces else ()
