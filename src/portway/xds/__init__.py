@@ -25,3 +25,5 @@ import os
 # gRPC for Python has no option for TLS 1.3 only. But this list of ciphers is for TLS 1.2, and a suite for RSA is of no
 # use with our certificates, which are ECDSA. gRPC reads it when it is loaded, so it stands before all imports of it.
 os.environ.setdefault("GRPC_SSL_CIPHER_SUITES", "ECDHE-RSA-AES256-GCM-SHA384")
+# Else each handshake that fails, and everybody can make one fail, is a line in the midst of our log that is no JSON.
+os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
