@@ -45,6 +45,16 @@ def test_who_is_waited_for_goes_first() -> None:
     assert queue.take(0.0) is None
 
 
+def test_a_gateway_is_urgent() -> None:
+    queue = WriteQueue()
+    queue.put(says(route(1)), Urgency.ANSWER, 0.0)
+    assert not queue.is_urgent(0.0)
+    queue.put(says(GATEWAY), Urgency.HEAD, 0.0)
+    assert queue.is_urgent(0.0)
+    queue.take(0.0)
+    assert not queue.is_urgent(0.0)
+
+
 def test_only_the_latest_statement_is_kept() -> None:
     queue = WriteQueue()
     for attached in range(10):

@@ -423,6 +423,28 @@ async def test_a_thousand_routes_attach(plane: ControlPlane) -> None:
         assert loop.time() - ended < 2
 
 
+async def test_routes_give_way_to_configuration(plane: ControlPlane) -> None:
+    client = client_of(plane.administrator)
+    busy = [True]
+    async with at_work(plane) as world:
+        names = [f"busy-{number}" for number in range(40)]
+        await world.admin.apply("".join(route_manifest(name, "web") for name in names))
+        writer = StatusWriter(client, controller=OURS, is_busy=lambda: busy[0])
+        running = asyncio.ensure_future(writer.run())  # noqa: TID251 - the test is its parent
+        await writer_runs(writer)
+        for name in names:
+            writer.want(route(name, "web"))
+        writer.want(gateway(40))
+        await until(world, GATEWAY, {"Accepted": ("True", 1), "Programmed": ("True", 1)})
+        assert writer.statistics().writes < len(names) / 2
+        busy[0] = False
+        await writer.drained()
+        assert writer.statistics().writes == len(names) + 1
+        running.cancel()
+        await asyncio.wait([running])
+    await client.close()
+
+
 async def test_many_routes_are_written_quickly_and_first_what_is_waited_for(plane: ControlPlane) -> None:
     async with at_work(plane) as world:
         names = [f"many-{number}" for number in range(100)]

@@ -125,13 +125,14 @@ class WriteQueue:
         entry = self._entries.get(key)
         return entry is not None and (entry.is_queued or entry.is_under_way)
 
+    def is_urgent(self, now: float) -> bool:
+        """Whether a Gateway, or something like it, is next."""
+        self._ripen(now)
+        return bool(self._ready) and self._ready[0][0] == Urgency.HEAD
+
     def take(self, now: float) -> Statement | None:
         """The next statement whose time has come; it is under way until `done` or `failed`."""
-        while self._later and self._later[0][0] <= now:
-            _, number, key = heapq.heappop(self._later)
-            entry = self._entries.get(key)
-            if entry is not None and entry.is_queued:
-                heapq.heappush(self._ready, (entry.urgency, number, key))
+        self._ripen(now)
         while self._ready:
             urgency, _, key = heapq.heappop(self._ready)
             entry = self._entries.get(key)
@@ -140,6 +141,13 @@ class WriteQueue:
                 entry.is_queued, entry.is_under_way, entry.changed = False, True, False
                 return entry.statement
         return None
+
+    def _ripen(self, now: float) -> None:
+        while self._later and self._later[0][0] <= now:
+            _, number, key = heapq.heappop(self._later)
+            entry = self._entries.get(key)
+            if entry is not None and entry.is_queued:
+                heapq.heappush(self._ready, (entry.urgency, number, key))
 
     def next_at(self) -> float | None:
         """When `take` may return something; `None`: not before the next `put`, `done` or `failed`."""
