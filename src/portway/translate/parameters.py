@@ -16,7 +16,7 @@ from portway.objects.fleets_v1alpha1 import FleetParameters, FleetParametersSpec
 from portway.objects.gateway_v1 import Gateway, GatewayClass
 from portway.objects.networking_v1 import IngressClass, ParametersScope
 from portway.objects.portway_v1alpha1 import PORTWAY_GROUP
-from portway.objects.verdict import ObjectKey
+from portway.objects.verdict import ObjectKey, Severity, Verdict
 from portway.store import read_object
 
 KIND: Final = "FleetParameters"
@@ -62,14 +62,24 @@ def gateway_parameters(ctx: Context, key: ObjectKey) -> Parameters:
     if lower.problem:
         problem = f"GatewayClass {name}: {lower.field} {lower.problem}"
         return Parameters(field="spec.gatewayClassName", problem=problem, remedy=f"there: {lower.remedy}")
+    upper = own_parameters(ctx, gateway)
+    return upper if upper.problem else Parameters(spec=joined(lower.spec, upper.spec))
+
+
+def own_parameters(ctx: Context, gateway: Gateway) -> Parameters:
+    """Those that a Gateway itself names."""
     infrastructure = gateway.spec.infrastructure
     if infrastructure is None or infrastructure.parameters_ref is None:
-        return lower
+        return _NONE
     reference = infrastructure.parameters_ref
-    upper = _read(
-        ctx, "spec.infrastructure.parametersRef", (reference.group, reference.kind), key.namespace, reference.name
-    )
-    return upper if upper.problem else Parameters(spec=joined(lower.spec, upper.spec))
+    field = "spec.infrastructure.parametersRef"
+    return _read(ctx, field, (reference.group, reference.kind), gateway.metadata.namespace, reference.name)
+
+
+def without_effect(key: ObjectKey, field: str) -> Verdict:
+    """What is to be said of parameters where the proxies are not made by Portway in a cluster."""
+    problem = f"{KIND} have no effect on host infrastructure"
+    return Verdict(object=key, severity=Severity.INFO, reason="NoEffect", field=field, problem=problem, remedy="")
 
 
 @query("parameters of an IngressClass")

@@ -14,7 +14,7 @@ from portway.model.fleet import (
 from portway.model.handles import EDGE, FLEET, FLEETS, INFRASTRUCTURE, OBSERVED_FLEET, SOCKETS
 from portway.model.names import Transport
 from portway.objects.fleets_v1alpha1 import FleetParametersSpec
-from portway.objects.verdict import ObjectKey
+from portway.objects.verdict import ObjectKey, Severity
 from portway.store import ChangeSet, Store
 from portway.translate import program
 from portway.translate.fleets import FLEETS_OUT
@@ -313,3 +313,15 @@ spec: {ingressClassName: public, defaultBackend: {service: {name: a, port: {numb
     )
     engine.settle()
     assert report(engine, ObjectKey("Ingress", "shop", "web")).addresses == (("IPAddress", "192.0.2.7"),)
+
+
+def test_parameters_have_no_effect_on_a_host() -> None:
+    text = CLASS % SHARED + CLASS_PARAMETERS + OWN_PARAMETERS + gateway(infrastructure=OWN)
+    engine = cluster(text, infrastructure=Infrastructure())
+    for key in (WEB, ObjectKey("GatewayClass", "", "portway")):
+        assert condition(engine, "Accepted", key)[0] == "True/Accepted"
+        (verdict,) = report(engine, key).verdicts
+        assert (verdict.reason, verdict.severity) == ("NoEffect", Severity.INFO)
+    put(engine, read(gateway(infrastructure=UNKNOWN["a kind that nobody knows"])))
+    assert condition(engine, "Accepted")[0] == "False/InvalidParameters"
+    assert not set(engine.groups(SOCKETS))

@@ -38,7 +38,7 @@ from portway.translate.gateway.listener_reports import (
     unusable_addresses,
 )
 from portway.translate.gateway.listeners import ListenerPlan
-from portway.translate.parameters import class_parameters
+from portway.translate.parameters import class_parameters, own_parameters, without_effect
 
 
 def gateway_report(ctx: Context, key: ObjectKey) -> ObjectReport:
@@ -87,6 +87,7 @@ def gateway_report(ctx: Context, key: ObjectKey) -> ObjectReport:
         verdicts=(
             *dict.fromkeys(problem.verdict(key) for problem in problems),
             *reached.verdicts,
+            *(() if plan.head.own_fleet else _ignored_parameters(ctx, key)),
             *expiries(ctx, plan.listeners[key]),
         ),
     )
@@ -99,6 +100,14 @@ def _accepted(whole: tuple[Problem, ...], listeners: list[Problem], *, good: boo
         return Condition(type=findings.ACCEPTED, status=True, reason="Accepted")
     message = findings.joined(listeners)
     return Condition(type=findings.ACCEPTED, status=good, reason="ListenersNotValid", message=message)
+
+
+def _ignored_parameters(ctx: Context, key: ObjectKey) -> tuple[Verdict, ...]:
+    gateway = read_object(ctx, Gateway, key.namespace, key.name)
+    wanted = None if gateway is None else gateway.spec.infrastructure
+    if gateway is None or wanted is None or wanted.parameters_ref is None or own_parameters(ctx, gateway).problem:
+        return ()
+    return (without_effect(key, "spec.infrastructure.parametersRef"),)
 
 
 def _reach_on_host(ctx: Context, head: GatewayHead) -> Reach:
@@ -276,36 +285,23 @@ def gateway_class_report(ctx: Context, key: ObjectKey) -> ObjectReport:
     if found is None or (found.spec.controller_name != edge.gateway_controller and not edge.all_classes):
         return ObjectReport(object=key, ours=False)
     infrastructure = ctx.read(INFRASTRUCTURE, None)
-    problems = _parameters_on_host(found) if infrastructure.is_host else _parameters(ctx, key.name)
+    meanwhile = "are served without them" if infrastructure.is_host else "keep their proxies as they are"
+    problems = _parameters(ctx, key.name, meanwhile)
+    is_ignored = infrastructure.is_host and found.spec.parameters_ref is not None and not problems
+    ignored = (without_effect(key, "spec.parametersRef"),) if is_ignored else ()
     return ObjectReport(
         object=key,
         conditions=(findings.condition(findings.ACCEPTED, problems, "Accepted"),),
         supported_features=features_of(infrastructure),
-        verdicts=tuple(problem.verdict(key) for problem in problems),
+        verdicts=(*(problem.verdict(key) for problem in problems), *ignored),
     )
 
 
-def _parameters_on_host(found: GatewayClass) -> tuple[Problem, ...]:
-    reference = found.spec.parameters_ref
-    if reference is None:
-        return ()
-    return (
-        Problem(
-            condition=findings.ACCEPTED,
-            reason="InvalidParameters",
-            field="spec.parametersRef",
-            message=f"{reference.group}/{reference.kind} is no kind of parameters that Portway knows; "
-            "Gateways of the class are served without them",
-            remedy="remove parametersRef",
-        ),
-    )
-
-
-def _parameters(ctx: Context, class_name: str) -> tuple[Problem, ...]:
+def _parameters(ctx: Context, class_name: str, meanwhile: str) -> tuple[Problem, ...]:
     found = ctx.get(class_parameters, class_name)
     if not found.problem:
         return ()
-    message = f"{found.problem}; proxies of the class's Gateways stay as they are"
+    message = f"{found.problem}; Gateways of the class {meanwhile}"
     return (
         Problem(
             condition=findings.ACCEPTED,

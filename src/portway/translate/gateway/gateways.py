@@ -25,7 +25,7 @@ from portway.translate.gateway import findings
 from portway.translate.gateway.findings import Problem
 from portway.translate.gateway.hosts import wider
 from portway.translate.gateway.listeners import Family, ListenerKey, ListenerPlan, plan_of, without_conflicts
-from portway.translate.parameters import gateway_parameters
+from portway.translate.parameters import Parameters, gateway_parameters, own_parameters
 from portway.translate.sockets import Age, age_of, bind_addresses
 
 
@@ -119,7 +119,10 @@ def gateway_head(ctx: Context, key: ObjectKey) -> GatewayHead | None:
             fleet=gateway_fleet(key),
             addresses=bind_addresses(ctx),
             requested=(),
-            problems=(*_bad_parameters(ctx, key), *_unknown_addresses(gateway.spec.addresses)),
+            problems=(
+                *_bad_parameters(ctx.get(gateway_parameters, key), _STAYS),
+                *_unknown_addresses(gateway.spec.addresses),
+            ),
             own_fleet=True,
         )
     edge = ctx.read(EDGE, None)
@@ -131,7 +134,7 @@ def gateway_head(ctx: Context, key: ObjectKey) -> GatewayHead | None:
         fleet=edge.fleet,
         addresses=addresses,
         requested=tuple(address for address in addresses if address in named),
-        problems=(*_parameters(gateway), *problems),
+        problems=(*_bad_parameters(own_parameters(ctx, gateway), "the Gateway is not served"), *problems),
     )
 
 
@@ -221,8 +224,7 @@ def _unknown_addresses(wanted: Iterable[GatewaySpecAddress]) -> tuple[Problem, .
     )
 
 
-def _bad_parameters(ctx: Context, key: ObjectKey) -> tuple[Problem, ...]:
-    found = ctx.get(gateway_parameters, key)
+def _bad_parameters(found: Parameters, meanwhile: str) -> tuple[Problem, ...]:
     if not found.problem:
         return ()
     return (
@@ -230,7 +232,7 @@ def _bad_parameters(ctx: Context, key: ObjectKey) -> tuple[Problem, ...]:
             condition=findings.ACCEPTED,
             reason="InvalidParameters",
             field=found.field,
-            message=f"{found.problem}; {_STAYS}",
+            message=f"{found.problem}; {meanwhile}",
             remedy=found.remedy,
         ),
     )
@@ -251,23 +253,6 @@ def canonical_address(text: str) -> str | None:
         return str(ip_address(text))
     except ValueError:
         return None
-
-
-def _parameters(gateway: Gateway) -> tuple[Problem, ...]:
-    infrastructure = gateway.spec.infrastructure
-    if infrastructure is None or infrastructure.parameters_ref is None:
-        return ()
-    reference = infrastructure.parameters_ref
-    return (
-        Problem(
-            condition=findings.ACCEPTED,
-            reason="InvalidParameters",
-            field="spec.infrastructure.parametersRef",
-            message=f"{reference.group}/{reference.kind} is no kind of parameters that Portway knows; "
-            "the Gateway is not served",
-            remedy="remove parametersRef",
-        ),
-    )
 
 
 # What others read of a plan, each small enough to be cut off by.

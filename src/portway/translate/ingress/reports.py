@@ -25,7 +25,7 @@ from portway.translate.ingress.hosts import host_plan
 from portway.translate.ingress.names import alias_owner
 from portway.translate.ingress.owners import is_barred, refusal
 from portway.translate.ingress.shares import IngressHost, Share, annotations_of, host_of, shares_of
-from portway.translate.parameters import ingress_class_parameters
+from portway.translate.parameters import ingress_class_parameters, without_effect
 from portway.translate.sockets import INGRESS, bind_addresses, lost_to
 
 
@@ -223,7 +223,7 @@ def _fleet(ctx: Context, key: ObjectKey) -> Iterator[Verdict]:
             severity=Severity.ERROR,
             reason="InvalidParameters",
             field=parameters.field,
-            problem=f"{parameters.problem}; the proxies of the class stay as they are",
+            problem=f"{parameters.problem}; proxies of the class stay as they are",
             remedy=parameters.remedy,
         )
     if failed := ctx.read(OBSERVED_FLEET, ingress_fleet(key.name)).failed:
@@ -248,13 +248,11 @@ def report_class(ctx: Context, key: ObjectKey) -> ObjectReport:
             remedy=f"write {edge.controller_class} if Portway is to serve them",
         )
         return ObjectReport(object=key, ours=False, verdicts=(verdict,))
-    verdicts = []
-    if ctx.read(INFRASTRUCTURE, None).is_host:
-        if found.spec.parameters is not None:
-            problem = "has no effect: on host infrastructure classes take no parameters"
-            verdicts.append(_warning(key, "InvalidParameters", "spec.parameters", problem, "remove it"))
-    else:
-        verdicts.extend(_fleet(ctx, key))
+    verdicts: list[Verdict] = []
+    verdicts.extend(_fleet(ctx, key))
+    is_host = ctx.read(INFRASTRUCTURE, None).is_host
+    if is_host and found.spec.parameters is not None and not verdicts:
+        verdicts.append(without_effect(key, "spec.parameters"))
     default = default_class(ctx)
     if (
         default is not None
