@@ -50,7 +50,7 @@ class Peer(Protocol):
     @property
     def held(self) -> Held: ...
 
-    async def changed(self) -> None: ...
+    async def changed(self, since: Held) -> None: ...
 
 
 class ExchangeStatistics(msgspec.Struct, frozen=True, kw_only=True):
@@ -211,9 +211,9 @@ class Exchange:
         while True:
             held = elector.held
             if held.holder and held.holder != self._identity and held.address:
-                await _until(elector.changed, self._tell_for_ever(held.address))
+                await _until(elector.changed(held), self._tell_for_ever(held.address))
             else:
-                await elector.changed()
+                await elector.changed(held)
 
     async def _tell_for_ever(self, address: str) -> None:
         backoff = Backoff(longest=2.0)
@@ -243,7 +243,7 @@ class Exchange:
             self._teller.begin()
             self._news.set()
             backoff.succeeded()
-            await _until(lambda: _read(socket), self._send(socket))
+            await _until(_read(socket), self._send(socket))
 
     async def _send(self, socket: aiohttp.ClientWebSocketResponse) -> None:
         while True:
@@ -262,11 +262,11 @@ async def _read(socket: aiohttp.ClientWebSocketResponse) -> None:
         pass
 
 
-async def _until(event: Callable[[], Awaitable[None]], work: Awaitable[None]) -> None:
+async def _until(event: Awaitable[None], work: Awaitable[None]) -> None:
     """Work until it ends, or something else has happened."""
 
     async def wait() -> None:
-        await event()
+        await event
         working.cancel()
 
     async def do() -> None:

@@ -131,10 +131,9 @@ class Elector:
         """Who holds the Lease, as far as we know."""
         return self._observer.held
 
-    async def changed(self) -> None:
-        """Until the holder, or its address, is another one than when this was called."""
-        before = (self.held.holder, self.held.address)
-        while (self.held.holder, self.held.address) == before:
+    async def changed(self, since: Held) -> None:
+        """Until the holder, or its address, is another one than that."""
+        while (self.held.holder, self.held.address) == (since.holder, since.address):
             self._changed.clear()
             await self._changed.wait()
 

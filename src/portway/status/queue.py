@@ -49,7 +49,7 @@ def urgency_of(statement: Statement, written: Statement | None) -> Urgency:
     """
     if statement.key.kind in HEADS:
         return Urgency.HEAD
-    if written is None or written.generation != statement.generation:
+    if written is None or (written.uid, written.generation) != (statement.uid, statement.generation):
         return Urgency.ANSWER
     return Urgency.NEWS
 
