@@ -20,6 +20,9 @@ from portway.kubernetes.errors import ApiUnreachable, ConnectionProblem
 
 CONNECT_TIMEOUT: Final = 10.0
 """Seconds for TCP and TLS."""
+IDLE_CONNECTION: Final = 90.0
+"""Seconds for which a connection is kept for the next request, as client-go does: leases are renewed, and status is
+written, every few seconds."""
 KEEPALIVE: Final = ((socket.TCP_KEEPIDLE, 15), (socket.TCP_KEEPINTVL, 5), (socket.TCP_KEEPCNT, 3))
 """A server whose machine is gone is noticed after 30 s, also by a watch in which nothing happens. client-go asks by
 HTTP/2 pings after 30 s."""
@@ -71,7 +74,9 @@ class _Session:
     def __init__(self, tls: Tls) -> None:
         self.tls = tls
         # No limit: a watch takes a connection of its own, one for each kind and namespace.
-        connector = aiohttp.TCPConnector(ssl=tls.context(), limit=0, socket_factory=_kept_alive, ttl_dns_cache=30)
+        connector = aiohttp.TCPConnector(
+            ssl=tls.context(), limit=0, socket_factory=_kept_alive, ttl_dns_cache=30, keepalive_timeout=IDLE_CONNECTION
+        )
         self.client = aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
         self.uses = 0
 
@@ -134,7 +139,10 @@ class Transport:
                     total=total, connect=CONNECT_TIMEOUT, sock_connect=CONNECT_TIMEOUT, sock_read=silence
                 ),
             ) as response:
-                yield Answer(response, server)
+                try:
+                    yield Answer(response, server)
+                finally:
+                    _abandon(response)
         except (aiohttp.ClientError, OSError) as error:
             raise ApiUnreachable(f"{server}: {why(error)}") from error
         finally:
@@ -156,6 +164,13 @@ class Transport:
         for session in [old for old in self._sessions[:-1] if not old.uses]:
             self._sessions.remove(session)
             await session.client.close()
+
+
+def _abandon(response: aiohttp.ClientResponse) -> None:
+    """Cut the connection of an answer that was not read to its end, a watch mostly. A TLS connection that is closed
+    politely would wait half a minute for a server that may have gone."""
+    if response.connection is not None and response.connection.transport is not None:
+        response.connection.transport.abort()
 
 
 def why(error: Exception) -> str:

@@ -14,13 +14,14 @@ CLUSTER_KIND: Final = "Cluster"
 
 def unreadable(server: str, collection: Followed, error: ApiError) -> Finding:
     """We may not read a collection."""
+    enough = f'; resourceNames: ["{collection.name}"] in it is enough' if collection.name else ""
     return _finding(
         server,
         Severity.ERROR,
         "Forbidden",
         f"{collection} cannot be read: {' '.join(error.message.split()) or error.reason}; "
         "what was known of it stays in effect, everything else is served",
-        error.remedy,
+        error.remedy + enough,
     )
 
 

@@ -32,8 +32,12 @@ class Followed(NamedTuple):
     """One for each version of the kind, the preferred one first."""
     label_selector: str = ""
     field_selector: str = ""
+    name: str = ""
+    """Of the only object in it; empty: any."""
 
     def __str__(self) -> str:
+        if self.name:
+            return f"{self.kind.name} {self.namespace}/{self.name}"
         return f"{self.kind.name} in {self.namespace}" if self.namespace else self.kind.name
 
 
@@ -62,7 +66,7 @@ def _of_kind(kind: Kind, namespaces: Sequence[str], labels: str) -> list[Followe
 
 def single(kind: Kind, namespace: str, name: str) -> Followed:
     """The collection of one object: all that somebody may read whose rule names the object."""
-    return Followed(kind, namespace, _paths(kind, namespace), field_selector=f"metadata.name={name}")
+    return Followed(kind, namespace, _paths(kind, namespace), field_selector=f"metadata.name={name}", name=name)
 
 
 def _paths(kind: Kind, namespace: str = "") -> tuple[str, ...]:

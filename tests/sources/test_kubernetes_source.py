@@ -1,0 +1,337 @@
+"""The Kubernetes source against a real API server: Secrets, kinds and rights that come and go, outages."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Final
+
+import msgspec
+import pytest
+import pytest_asyncio
+import yaml
+from aiohttp import web
+
+from portway.kubernetes import reflector as reflector_module
+from portway.kubernetes.client import ApiClient, resource_path
+from portway.objects.core_v1 import Secret
+from portway.objects.kinds import KINDS, kind_of
+from portway.objects.networking_v1 import Ingress
+from portway.objects.verdict import ObjectKey
+from portway.sources.kubernetes import source as source_module
+from portway.sources.kubernetes.demand import References
+from portway.sources.kubernetes.source import KubernetesSource
+from portway.store import Store
+from portway.translate.key_material import REFERRING, key_material
+from tests.cluster.control_plane import Component, ControlPlane
+from tests.kubernetes.faulty import FaultyServer
+from tests.kubernetes.planes import client_of, plane
+from tests.sources.suite import Reader, reading
+
+__all__ = ["plane"]
+pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("kubernetes-source")]
+
+REFERENCES: Final = References(kinds=REFERRING, of=key_material)
+
+
+class Cluster:
+    """Objects made by an administrator, removed at the end of the test."""
+
+    def __init__(self, client: ApiClient) -> None:
+        self.client = client
+        self._made: dict[str, None] = {}
+
+    async def apply(self, text: str) -> None:
+        for document in filter(None, yaml.safe_load_all(text)):
+            kind = kind_of(document["apiVersion"], document["kind"])
+            assert kind is not None
+            namespace = "shop" if kind.namespaced else ""
+            version = document["apiVersion"].rpartition("/")[2]
+            path = resource_path(kind.group, version, kind.plural, namespace, document["metadata"]["name"])
+            self._made[path] = None
+            await self.client.apply(path, msgspec.json.encode(document), manager="test")
+
+    async def delete(self, kind: str, name: str) -> None:
+        found = KINDS[kind]
+        await self.client.delete(resource_path(found.group, found.versions[0], found.plural, "shop", name))
+
+    async def clean(self) -> None:
+        for path in self._made:
+            await self.client.delete(path)
+
+
+@pytest_asyncio.fixture
+async def cluster(plane: ControlPlane) -> AsyncIterator[Cluster]:
+    client = client_of(plane.administrator)
+    body = b'{"apiVersion":"v1","kind":"Namespace","metadata":{"name":"shop"}}'
+    await client.apply(resource_path("", "v1", "namespaces", "", "shop"), body, manager="test")
+    cluster = Cluster(client)
+    yield cluster
+    await cluster.clean()
+    await client.close()
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Seldom is soon."""
+    monkeypatch.setattr(reflector_module, "MISSING_WAIT", 0.2)
+    monkeypatch.setattr(reflector_module, "FORBIDDEN_WAIT", 0.2)
+    monkeypatch.setattr(source_module, "LOOK_AGAIN", 0.1)
+
+
+@asynccontextmanager
+async def watching(
+    client: ApiClient, *, namespaces: Sequence[str] = (), label_selector: str = "", synced: bool = True
+) -> AsyncIterator[tuple[KubernetesSource, Reader]]:
+    source = KubernetesSource(client, namespaces=namespaces, label_selector=label_selector, references=REFERENCES)
+    async with reading(source, synced=synced) as reader:
+        yield source, reader
+
+
+def secret(name: str, text: str = "1") -> str:
+    return f"{{apiVersion: v1, kind: Secret, metadata: {{name: {name}}}, stringData: {{text: '{text}'}}}}\n---\n"
+
+
+def ingress(name: str, *secrets: str, service: str = "web", labels: str = "{}") -> str:
+    tls = ", ".join(f"{{secretName: {one}}}" for one in secrets)
+    backend = f"{{service: {{name: {service}, port: {{number: 80}}}}}}"
+    return (
+        f"{{apiVersion: networking.k8s.io/v1, kind: Ingress, metadata: {{name: {name}, labels: {labels}}}, "
+        f"spec: {{tls: [{tls}], defaultBackend: {backend}}}}}\n---\n"
+    )
+
+
+def secrets_of(store: Store) -> dict[str, bytes]:
+    """By name, the texts of the Secrets in memory."""
+    found: dict[str, bytes] = {}
+    for key in store.keys("Secret"):
+        stored = store.get(key)
+        assert stored is not None
+        assert isinstance(stored.object, Secret)
+        found[key.name] = stored.object.data["text"].reveal()
+    return found
+
+
+def has(kind: str, name: str) -> ObjectKey:
+    return ObjectKey(kind, "shop", name)
+
+
+async def test_only_secrets_that_are_referred_to_are_kept(cluster: Cluster) -> None:
+    await cluster.apply(secret("used") + secret("unused") + ingress("a", "used"))
+    async with watching(cluster.client) as (source, reader):
+        assert secrets_of(reader.store) == {"used": b"1"}
+        await cluster.apply(secret("used", "2") + secret("unused", "2"))
+        await reader.until(lambda store: secrets_of(store) == {"used": b"2"})
+        await cluster.apply(ingress("b", "unused"))
+        await reader.until(lambda store: secrets_of(store) == {"used": b"2", "unused": b"2"})
+        await cluster.delete("Ingress", "a")
+        await reader.until(lambda store: secrets_of(store) == {"unused": b"2"})
+        assert source.statistics().wanted == 1
+
+
+async def test_who_refers_to_a_secret_comes_together_with_it(cluster: Cluster) -> None:
+    await cluster.apply(secret("first") + secret("second"))
+    async with watching(cluster.client) as (_, reader):
+        await cluster.apply(ingress("a", "first"))
+        await reader.until(lambda store: store.get(has("Ingress", "a")) is not None)
+        assert secrets_of(reader.store) == {"first": b"1"}
+        await cluster.apply(ingress("a", "second"))
+
+        def is_second(store: Store) -> bool:
+            # At no moment without the Secret that it refers to.
+            stored = store.get(has("Ingress", "a"))
+            assert stored is not None
+            assert isinstance(stored.object, Ingress)
+            name = stored.object.spec.tls[0].secret_name
+            assert set(secrets_of(store)) == {name}
+            return name == "second"
+
+        await reader.until(is_second)
+
+
+async def test_nobody_waits_for_a_secret_that_does_not_exist(cluster: Cluster) -> None:
+    async with watching(cluster.client) as (source, reader):
+        await cluster.apply(ingress("a", "later"))
+        await reader.until(lambda store: store.get(has("Ingress", "a")) is not None)
+        assert source.statistics().held == 0
+        await cluster.apply(secret("later"))
+        await reader.until(lambda store: secrets_of(store) == {"later": b"1"})
+        await cluster.delete("Secret", "later")
+        await reader.until(lambda store: secrets_of(store) == {})
+
+
+async def test_a_secret_that_cannot_be_fetched_holds_nobody_for_long(
+    plane: ControlPlane, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(source_module, "HOLD", 0.3)
+    await cluster.apply(secret("stuck"))
+    async with FaultyServer(plane.administrator) as faulty:
+        client = ApiClient(faulty.connection)
+        async with watching(client) as (_, reader):
+            faulty.intercept = lambda request: (
+                web.Response(status=503) if request.path.endswith("/secrets/stuck") else None
+            )
+            await cluster.apply(ingress("a", "stuck"))
+            await reader.until(lambda store: store.get(has("Ingress", "a")) is not None)
+            assert secrets_of(reader.store) == {}
+            faulty.intercept = lambda request: None
+            await reader.until(lambda store: secrets_of(store) == {"stuck": b"1"})
+        await client.close()
+
+
+NAMED_ONLY = """
+{apiVersion: rbac.authorization.k8s.io/v1, kind: ClusterRole, metadata: {name: narrow}, rules: [
+  {apiGroups: ["", discovery.k8s.io, networking.k8s.io, gateway.networking.k8s.io, portway.dev],
+   resources: [namespaces, services, configmaps, endpointslices, ingresses, ingressclasses, gatewayclasses, gateways,
+               listenersets, httproutes, grpcroutes, tlsroutes, tcproutes, udproutes, referencegrants,
+               backendtlspolicies, backends, upstreampolicies, fleetparameters], verbs: [list, watch]},
+  {apiGroups: [""], resources: [secrets], resourceNames: [mine], verbs: [get, list, watch]}]}
+---
+{apiVersion: rbac.authorization.k8s.io/v1, kind: ClusterRoleBinding, metadata: {name: narrow},
+  roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: narrow},
+  subjects: [{kind: User, name: narrow, apiGroup: rbac.authorization.k8s.io}]}
+"""
+
+
+async def test_without_a_right_to_all_secrets_each_has_a_watch(plane: ControlPlane, cluster: Cluster) -> None:
+    plane.kubectl("apply", "-f", "-", stdin=NAMED_ONLY)
+    await cluster.apply(secret("mine") + secret("theirs") + ingress("a", "mine") + ingress("b", "theirs"))
+    client = client_of(plane.user("narrow"))
+    async with watching(client) as (_, reader):
+        assert secrets_of(reader.store) == {"mine": b"1"}
+        (finding,) = [one for one in reader.store.findings() if one.verdict.reason == "Forbidden"]
+        assert finding.verdict.problem.startswith("Secret shop/theirs cannot be read: ")
+        assert 'resources: ["secrets"], verbs: ["list", "watch"]' in finding.verdict.remedy
+        assert 'resourceNames: ["theirs"]' in finding.verdict.remedy
+        await cluster.apply(secret("mine", "2"))
+        await reader.until(lambda store: secrets_of(store) == {"mine": b"2"})
+        await cluster.delete("Ingress", "a")
+        await reader.until(lambda store: secrets_of(store) == {})
+    await client.close()
+
+
+async def test_a_kind_that_may_not_be_read_is_named_and_the_rest_works(plane: ControlPlane, cluster: Cluster) -> None:
+    plane.kubectl("apply", "-f", "-", stdin=NAMED_ONLY.replace("ingresses, ", "").replace("narrow", "narrower"))
+    await cluster.apply("{apiVersion: v1, kind: Service, metadata: {name: web}, spec: {ports: [{port: 80}]}}")
+    await cluster.apply(ingress("a"))
+    client = client_of(plane.user("narrower"))
+    async with watching(client) as (source, reader):
+        assert reader.store.get(has("Service", "web")) is not None
+        (finding,) = [one for one in reader.store.findings() if one.verdict.reason == "Forbidden"]
+        assert finding.verdict.problem.startswith("Ingress cannot be read: ")
+        assert 'resources: ["ingresses"]' in finding.verdict.remedy
+        assert source.statistics().synced
+        plane.kubectl("create", "clusterrole", "late", "--verb=list,watch", "--resource=ingresses.networking.k8s.io")
+        plane.kubectl("create", "clusterrolebinding", "late", "--clusterrole=late", "--user=narrower")
+        await reader.until(lambda store: store.get(has("Ingress", "a")) is not None)
+        await reader.until(lambda store: not any(one.verdict.reason == "Forbidden" for one in store.findings()))
+    await client.close()
+
+
+async def test_kinds_that_the_cluster_does_not_have_keep_nobody_waiting(cluster: Cluster) -> None:
+    async with watching(cluster.client) as (source, reader):
+        assert {"Backend", "UpstreamPolicy"} <= set(source.statistics().missing)
+        assert "HTTPRoute" not in source.statistics().missing
+        said = [one.verdict for one in reader.store.findings()]
+        assert all(verdict.reason == "KindMissing" and verdict.severity == "info" for verdict in said)
+
+
+async def test_a_label_selector_leaves_out_what_routes_elsewhere(cluster: Cluster) -> None:
+    await cluster.apply(ingress("ours", labels="{team: a}") + ingress("theirs", labels="{team: b}"))
+    await cluster.apply("{apiVersion: v1, kind: Service, metadata: {name: web}, spec: {ports: [{port: 80}]}}")
+    async with watching(cluster.client, label_selector="team=a") as (_, reader):
+        assert reader.store.keys("Ingress") == {has("Ingress", "ours")}
+        assert has("Service", "web") in reader.store.keys("Service")
+        await cluster.apply(ingress("ours", labels="{team: b}"))
+        await reader.until(lambda store: not store.keys("Ingress"))
+
+
+async def test_generations_are_told(cluster: Cluster) -> None:
+    await cluster.apply(ingress("a", service="one"))
+    async with watching(cluster.client) as (_, reader):
+        stored = reader.store.get(has("Ingress", "a"))
+        assert stored is not None
+        assert stored.generation == 1
+        await cluster.apply(ingress("a", service="two"))
+        await reader.until(
+            lambda store: (found := store.get(has("Ingress", "a"))) is not None and found.generation == 2
+        )
+
+
+async def test_nothing_is_synced_before_the_server_answers(
+    plane: ControlPlane, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(source_module, "TELL_AFTER", 2)
+    await cluster.apply(ingress("a"))
+    async with FaultyServer(plane.administrator) as faulty:
+        faulty.intercept = lambda request: web.Response(status=500, text="no")
+        client = ApiClient(faulty.connection)
+        async with watching(client, synced=False) as (source, reader):
+            await reader.until(lambda store: any(one.verdict.reason == "Unreachable" for one in store.findings()))
+            assert not source.statistics().synced
+            assert "500" in source.statistics().error
+            faulty.intercept = lambda request: None
+            await reader.synced()
+            assert reader.store.get(has("Ingress", "a")) is not None
+            await reader.until(lambda store: not any(one.verdict.reason == "Unreachable" for one in store.findings()))
+        await client.close()
+
+
+async def test_an_outage_deletes_nothing_and_is_told_and_taken_back(
+    plane: ControlPlane, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(source_module, "TELL_AFTER", 2)
+    await cluster.apply(ingress("a") + secret("s") + ingress("b", "s"))
+    async with watching(cluster.client) as (_, reader):
+        before = {kind: reader.store.keys(kind) for kind in ("Ingress", "Secret", "Namespace")}
+        await plane.kill(Component.API_SERVER)
+        await reader.until(lambda store: any(one.verdict.reason == "Unreachable" for one in store.findings()))
+        await plane.restart(Component.API_SERVER)
+        await reader.until(lambda store: not any(one.verdict.reason == "Unreachable" for one in store.findings()))
+        assert {kind: reader.store.keys(kind) for kind in before} == before
+        assert not any(change.removed for change in reader.seen)
+
+
+async def test_objects_that_make_no_sense_to_us_are_refused_alone(plane: ControlPlane, cluster: Cluster) -> None:
+    """An object that was stored under the rules of an older CRD."""
+    await cluster.apply(ingress("good") + ingress("old"))
+
+    def spoil(line: bytes) -> list[bytes]:
+        return [line.replace(b'"number":80', b'"number":-1') if b'"name":"old"' in line else line]
+
+    async with FaultyServer(plane.administrator) as faulty:
+        client = ApiClient(faulty.connection)
+        async with watching(client) as (_, reader):
+            faulty.edit = spoil
+            await cluster.apply(ingress("old", service="new"))
+            await reader.until(lambda store: any(one.verdict.object.name == "old" for one in store.findings()))
+            assert reader.store.keys("Ingress") == {has("Ingress", "good"), has("Ingress", "old")}
+            stays = [one.verdict for one in reader.store.findings() if one.verdict.reason == "LastGood"]
+            assert [verdict.object for verdict in stays] == [has("Ingress", "old")]
+            faulty.edit = lambda line: (line,)
+            await cluster.apply(ingress("old", service="newer"))
+            await reader.until(lambda store: not any(one.verdict.object.name == "old" for one in store.findings()))
+        faulty.edit = spoil
+        async with watching(client) as (_, reader):
+            assert reader.store.keys("Ingress") == {has("Ingress", "good")}
+        await client.close()
+
+
+async def test_a_namespace_that_is_deleted_takes_its_objects_along(cluster: Cluster) -> None:
+    body = b'{"apiVersion":"v1","kind":"Namespace","metadata":{"name":"doomed"}}'
+    path = resource_path("", "v1", "namespaces", "", "doomed")
+    await cluster.client.apply(path, body, manager="test")
+    service = b'{"apiVersion":"v1","kind":"Service","metadata":{"name":"web"},"spec":{"ports":[{"port":80}]}}'
+    await cluster.client.create(resource_path("", "v1", "services", "doomed"), service)
+    async with watching(cluster.client) as (_, reader):
+        assert ObjectKey("Service", "doomed", "web") in reader.store.keys("Service")
+        await cluster.client.delete(path)
+        await reader.until(lambda store: ObjectKey("Namespace", "", "doomed") not in store.keys("Namespace"))
+        assert ObjectKey("Service", "doomed", "web") not in reader.store.keys("Service")
+
+
+async def test_a_burst_is_few_change_sets(cluster: Cluster) -> None:
+    async with watching(cluster.client) as (source, reader):
+        before = source.statistics().change_sets
+        await asyncio.gather(*(cluster.apply(ingress(f"burst-{number}")) for number in range(60)))
+        await reader.until(lambda store: len(store.keys("Ingress")) == 60)
+        assert source.statistics().change_sets - before < 60
