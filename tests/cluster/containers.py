@@ -23,7 +23,7 @@ from tests.cluster import kernel
 from tests.cluster.binaries import ROOT
 from tests.cluster.process import Process
 
-MARKER = "PORTWAY_MINIATURE_CLUSTER"
+MARKER = "MINIATURE_CLUSTER"
 """Environment variable of every process of a run, by which those of a cut-off run are found."""
 
 
@@ -119,8 +119,10 @@ class Running:
         except BaseException:
             shutil.rmtree(plan.folder)
             raise
+        # Held open: the number of a namespace that is gone may be the next container's.
+        self._namespace = -1
         with contextlib.suppress(FileNotFoundError):  # it may have ended
-            self._mounts = os.stat(f"/proc/{self.process.pid}/ns/mnt").st_ino  # noqa: PTH116
+            self._namespace = kernel.open_namespace("mnt", str(self.process.pid))
 
     async def wait(self) -> int:
         """Until its main process has ended, and with it all others; its exit code."""
@@ -131,16 +133,22 @@ class Running:
         return code
 
     def remove(self) -> None:
-        """Remove what it wrote, after its end."""
+        """Remove what it wrote, after its end. Of all methods the last."""
+        if self._namespace >= 0:
+            os.close(self._namespace)
+            self._namespace = -1
         shutil.rmtree(self._plan.folder, ignore_errors=True)
 
     def processes(self) -> tuple[int, ...]:
         """All its processes: those in its mount namespace."""
-        found = []
+        found: list[int] = []
+        if self._namespace < 0:
+            return ()
+        mounts = os.fstat(self._namespace).st_ino
         for name in os.listdir("/proc"):  # noqa: PTH208 - no objects for hundreds of names
             if name.isdigit():
                 with contextlib.suppress(OSError):
-                    if os.stat(f"/proc/{name}/ns/mnt").st_ino == self._mounts:  # noqa: PTH116
+                    if os.stat(f"/proc/{name}/ns/mnt").st_ino == mounts:  # noqa: PTH116
                         found.append(int(name))
         return tuple(found)
 
@@ -170,8 +178,6 @@ class Running:
             _become(self._plan)
 
         return prepare
-
-    _mounts: int = -1
 
 
 def passed_through() -> tuple[str, ...]:
