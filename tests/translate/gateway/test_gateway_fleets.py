@@ -312,7 +312,15 @@ spec: {ingressClassName: public, defaultBackend: {service: {name: a, port: {numb
         OBSERVED_FLEET, "ingress/public", ObservedFleet(addresses=(FleetAddress("IPAddress", "192.0.2.7"),), pending="")
     )
     engine.settle()
-    assert report(engine, ObjectKey("Ingress", "shop", "web")).addresses == (("IPAddress", "192.0.2.7"),)
+    web = ObjectKey("Ingress", "shop", "web")
+    assert report(engine, web).addresses == (("IPAddress", "192.0.2.7"),)
+    # There may be thousands of Ingresses: only the address wakes them.
+    ran: list[str] = []
+    engine.observe(lambda name, _key: ran.append(name))
+    pending = ObservedFleet(addresses=(FleetAddress("IPAddress", "192.0.2.7"),), pending="1 of 2 proxies are ready")
+    engine.set(OBSERVED_FLEET, "ingress/public", pending)
+    report(engine, web)
+    assert ran == ["addresses of Ingress"]
 
 
 def test_parameters_have_no_effect_on_a_host() -> None:

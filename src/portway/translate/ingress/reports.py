@@ -6,7 +6,7 @@ from typing import NamedTuple
 from portway.incremental import Context, query
 from portway.model.checks import CORRECT_REGEX, check_domain
 from portway.model.condition import ObjectReport, Serving
-from portway.model.fleet import ingress_fleet
+from portway.model.fleet import FleetAddress, ingress_fleet
 from portway.model.handles import EDGE, INFRASTRUCTURE, OBSERVED_FLEET, UNAVAILABLE
 from portway.model.names import SocketKey
 from portway.objects.networking_v1 import Ingress, IngressBackend, IngressClass
@@ -53,10 +53,11 @@ def report_ingress(ctx: Context, key: ObjectKey) -> ObjectReport:
     sockets = ctx.get(ingress_sockets, stands.fleet)
     found.extend(_sockets(key, sockets))
     found.extend(_shape(key, ingress))
+    reached = ctx.get(addresses_of, stands.fleet)
     return ObjectReport(
         object=key,
         serving=(Serving(sockets=tuple(socket.socket for socket in sockets)),),
-        addresses=() if ctx.read(INFRASTRUCTURE, None).is_host else ctx.read(OBSERVED_FLEET, stands.fleet).addresses,
+        addresses=reached,
         verdicts=tuple(sorted(set(found), key=lambda verdict: (verdict.field, verdict))),
     )
 
@@ -163,6 +164,12 @@ def _host(ctx: Context, key: IngressHost, share: Share) -> Iterator[Verdict]:
             field = annotation_field(ctx.read(EDGE, None).annotation_prefix, SERVER_ALIAS.name)
             remedy = "remove the alias here, or the name there"
             yield _warning(share.ingress, "Conflict", field, f"the alias {alias} is not used: {by}", remedy)
+
+
+@query("addresses of Ingress")
+def addresses_of(ctx: Context, fleet: str) -> tuple[FleetAddress, ...]:
+    """Where a fleet of its own is reached. Asked by every Ingress; what else is seen of the fleet must wake none."""
+    return () if ctx.read(INFRASTRUCTURE, None).is_host else ctx.read(OBSERVED_FLEET, fleet).addresses
 
 
 class IngressSocket(NamedTuple):
