@@ -2,8 +2,8 @@
 
 - Over all namespaces one collection for each kind, the fewest requests. Restricted to namespaces, one for each kind and
   namespace, which needs no more than Roles there; the Namespaces themselves are then asked for by name.
-- A label selector chooses among what opens or routes traffic (Ingresses, Gateways, ListenerSets, routes). What these
-  refer to (Services, Secrets, policies, classes ...) is found whatever its labels are: it belongs to many.
+- A label selector chooses among Ingresses and routes. What these refer to (Gateways, Services, Secrets, classes ...)
+  is found whatever its labels are: it belongs to many.
 """
 
 from collections.abc import Iterable, Sequence
@@ -12,9 +12,7 @@ from typing import Final, NamedTuple
 from portway.kubernetes.paths import resource_path
 from portway.objects.kinds import KINDS, Kind
 
-SELECTED: Final = frozenset(
-    {"Ingress", "Gateway", "ListenerSet", "HTTPRoute", "GRPCRoute", "TLSRoute", "TCPRoute", "UDPRoute"}
-)
+SELECTED: Final = frozenset({"Ingress", "HTTPRoute", "GRPCRoute", "TLSRoute", "TCPRoute", "UDPRoute"})
 """Kinds to which the label selector applies."""
 MATERIAL: Final = ("Secret", "ConfigMap")
 """Kinds of which only those objects are kept that somebody refers to."""
