@@ -408,6 +408,17 @@ async def test_a_status_that_went_back_in_time_is_written_again(plane: ControlPl
         await until(world, GATEWAY, {"Accepted": ("True", 1), "Programmed": ("True", 1)})
 
 
+async def test_etcd_is_restored_to_an_older_state(plane: ControlPlane) -> None:
+    async with at_work(plane) as world:
+        plane.save_etcd("before")
+        world.writer.want(gateway(7))
+        await world.writer.drained()
+        await plane.restore_etcd("before")
+        assert await world.conditions(GATEWAY) == {"Accepted": ("Unknown", 0), "Programmed": ("Unknown", 0)}
+        world.writer.check()
+        await until(world, GATEWAY, {"Accepted": ("True", 1), "Programmed": ("True", 1)})
+
+
 async def test_a_thousand_routes_attach(plane: ControlPlane) -> None:
     async with at_work(plane) as world:
         loop = asyncio.get_running_loop()

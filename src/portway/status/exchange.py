@@ -20,6 +20,7 @@ import msgspec
 import structlog
 from aiohttp import WSMsgType, web
 
+from portway.identity.listening import listen
 from portway.kubernetes.backoff import Backoff
 from portway.objects.verdict import ObjectKey
 from portway.status.lease import Held
@@ -131,7 +132,7 @@ class Exchange:
         application.router.add_get(PATH, self._attend)
         self._runner = web.AppRunner(application, handle_signals=False, access_log=None, shutdown_timeout=1.0)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, host, port, ssl_context=server)
+        site = web.SockSite(self._runner, listen(host, port), ssl_context=server)
         await site.start()
         address: tuple[str, int] = self._runner.addresses[0]
         return address[1]

@@ -20,13 +20,13 @@ from typing import Final, Protocol, final
 import msgspec
 import structlog
 
-from portway.kubernetes.backoff import Backoff
 from portway.kubernetes.errors import ApiError, ApiUnreachable
 from portway.kubernetes.paths import resource_path
 from portway.objects.kinds import KINDS, Kind
 from portway.objects.verdict import ObjectKey
 from portway.status.audit import list_objects
 from portway.status.merge import Merged, Statement, merge
+from portway.status.outage import PATIENT, Outage, concerns_all
 from portway.status.queue import LONGEST_PAUSE, PAUSE, TokenBucket, WriteQueue, urgency_of
 from portway.status.raw import Raw
 from portway.status.references import HAVE_PARENTS
@@ -45,8 +45,6 @@ BUSY_S: Final = 0.02
 """Between two writes of routes while configuration is being made; each takes some 1.5 ms of ours."""
 LONGEST_WAIT: Final = timedelta(seconds=10)
 """... of an object that fails again and again, such as by an admission webhook; the first is a hundredth of it."""
-PATIENT: Final = 3
-"""Failures in a row that are nobody's business: an API server that restarts."""
 MOST_TOLD: Final = 1_000
 """Things that are said only once. More at once is no log that anybody reads."""
 FORBIDDEN_AGAIN: Final = timedelta(minutes=1)
@@ -137,8 +135,7 @@ class StatusWriter:
         self._known: OrderedDict[ObjectKey, Raw] = OrderedDict()
         self._awake = asyncio.Event()
         self._is_running = self._is_auditing = False
-        self._outage = Backoff(chance=chance)
-        self._paused_until = 0.0
+        self._outage = Outage(chance)
         self._audit_at = 0.0
         self._told: set[str] = set()
         self._reads = self._listed = self._writes = self._unchanged = 0
@@ -176,6 +173,11 @@ class StatusWriter:
         self._wanted.pop(key, None)
         self._lose(key)
 
+    def check(self) -> None:
+        """Look at what stands there soon, whatever was written: the API server was away, and may have come back with an
+        older state. Called by whoever notices; the writer itself does only while it has something to write."""
+        self._audit_at = 0.0
+
     def _put(self, statement: Statement) -> None:
         written = self._written.get(statement.key)
         if written == statement and not self._queue.holds(statement.key):
@@ -203,7 +205,8 @@ class StatusWriter:
         self._known.clear()
         self._queue.clear()
         self._told.clear()
-        self._audit_at = self._paused_until = 0.0
+        self._audit_at = 0.0
+        self._outage.began()
         self._is_running = self._is_auditing = True
         try:
             async with asyncio.TaskGroup() as tasks:
@@ -236,7 +239,7 @@ class StatusWriter:
             now = self._clock()
             at = self._queue.next_at()
             if at is not None:
-                at = max(at, self._paused_until)
+                at = max(at, self._outage.until)
                 if at <= now:
                     return
             self._awake.clear()
@@ -257,7 +260,8 @@ class StatusWriter:
             log.exception("status could not be made", object=str(key))
             self._queue.done(key, self._clock(), wrote=False)
         else:
-            self._succeeded()
+            if self._outage.succeeded():
+                self.check()  # who was away for some time may have come back with an older state
             self._queue.done(key, self._clock(), wrote=wrote)
         finally:
             room.release()
@@ -337,8 +341,8 @@ class StatusWriter:
 
     def _wait_after(self, error: ApiError | ApiUnreachable, attempts: int, key: ObjectKey) -> float:
         """Seconds until the object's next turn."""
-        if _concerns_all(error):
-            self._pause(error)
+        if concerns_all(error):
+            self._outage.failed(error, self._clock())
             return 0.0
         if isinstance(error, ApiError) and error.status == 403:
             plural = KINDS[key.kind].plural
@@ -347,20 +351,6 @@ class StatusWriter:
         if attempts == PATIENT:
             log.error("status could not be written", object=str(key), problem=str(error), attempts=attempts)
         return LONGEST_WAIT.total_seconds() * min(1.0, 0.01 * 2.0 ** min(attempts, 10)) * (0.5 + self._chance() / 2)
-
-    def _pause(self, error: Exception) -> None:
-        if self._paused_until > self._clock():
-            return  # one of those that were under way together
-        self._paused_until = self._clock() + self._outage.failed(error)
-        if self._outage.failures == PATIENT:
-            log.warning("statuses cannot be written for now", problem=str(error))
-
-    def _succeeded(self) -> None:
-        if self._outage.failures >= PATIENT:
-            log.info("statuses can be written again")
-            # Who was away for some time may have come back with an older state.
-            self._audit_at = self._clock()
-        self._outage.succeeded()
 
     def _tell(self, once: str, event: str, **said: str) -> None:
         if once not in self._told and len(self._told) < MOST_TOLD:
@@ -388,8 +378,8 @@ class StatusWriter:
                 await self._audit_kind(KINDS[kind])
             except (ApiError, ApiUnreachable) as error:
                 self._failed += 1
-                if _concerns_all(error):
-                    self._pause(error)
+                if concerns_all(error):
+                    self._outage.failed(error, self._clock())
                 # Then one by one.
                 for statement in wanted:
                     self._put(statement)
@@ -412,11 +402,6 @@ class StatusWriter:
             elif not merged.is_stale:
                 self._note_written(statement)
         self._listed += number
-
-
-def _concerns_all(error: ApiError | ApiUnreachable) -> bool:
-    """Whether the next object would fare no better: the server is away, or has too much to do."""
-    return isinstance(error, ApiUnreachable) or error.status in (401, 429, 503)
 
 
 def _decoded(path: str, body: bytes) -> Raw:
