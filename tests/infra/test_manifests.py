@@ -20,6 +20,7 @@ from portway.model.fleet import (
 )
 from portway.model.handles import FLEET, FLEETS, INFRASTRUCTURE
 from portway.model.names import Transport
+from portway.objects.fleets_v1alpha1 import FleetParametersSpec
 from portway.objects.verdict import ObjectKey
 from tests.translate.ingress.kit import edge_of, new_engine, objects_of, put
 
@@ -90,6 +91,16 @@ def test_new_authorities_restart_nobody() -> None:
     before = by_kind(manifests_of(fleet(80), PLANE))
     after = by_kind(manifests_of(fleet(80), msgspec.structs.replace(PLANE, authorities="other")))
     assert {kind for kind in before if before[kind] != after[kind]} == {"ConfigMap"}
+
+
+def test_settings_of_all_proxies_are_passed_on_unless_the_fleet_says_otherwise() -> None:
+    variables = {"PORTWAY_MAX_CONNECTIONS": "7", "PORTWAY_LOG_LEVEL": "debug"}
+    plane = msgspec.structs.replace(PLANE, variables=variables)
+    said = msgspec.convert({"proxy": {"maxConnections": 9}}, FleetParametersSpec)
+    for parameters, expected in ((FleetParametersSpec(), "7"), (said, "9")):
+        body = by_kind(manifests_of(msgspec.structs.replace(fleet(80), parameters=parameters), plane))["Deployment"]
+        assert f'{{"name":"PORTWAY_MAX_CONNECTIONS","value":"{expected}"}}'.encode() in body
+        assert b'{"name":"PORTWAY_LOG_LEVEL","value":"debug"}' in body
 
 
 def test_equal_input_gives_equal_bytes() -> None:

@@ -1,5 +1,6 @@
 """What the proxies of all fleets have in common."""
 
+from collections.abc import Mapping
 from datetime import timedelta
 from ipaddress import ip_address
 
@@ -23,6 +24,8 @@ class DataPlane(msgspec.Struct, frozen=True, kw_only=True):
     """Empty: the cluster's default."""
     drain: timedelta = timedelta(seconds=DRAIN_S)
     withdrawal: timedelta = timedelta(seconds=WITHDRAWAL_S)
+    variables: Mapping[str, str] = {}
+    """Further settings of all proxies, by variable (`PORTWAY_MAX_CONNECTIONS`); FleetParameters win."""
     any_address: str = "0.0.0.0"  # noqa: S104 - the kubelet asks from elsewhere
     """What proxies bind their health port on; `::` in a cluster of IPv6."""
 

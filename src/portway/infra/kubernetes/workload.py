@@ -251,6 +251,7 @@ def _variables(fleet: Fleet, plane: DataPlane) -> list[Data]:
     proxy = fleet.parameters.proxy or ProxyParameters()
     any_address = f"[{plane.any_address}]" if ":" in plane.any_address else plane.any_address
     values = {
+        **plane.variables,
         contract.CONTROL_PLANE_VARIABLE: plane.control_plane,
         contract.FLEET_VARIABLE: fleet.name,
         contract.STATE_DIR_VARIABLE: contract.STATE_DIR,
@@ -271,7 +272,7 @@ def _variables(fleet: Fleet, plane: DataPlane) -> list[Data]:
         contract.ZONE_VARIABLE: "metadata.labels['topology.kubernetes.io/zone']",
     }
     return [
-        *({"name": name, "value": value} for name, value in values.items()),
+        *({"name": name, "value": value} for name, value in sorted(values.items())),
         *({"name": name, "valueFrom": {"fieldRef": {"fieldPath": path}}} for name, path in fields.items()),
     ]
 
