@@ -11,6 +11,7 @@ import structlog
 from aiohttp import web
 
 from portway.identity.issuer import Issuer, Refused
+from portway.identity.listening import listen
 from portway.identity.messages import PATH, CertificateRequest, IssuedCertificate, Problem
 
 MAX_REQUEST_BYTES = 64 * 1024
@@ -34,7 +35,7 @@ class IssuingService:
         application.router.add_post(PATH, self._answer)
         self._runner = web.AppRunner(application, access_log=None, keepalive_timeout=PATIENCE_S)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, host, port, ssl_context=self._context, reuse_port=False)
+        site = web.SockSite(self._runner, listen(host, port), ssl_context=self._context)
         await site.start()
         bound: int = self._runner.addresses[0][1]
         log.info("identity service listens", address=f"{host}:{bound}")
