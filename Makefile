@@ -10,7 +10,7 @@ unexport PYTHONDONTWRITEBYTECODE
 CHANNEL ?= standard
 CHANNELS ?= standard experimental
 
-.PHONY: help run cluster check test bench conformance docs lint typings lock clean
+.PHONY: help run cluster check test bench conformance docs manifests lint typings lock clean
 
 help:
 	@echo "make run     start Portway and Envoy on examples/quickstart, with demo backends"
@@ -63,6 +63,10 @@ conformance: $(VENV)/installed
 
 docs: $(VENV)/installed
 	for page in settings defaults annotation; do PYTHONPATH=. $(BIN)/python tools/make_$${page}_docs.py; done
+
+# What of deploy/ follows from code.
+manifests: $(VENV)/installed
+	PYTHONPATH=. $(BIN)/python tools/make_manifests.py
 
 lock:
 	tools/lock.sh
