@@ -1,0 +1,54 @@
+"""A backend that behaves as one should: it names its pod in each answer, and leaves without losing a request.
+
+Run in pods as `python backend.py`; only the standard library is imported, so it is up at once. At SIGTERM it goes on
+answering with `connection: close` for a second, as whoever sends to it may not have heard yet.
+"""
+
+import asyncio
+import os
+import signal
+
+PORT = 8080
+LEAVING_S = 1.0
+
+
+class Backend(asyncio.Protocol):
+    """One connection; requests without a body, one after the other."""
+
+    leaving = False
+
+    def __init__(self, pod: str) -> None:
+        self._pod = pod
+        self._received = b""
+        self._transport: asyncio.Transport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        self._received += data
+        while b"\r\n\r\n" in self._received and self._transport is not None:
+            head, self._received = self._received.split(b"\r\n\r\n", 1)
+            target = head.split(b" ", 2)[1]
+            body = b"ok" if target == b"/ready" else target
+            end = "connection: close\r\n" if Backend.leaving else ""
+            answer = f"HTTP/1.1 200 OK\r\nx-echo-pod: {self._pod}\r\n{end}content-length: {len(body)}\r\n\r\n"
+            self._transport.write(answer.encode() + body)
+            if Backend.leaving:
+                self._transport.close()
+
+
+async def main() -> None:
+    """Serve until SIGTERM, and a little longer."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGTERM, stop.set)
+    await loop.create_server(lambda: Backend(os.environ["POD"]), "0.0.0.0", PORT, backlog=1024)
+    await stop.wait()
+    Backend.leaving = True
+    await asyncio.sleep(LEAVING_S)
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
