@@ -14,6 +14,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--accept", action="store_true", help="write what came out of the golden cases")
 
 
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Build what cluster tests need before the first of them: in a test it would run into the time limit."""
+    wanted = any(item.get_closest_marker("cluster") for item in session.items)
+    if wanted and not session.config.getoption("collectonly"):
+        from tests.cluster import binaries, programs
+
+        for module in (binaries.kube(), programs.ECHO):
+            binaries.build(module)
+
+
 @pytest.fixture
 def accept(request: pytest.FixtureRequest) -> bool:
     """Whether to write outcomes."""

@@ -1,7 +1,7 @@
 """Fixtures of the cluster tests: one miniature cluster for all of them, shared by the workers of a run.
 
-Tests that disturb it (kill the API server, a node) must not run beside others: mark them all with
-`pytest.mark.xdist_group("cluster")`, so that one worker runs them one after the other.
+Tests that disturb it (kill the API server, a node) must not run beside others: they are marked `disturbs`, and have it
+for themselves. By a lock: `xdist_group` groups nothing with pytest 9.2 and pytest-xdist 3.8, which sets `Item._nodeid`.
 """
 
 import asyncio
@@ -16,16 +16,10 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from tests.cluster import binaries
 from tests.cluster.cluster import MiniCluster, start, wait_started
+from tests.cluster.containers import Image, any_image, portway_image
 from tests.cluster.outline import Outline
-
-
-def pytest_collection_finish(session: pytest.Session) -> None:
-    """Build what cluster tests need before the first of them: in a test it would run into the time limit."""
-    wanted = any(item.get_closest_marker("cluster") for item in session.items)
-    if wanted and not session.config.getoption("collectonly"):
-        binaries.build(binaries.kube())
+from tests.cluster.programs import echo_program
 
 
 @pytest.fixture(scope="session")
@@ -39,7 +33,8 @@ def cluster_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         fcntl.flock(lock, fcntl.LOCK_EX)
         connection = _connect(folder)
         if connection is None:
-            server = start(Outline(folder=folder))
+            echo = Image(name="echo-basic", entrypoint=(str(echo_program()),))
+            server = start(Outline(folder=folder, images=(any_image(), portway_image(), echo)))
             with contextlib.closing(asyncio.new_event_loop()) as loop:
                 loop.run_until_complete(wait_started(folder, server))
             connection = _connect(folder)
@@ -50,8 +45,17 @@ def cluster_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         server.leave()
 
 
+@pytest.fixture
+def turn(request: pytest.FixtureRequest, cluster_folder: Path) -> Iterator[None]:
+    """The right to use the cluster, with others or, marked `disturbs`, alone."""
+    kind = fcntl.LOCK_EX if request.node.get_closest_marker("disturbs") else fcntl.LOCK_SH
+    with (cluster_folder.parent / "cluster.turn").open("w") as lock:
+        fcntl.flock(lock, kind)
+        yield
+
+
 @pytest_asyncio.fixture
-async def cluster(cluster_folder: Path) -> AsyncIterator[MiniCluster]:
+async def cluster(cluster_folder: Path, turn: None) -> AsyncIterator[MiniCluster]:
     """The cluster, for one test, which runs in the cluster's network: it dials pods and Services by their addresses."""
     async with MiniCluster.attached(cluster_folder) as outside:
         with outside.inside():

@@ -56,6 +56,7 @@ class Kubelets:
         self._attachments: dict[str, Attachment] = {
             outline.name: shared.network.attach_node(number) for number, outline in enumerate(outlines, 1)
         }
+        self._dead: set[str] = set()
         self._heartbeats: dict[str, asyncio.Task[None]] = {}
         self._nodes: dict[str, Node] = {}
         self._pods: dict[str, Pod] = {}
@@ -66,6 +67,9 @@ class Kubelets:
         self._tasks = asyncio.TaskGroup()
         self.ready = asyncio.Event()
         """Set when all nodes are registered and pods are followed."""
+
+        self.nodes_ready = asyncio.Event()
+        """Set when pods may go to every node: a new one is tainted until its readiness has been noticed."""
 
     async def run(self) -> None:
         """Serve the nodes, for ever."""
@@ -103,6 +107,9 @@ class Kubelets:
         if name in self._heartbeats:
             return
         outline, attachment = self._outlines[name], self._attachments[name]
+        if name in self._dead:
+            self._dead.discard(name)
+            self._shared.network.isolate(attachment.address, isolated=False)
         await register(self._shared.api, outline, attachment.address)
         self._heartbeats[name] = self._tasks.create_task(keep_alive(self._shared.api, outline, attachment.address))
         for pod in list(self._pods.values()):
@@ -113,6 +120,8 @@ class Kubelets:
         if name not in self._heartbeats:
             return
         self._heartbeats.pop(name).cancel()
+        self._dead.add(name)
+        self._shared.network.isolate(self._attachments[name].address)
         doomed = [uid for uid, (life, _) in self._lives.items() if life.place.name == name]
         for uid in doomed:
             await self._end(uid)
@@ -147,6 +156,10 @@ class Kubelets:
                 self._nodes.pop(change.object.metadata.name, None)
             else:
                 self._nodes[change.object.metadata.name] = change.object
+            if self._outlines.keys() <= self._nodes.keys() and not any(
+                node.spec.taints for node in self._nodes.values()
+            ):
+                self.nodes_ready.set()
 
     async def _follow_pods(self) -> None:
         async for change in follow(self._shared.api, "/api/v1/pods", Pod):

@@ -73,7 +73,7 @@ class Server:
             self._kubelets = self._make_kubelets(api, prober)
             running = [tasks.create_task(self._kubelets.run()), tasks.create_task(services.run())]
             relay = await asyncio.start_server(self._relay, sock=self._outside)
-            await asyncio.gather(self._kubelets.ready.wait(), services.ready.wait())
+            await asyncio.gather(self._kubelets.ready.wait(), self._kubelets.nodes_ready.wait(), services.ready.wait())
             control = await asyncio.start_unix_server(self._serve_client, self._outline.folder / "control")
             anchor = start_logged(["sleep", "infinity"], self._outline.folder / "server.log")
             self._say_ready(anchor.pid)

@@ -1,6 +1,7 @@
 """The miniature cluster does what tests rely on: pods run, are reached, are replaced, and vanish."""
 
 import asyncio
+import contextlib
 import time
 
 import pytest
@@ -9,9 +10,11 @@ from tests.cluster.cluster import ClusterFailed, MiniCluster
 from tests.cluster.control_plane import Component
 from tests.cluster.network import API_SERVER
 from tests.cluster.objects import Pod
+from tests.kit.answer import ConnectionFailed
 from tests.kit.client import fetch
+from tests.kit.stream_client import ask_udp
 
-pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("cluster")]
+pytestmark = pytest.mark.cluster
 
 SERVER = """
 import http.server, os, signal, sys
@@ -238,6 +241,54 @@ async def test_pod_that_no_node_fits_says_why(cluster: MiniCluster, namespace: s
     await cluster.wait_for("the pod complains", look)
 
 
+async def test_the_image_portway_is_this_checkout(cluster: MiniCluster, namespace: str) -> None:
+    pod = """
+apiVersion: v1
+kind: Pod
+metadata: {name: portway}
+spec:
+  restartPolicy: Never
+  containers:
+  - name: portway
+    image: example.com/portway:1
+    args: [--help]
+    securityContext: {runAsNonRoot: true, readOnlyRootFilesystem: true}
+"""
+    await cluster.api.apply(pod, namespace=namespace)
+    assert "Usage: python -m portway" in await finished(cluster, namespace, "portway")
+
+
+DATAGRAMS = """
+import socket
+server = socket.socket(type=socket.SOCK_DGRAM)
+server.bind(("0.0.0.0", 53))
+while True:
+    data, client = server.recvfrom(2048)
+    server.sendto(data + b" from " + client[0].encode(), client)
+"""
+
+
+async def test_datagrams_are_balanced_too(cluster: MiniCluster, namespace: str) -> None:
+    pod = job("datagrams", DATAGRAMS).replace("{name: datagrams}", "{name: datagrams, labels: {app: datagrams}}")
+    service = """
+apiVersion: v1
+kind: Service
+metadata: {name: datagrams}
+spec: {type: LoadBalancer, selector: {app: datagrams}, ports: [{port: 5353, targetPort: 53, protocol: UDP}]}
+"""
+    await cluster.api.apply(f"{pod}\n---\n{service}", namespace=namespace)
+    await cluster.wait_ready(namespace, count=1)
+    address = await cluster.load_balancer(namespace, "datagrams")
+
+    async def look() -> bool:
+        with contextlib.suppress(ConnectionFailed, TimeoutError):
+            async with asyncio.timeout(1):
+                return await ask_udp(b"hello", port=5353, host=address) == b"hello from 10.240.0.1"
+        return False
+
+    await cluster.wait_for("an answer from our own address", look)
+
+
 async def test_killed_container_starts_again(cluster: MiniCluster, namespace: str) -> None:
     await cluster.api.apply(workload("web", replicas=1), namespace=namespace)
     (pod,) = await cluster.wait_ready(namespace, count=1)
@@ -309,6 +360,16 @@ async def test_partition_and_its_end(cluster: MiniCluster, namespace: str) -> No
     assert await get(pod.status.pod_ip, port=8080) == pod.metadata.name
 
 
+@pytest.mark.disturbs
+async def test_api_server_cut_off_and_back(cluster: MiniCluster) -> None:
+    async with cluster.isolation(API_SERVER):
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(1):
+                await cluster.api.request("GET", "/version")
+    await cluster.api.request("GET", "/version")
+
+
+@pytest.mark.disturbs
 async def test_pods_of_a_dead_node_move(cluster: MiniCluster, namespace: str) -> None:
     await cluster.api.apply(workload("web"), namespace=namespace)
     pods = await cluster.wait_ready(namespace, count=2)
@@ -328,6 +389,7 @@ async def test_pods_of_a_dead_node_move(cluster: MiniCluster, namespace: str) ->
     await cluster.wait_ready(namespace, count=2)
 
 
+@pytest.mark.disturbs
 async def test_traffic_flows_while_the_api_server_is_down(cluster: MiniCluster, namespace: str) -> None:
     await cluster.api.apply(workload("web"), namespace=namespace)
     pods = await cluster.wait_ready(namespace, count=2)
@@ -341,6 +403,7 @@ async def test_traffic_flows_while_the_api_server_is_down(cluster: MiniCluster, 
     await answering(cluster, address, await cluster.wait_ready(namespace, count=2))
 
 
+@pytest.mark.disturbs
 async def test_etcd_goes_back_and_pods_with_it(cluster: MiniCluster, namespace: str) -> None:
     await cluster.save_etcd("before")
     await cluster.api.apply(workload("web"), namespace=namespace)

@@ -8,7 +8,7 @@ import pytest_asyncio
 from tests.cluster.api import Api, Refused
 from tests.cluster.control_plane import Component, ControlPlane
 
-pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("control-plane"), pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.cluster, pytest.mark.asyncio(loop_scope="module")]
 
 CONFIG_MAP = "{apiVersion: v1, kind: ConfigMap, metadata: {name: colours}, data: {sky: blue}}"
 READERS = """
