@@ -45,6 +45,9 @@ class Edge(Branch, frozen=True, kw_only=True):
 
     bind_addresses: tuple[str, ...] = ("0.0.0.0",)  # noqa: S104 - a gateway is there to be reached
     """Addresses that Ingress is served on, and Gateways without `spec.addresses`."""
+    publish_addresses: tuple[str, ...] = ()
+    """Addresses or names by which clients reach this machine, for the status of Ingresses and Gateways. Empty: those
+    that are listened on."""
     http_port: int = 80
     """Port of Ingress for plain HTTP."""
     https_port: int = 443
@@ -202,9 +205,6 @@ class Cluster(Branch, frozen=True, kw_only=True):
     write_status: bool = True
     """Write into the cluster what becomes of its objects (status, Events). `--no-write-status` needs no right to
     write."""
-    publish_addresses: tuple[str, ...] = ()
-    """Addresses or names written into the status of Ingresses and Gateways on `host` infrastructure. Empty: those that
-    Portway listens on, where they are no wildcards."""
     pod_name: str = ""
     """Of the pod that Portway runs in. Empty: the host's name."""
     pod_ips: str = ""

@@ -9,6 +9,7 @@ import secrets
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack
 from ipaddress import ip_address
 from typing import final
 
@@ -18,13 +19,12 @@ from portway.identity.contract import REPLICA_NAME, REPLICA_PORT
 from portway.identity.serving import ServingIdentity, is_replica
 from portway.infra.kubernetes.names import controller_label
 from portway.kubernetes.client import ApiClient
+from portway.kubernetes.connection import connect
 from portway.model.condition import Reported
 from portway.model.fleet import Fleet
 from portway.model.resource import ResourceDelta
 from portway.objects.verdict import ObjectKey
 from portway.settings import Settings
-from portway.sources.kubernetes.demand import References
-from portway.sources.kubernetes.source import KubernetesSource
 from portway.status.events import EventWriter
 from portway.status.exchange import Exchange
 from portway.status.leader import Elector
@@ -33,7 +33,6 @@ from portway.status.news import NewsDesk
 from portway.status.replicas import Replicas, Teller
 from portway.status.service import StatusService
 from portway.status.writer import StatusWriter
-from portway.translate.key_material import REFERRING, key_material
 from portway.xds.server import DiscoveryServer
 
 log = structlog.get_logger(__name__)
@@ -53,17 +52,20 @@ def label_of(settings: Settings) -> str:
     return controller_label(edge.gateway_controller, edge.controller_class, scope_of(settings))
 
 
-def make_source(client: ApiClient, settings: Settings) -> KubernetesSource:
-    """The source of a cluster's objects."""
-    sources = settings.sources
-    namespace, _, name = settings.edge.default_certificate.partition("/")
-    always = frozenset({ObjectKey("Secret", namespace, name)} if name else ())
-    return KubernetesSource(
-        client,
-        namespaces=sources.watch_namespaces,
-        label_selector=sources.watch_selector,
-        references=References(kinds=REFERRING, of=key_material, always=always),
-    )
+async def join_cluster(
+    settings: Settings, discovery: DiscoveryServer, stack: AsyncExitStack
+) -> "tuple[ApiClient, ClusterSide | None]":
+    """For a Portway on a machine of its own: a client of the cluster, and what is done there, if anything.
+
+    Raises:
+        ConnectionProblem: how to reach it cannot be found out; the message says why and what to do.
+    """
+    client = ApiClient(await connect(settings.sources.kubeconfig, settings.sources.context))
+    stack.push_async_callback(client.close)
+    if not settings.cluster.write_status:
+        return client, None
+    namespace = settings.cluster.system_namespace or client.connection.namespace or "default"
+    return client, ClusterSide(client, settings, discovery, namespace=namespace)
 
 
 @final
@@ -79,18 +81,19 @@ class ClusterSide:
         namespace: str,
         identity: ServingIdentity | None = None,
         lead: Sequence[Work] = (),
-        addresses: Callable[[ObjectKey], Sequence[tuple[str, str]] | None],
+        is_busy: Callable[[], bool] = lambda: False,
     ) -> None:
         """
         Args:
             namespace: of the Lease.
             identity: what replicas show one another; `None`: there is only this one.
             lead: what else only the leader does.
-            addresses: by which an Ingress is reached, as (type, value); `None`: not known yet.
+            is_busy: whether something is being compiled that proxies wait for: statuses can wait for that.
         """
         self._settings = settings
         self._lead_too = tuple(lead)
-        self._addresses = addresses
+        self._reached: dict[ObjectKey, tuple[tuple[str, str], ...]] = {}
+        """Where Ingresses are served, as (type, value)."""
         self._completed = asyncio.Event()
         self._serving = identity
         controller, name = settings.edge.gateway_controller, settings.cluster.pod_name or socket.gethostname()
@@ -101,7 +104,9 @@ class ClusterSide:
         self.elector = Elector(
             client, namespace=namespace, name=f"portway-{label.rpartition('-')[2]}", identity=candidate, address=address
         )
-        self.writer = StatusWriter(client, controller=controller, may_write=lambda: self.elector.is_leader)
+        self.writer = StatusWriter(
+            client, controller=controller, may_write=lambda: self.elector.is_leader, is_busy=is_busy
+        )
         desk = NewsDesk()
         self._events = EventWriter(client, desk, controller=controller, instance=name)
         replicas, teller = Replicas(), Teller()
@@ -130,6 +135,11 @@ class ClusterSide:
     # Follower.
 
     def reported(self, changed: Mapping[ObjectKey, Reported], removed: Iterable[ObjectKey]) -> None:
+        for key, reported in changed.items():
+            if key.kind == "Ingress":
+                self._reached[key] = reported.report.addresses
+        for key in removed:
+            self._reached.pop(key, None)
         self.status.reported(changed.values(), removed)
 
     def fleets_changed(self, changed: Mapping[str, Fleet], removed: frozenset[str]) -> None:
@@ -171,7 +181,7 @@ class ClusterSide:
                 tasks.create_task(self._exchange.lead())
 
     def _load_balancer(self, key: ObjectKey) -> tuple[LoadBalancerAddress, ...] | None:
-        found = self._addresses(key)
+        found = self._reached.get(key)
         if found is None:
             return None
         return tuple(

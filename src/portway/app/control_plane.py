@@ -19,14 +19,14 @@ import msgspec
 import structlog
 
 from portway.app import collector
-from portway.app.cluster import ClusterSide, label_of, make_source
+from portway.app.cluster import ClusterSide, label_of
 from portway.app.compiler import make_engine
 from portway.app.console import Console, announce, show_progress
-from portway.app.declared import Declared
+from portway.app.declared import Declared, make_source
 from portway.app.door import attend, open_door
 from portway.app.fallback import load_fallback_certificate, renew_fallback_certificate
 from portway.app.live_settings import SettingsFile, follow_settings
-from portway.app.machine import Machine
+from portway.app.machine import Machine, compiled_edge
 from portway.app.pipeline import Pipeline
 from portway.app.signals import ending_signals
 from portway.envoy.position import position_marker
@@ -179,7 +179,7 @@ class _ControlPlane:
             on_outcome=self._answered,
             marker=Marker(cluster=marker, endpoints=endpoints),
         )
-        engine = make_engine(settings.edge, self.fallback)
+        engine = make_engine(compiled_edge(settings.edge), self.fallback)
         infrastructure = Infrastructure(
             kind=InfrastructureKind.KUBERNETES,
             namespace=self._namespace,
@@ -193,7 +193,7 @@ class _ControlPlane:
             namespace=self._namespace,
             identity=self._serving,
             lead=[self._applier.run],
-            addresses=self._addresses,
+            is_busy=lambda: self.pipeline.is_busy,
         )
         declared = Declared(cluster=make_source(client, settings))
         self.pipeline = Pipeline(
@@ -244,10 +244,6 @@ class _ControlPlane:
 
     def _answered(self, fleet: str, proxy: str, outcome: Outcome) -> None:
         self._side.status.answered(fleet, proxy, outcome)
-
-    def _addresses(self, key: ObjectKey) -> tuple[tuple[str, str], ...] | None:
-        report = self.pipeline.reports.get(key)
-        return None if report is None else report.addresses
 
 
 def _with(namespaces: tuple[str, ...], own: str) -> tuple[str, ...]:

@@ -1,19 +1,32 @@
 """Where declared objects come from, all sources together: what each says of itself, and where a field stands."""
 
+import asyncio
 import os
 from collections.abc import Iterable, Sequence
+from datetime import timedelta
+from pathlib import Path
 
 import msgspec
 
 from portway.app.compiler import compiling_progress
+from portway.app.pipeline import Pipeline
 from portway.explain.report import Locate
+from portway.kubernetes.client import ApiClient
+from portway.objects.verdict import ObjectKey
+from portway.settings import Settings
 from portway.sources.files import FileSource
+from portway.sources.kubernetes.demand import References
 from portway.sources.kubernetes.source import KubernetesSource
 from portway.sources.problems import FILE_KIND
 from portway.store import Finding, Source
+from portway.translate.key_material import REFERRING, key_material
 
 UNREACHABLE = frozenset({"NotFound", "PermissionDenied", "LinkLoop", "Unreadable"})
 """Reasons of findings about a path that could not be read at all (`sources/tree.py`)."""
+
+
+UNREACHABLE_FOR = timedelta(seconds=3)
+"""A cluster that has not answered for so long at the start may be away for long."""
 
 
 class Declared(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,6 +61,13 @@ class Declared(msgspec.Struct, frozen=True, kw_only=True):
             return compiling_progress(self.files.statistics(), pending)
         return f"compiling: {pending:,} left to look at"
 
+    def unreachable(self) -> str:
+        """Why the cluster has not said yet what there is; empty if it has, or is about to."""
+        if self.cluster is None:
+            return ""
+        statistics = self.cluster.statistics()
+        return "" if statistics.synced else statistics.error
+
     def unreadable(self, findings: Iterable[Finding]) -> str:
         """Why not all of the given paths could be read at all, and what to do; empty if they could.
 
@@ -60,3 +80,46 @@ class Declared(msgspec.Struct, frozen=True, kw_only=True):
             if key.kind == FILE_KIND and os.path.normpath(key.name) in given and verdict.reason in UNREACHABLE:
                 return f"{key.name}: {verdict.problem}; {verdict.remedy}"
         return ""
+
+
+def make_declared(settings: Settings, state: Path, client: ApiClient | None) -> Declared:
+    """The sources that are set.
+
+    Args:
+        state: the state folder.
+        client: of the cluster that objects come from, if they do.
+    """
+    sources = settings.sources
+    files = FileSource(
+        sources.filenames,
+        state_dir=state / "last-good",
+        poll_interval=timedelta(seconds=1) if sources.poll else None,
+    )
+    return Declared(
+        files=files if sources.filenames else None,
+        paths=sources.filenames,
+        cluster=None if client is None else make_source(client, settings),
+    )
+
+
+def make_source(client: ApiClient, settings: Settings) -> KubernetesSource:
+    """The source of a cluster's objects."""
+    sources = settings.sources
+    namespace, _, name = settings.edge.default_certificate.partition("/")
+    always = frozenset({ObjectKey("Secret", namespace, name)} if name else ())
+    return KubernetesSource(
+        client,
+        namespaces=sources.watch_namespaces,
+        label_selector=sources.watch_selector,
+        references=References(kinds=REFERRING, of=key_material, always=always),
+    )
+
+
+async def doubt_cluster(declared: Declared, pipeline: Pipeline) -> None:
+    """Serve the last good configuration if the cluster does not answer when we start."""
+    while not pipeline.is_synced:
+        reason = declared.unreachable()
+        await asyncio.sleep(UNREACHABLE_FOR.total_seconds())
+        if reason and (still := declared.unreachable()):
+            pipeline.disbelieve(still)
+            return

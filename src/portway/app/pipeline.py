@@ -185,6 +185,11 @@ class Pipeline:
     def is_synced(self) -> bool:
         return self._synced.is_set()
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether something is being compiled that proxies wait for."""
+        return self._is_busy
+
     async def wait_synced(self) -> None:
         """Until the first configuration has been handed out."""
         await self._synced.wait()
@@ -281,10 +286,15 @@ class Pipeline:
 
     def _is_believed(self) -> bool:
         reason = self._doubt()
-        if reason and not self._doubted:
+        if reason:
+            self.disbelieve(reason)
+        return not reason
+
+    def disbelieve(self, reason: str) -> None:
+        """What the sources say is not all there is, or they say nothing. Counts until the first configuration."""
+        if not self._doubted and not self._synced.is_set():
             self._doubted = True
             self._on_doubt(reason)
-        return not reason
 
     def _ports_changed(self) -> bool:
         return self._ports is not None and self._ports.look()

@@ -10,7 +10,6 @@ import os
 import socket
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack
-from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,13 +20,13 @@ import structlog
 from portway.app import collector
 from portway.app.compiler import make_engine
 from portway.app.console import Console, announce, show_progress
-from portway.app.declared import Declared
+from portway.app.declared import Declared, doubt_cluster, make_declared
 from portway.app.door import attend, open_door
 from portway.app.fallback import load_fallback_certificate, renew_fallback_certificate
 from portway.app.live_settings import SettingsFile, follow_settings
 from portway.app.machine import Machine, compiled_edge
 from portway.app.own_places import own_places
-from portway.app.pipeline import Pipeline
+from portway.app.pipeline import Follower, Pipeline
 from portway.app.ports import PortWatch
 from portway.app.recorder import Recorder
 from portway.app.signals import ending_signals
@@ -42,8 +41,7 @@ from portway.infra.state import StateFolder, StateFolderError, wait_lost
 from portway.model.handles import OWN_PLACES
 from portway.model.resource import Resource, ResourceDelta, ResourceType
 from portway.model.tls import Secret
-from portway.settings import Settings
-from portway.sources.files import FileSource
+from portway.settings import Settings, reads_cluster
 from portway.xds.fleet import FleetState
 from portway.xds.messages import Outcome
 from portway.xds.server import DiscoveryServer
@@ -134,7 +132,15 @@ async def run(settings: Settings, console: Console, settings_file: SettingsFile 
             _host_settings(settings),
             access_log=console.access_log if settings.edge.access_log == "-" else None,
         )
-        machine = _assemble(settings, state, discovery, envoy, binary, kept, recorder, fallback)
+        client, side = None, None
+        if reads_cluster(settings.sources):
+            from portway.app.cluster import join_cluster  # late: who reads files only needs none of it
+
+            client, side = await join_cluster(settings, discovery, stack)
+        declared = make_declared(settings, state.path, client)
+        machine = _assemble(
+            settings, declared, discovery, envoy, binary, kept, recorder, fallback, [] if side is None else [side]
+        )
         listeners.append(machine.note)
         door = open_door(settings.admin.admin_address)
         beside: list[Beside] = [
@@ -147,6 +153,11 @@ async def run(settings: Settings, console: Console, settings_file: SettingsFile 
             beside.append(partial(attend, machine, door))
         if settings_file is not None:
             beside.append(partial(follow_settings, settings_file, settings, machine.use_edge))
+        if client is not None:
+            beside.append(partial(doubt_cluster, declared, machine.pipeline))
+        if side is not None:
+            listeners.append(side.status.answered)
+            beside.append(side.run)
         if not stop.is_set():
             await _run_until_signal(machine, envoy, beside, partial(wait_lost, state, folder), stop)
     log.info("stopped")
@@ -154,24 +165,17 @@ async def run(settings: Settings, console: Console, settings_file: SettingsFile 
 
 def _assemble(
     settings: Settings,
-    state: StateFolder,
+    declared: Declared,
     discovery: DiscoveryServer,
     proxy: HostProxy,
     binary: EnvoyBinary,
     kept: tuple[Resource, ...],
     recorder: Recorder,
     fallback: Secret,
+    followers: Sequence[Follower],
 ) -> Machine:
     engine = make_engine(compiled_edge(settings.edge), fallback)
     engine.set(OWN_PLACES, None, own_places(settings))
-    declared = Declared(
-        files=FileSource(
-            settings.sources.filenames,
-            state_dir=state.path / "last-good",
-            poll_interval=timedelta(seconds=1) if settings.sources.poll else None,
-        ),
-        paths=settings.sources.filenames,
-    )
     fleet = settings.edge.fleet
     # A resource that the proxy refuses keeps the version that it held before the restart.
     discovery.fleet(fleet).snapshot.remember_good(kept)
@@ -203,6 +207,7 @@ def _assemble(
         publish,
         mark_synced=mark_synced,
         fleets=[fleet],
+        followers=followers,
         ports=PortWatch(engine, binary.path, lambda: (proxy.statistics().pid, *proxy.statistics().retiring)),
         doubt=lambda: declared.unreadable(engine.store.findings()),
         on_doubt=serve_last_good,

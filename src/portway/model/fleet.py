@@ -7,6 +7,7 @@ and each IngressClass, so that an address, a port or a restart of one is nothing
 
 from collections.abc import Mapping
 from enum import StrEnum
+from ipaddress import ip_address
 from typing import Final, NamedTuple
 
 import msgspec
@@ -74,6 +75,14 @@ class FleetAddress(NamedTuple):
     type: str
     """`IPAddress` or `Hostname`."""
     value: str
+
+
+def published_address(text: str) -> FleetAddress:
+    """An IP address or name that an operator has given."""
+    try:
+        return FleetAddress("IPAddress", str(ip_address(text)))
+    except ValueError:
+        return FleetAddress("Hostname", text)
 
 
 class Fleet(msgspec.Struct, frozen=True, kw_only=True):

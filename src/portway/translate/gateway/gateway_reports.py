@@ -11,7 +11,7 @@ import msgspec
 
 from portway.incremental import Context
 from portway.model.condition import Condition, ObjectReport, Serving
-from portway.model.fleet import FleetAddress
+from portway.model.fleet import FleetAddress, published_address
 from portway.model.handles import EDGE, INFRASTRUCTURE
 from portway.objects.gateway_v1 import Gateway, GatewayClass, ListenerSet
 from portway.objects.verdict import ObjectKey, Severity, Verdict
@@ -114,6 +114,9 @@ def _reach_on_host(ctx: Context, head: GatewayHead) -> Reach:
     """The addresses of this machine that the Gateway has."""
     if head.problems:
         return Reach(addresses=())
+    published = ctx.read(EDGE, None).publish_addresses
+    if published and not head.requested:
+        return Reach(addresses=tuple(map(published_address, published)))
     unusable = ctx.get(unusable_addresses, head.key)
     return Reach(
         addresses=tuple(FleetAddress("IPAddress", address) for address in head.addresses if address not in unusable),

@@ -1,12 +1,13 @@
 """What there is to say about Ingresses and IngressClasses. The Ingress API has no conditions: all of it is verdicts."""
 
 from collections.abc import Iterable, Iterator
+from ipaddress import ip_address
 from typing import NamedTuple
 
 from portway.incremental import Context, query
 from portway.model.checks import CORRECT_REGEX, check_domain
 from portway.model.condition import ObjectReport, Serving
-from portway.model.fleet import FleetAddress, ingress_fleet
+from portway.model.fleet import FleetAddress, ingress_fleet, published_address
 from portway.model.handles import EDGE, INFRASTRUCTURE, OBSERVED_FLEET, UNAVAILABLE
 from portway.model.names import SocketKey
 from portway.objects.networking_v1 import Ingress, IngressBackend, IngressClass
@@ -168,8 +169,13 @@ def _host(ctx: Context, key: IngressHost, share: Share) -> Iterator[Verdict]:
 
 @query("addresses of Ingress")
 def addresses_of(ctx: Context, fleet: str) -> tuple[FleetAddress, ...]:
-    """Where a fleet of its own is reached. Asked by every Ingress; what else is seen of the fleet must wake none."""
-    return () if ctx.read(INFRASTRUCTURE, None).is_host else ctx.read(OBSERVED_FLEET, fleet).addresses
+    """Where a fleet is reached, as far as it is known. Asked by every Ingress; what else is seen of it must wake
+    none."""
+    if not ctx.read(INFRASTRUCTURE, None).is_host:
+        return ctx.read(OBSERVED_FLEET, fleet).addresses
+    edge = ctx.read(EDGE, None)
+    bound = (address for address in edge.bind_addresses if not ip_address(address).is_unspecified)
+    return tuple(map(published_address, edge.publish_addresses or bound))
 
 
 class IngressSocket(NamedTuple):
