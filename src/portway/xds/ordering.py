@@ -5,10 +5,11 @@ A route that reaches the workers before its cluster answers 503, one that outliv
 ready in this proxy, and a cluster is removed only when no version that the proxy may be using requires it any more,
 and a grace later for requests that are before the router or about to be retried.
 
-When a cluster is ready depends on its kind (`Readiness`). Readiness is kept until the cluster is removed: while a
-changed cluster warms, Envoy serves the old one. Every wait is bounded. It starts when the cluster was sent, so that a
-long queue before it costs nothing, and it is per cluster, so that a cluster that never becomes ready costs its routes
-one wait, not one for each of their versions.
+When a cluster is ready depends on its kind (`Readiness`): of the version that was sent, not of the one that is wanted
+meanwhile. Readiness is kept until the cluster is removed: while a changed cluster warms, Envoy serves the old one.
+What a proxy says about a former life, before a removal, is none of the next. Every wait is bounded. It starts when the
+cluster was sent, so that a long queue before it costs nothing, and it is per cluster, so that a cluster that never
+becomes ready costs its routes one wait, not one for each of their versions.
 
 Time is an argument, in seconds of a clock that never goes back.
 """
@@ -57,6 +58,47 @@ class Due(msgspec.Struct, frozen=True, kw_only=True):
     """Clusters to be removed now, unless they came into use again (`may_remove`)."""
 
 
+@final
+class Coming:
+    """A cluster that was sent but is not ready: its present life, as the proxy will see it."""
+
+    __slots__ = ("at_once_since", "born", "has_endpoints", "nonce", "readiness", "since")
+
+    def __init__(self, nonce: int, now: float) -> None:
+        self.since = now
+        """When its first version was sent."""
+        self.born = nonce
+        """Under which that was: what the proxy says to an earlier one is about a former life."""
+        self.nonce = nonce
+        """Of the latest version."""
+        self.readiness = Readiness.WARM
+        """Of the latest version."""
+        self.at_once_since: float | None = None
+        """Since when the latest versions need no warming; `None`: the latest does."""
+        self.has_endpoints = False
+        """Whether endpoints are acknowledged that were sent after the latest version."""
+
+    def send(self, readiness: Readiness, nonce: int, now: float) -> None:
+        """A version is under way."""
+        self.nonce = nonce
+        self.readiness = readiness
+        self.has_endpoints = False
+        if readiness is not Readiness.AT_ONCE:
+            self.at_once_since = None
+        elif self.at_once_since is None:
+            self.at_once_since = now
+
+    def settled_at(self, timing: Timing) -> float | None:
+        """When it counts as ready without an acknowledgement; `None`: never."""
+        return None if self.at_once_since is None else self.at_once_since + min(timing.settle, timing.wait)
+
+    def until(self, timing: Timing) -> float:
+        """When nothing waits for it any longer."""
+        bound = self.since + timing.wait
+        settled = self.settled_at(timing)
+        return bound if settled is None else min(settled, bound)
+
+
 def required_clusters(resource: Resource) -> list[str]:
     """The names of the clusters that a resource requires. Secrets hold nothing back: a proxy asks for them only after
     it has seen what uses them, and waits by itself."""
@@ -72,9 +114,7 @@ class Ordering:
         self._timing = timing
         self._ready: set[str] = set()
         self._overdue: set[str] = set()
-        self._sent_at: dict[str, float] = {}  # sent, but not ready; when first
-        self._sent_as: dict[str, int] = {}  # sent, but not ready; nonce of the latest version
-        self._endpoints: set[str] = set()  # whose endpoints are acknowledged since
+        self._coming: dict[str, Coming] = {}
         self._waiting: dict[str, dict[ResourceKey, None]] = {}
         self._users: dict[str, int] = {}
         self._unknown: set[ResourceKey] = set()
@@ -83,20 +123,35 @@ class Ordering:
 
     # What the proxy has.
 
-    def sent(self, cluster: str, nonce: int, now: float) -> None:
+    def sent(self, cluster: Resource, nonce: int, now: float) -> None:
         """The cluster is under way, new or changed."""
-        if cluster not in self._ready:
-            self._sent_at.setdefault(cluster, now)
-            self._sent_as[cluster] = nonce
-            self._endpoints.discard(cluster)
+        name = cluster.key.name
+        if name in self._ready:
+            return
+        coming = self._coming.get(name)
+        if coming is None:
+            coming = self._coming[name] = Coming(nonce, now)
+        before = coming.until(self._timing)
+        coming.send(cluster.readiness, nonce, now)
+        until = coming.until(self._timing)
+        if name in self._waiting and until < before:
+            heapq.heappush(self._timers, (until, Timer.WAIT, name))
 
-    def acknowledged(self, cluster: str) -> tuple[ResourceKey, ...]:
-        """The proxy has acknowledged the cluster, so it is warm; without endpoints, if we had to tell it that there are
-        none yet. Returns what was held back by it."""
-        wanted = self._snapshot.get(ResourceType.CLUSTER, cluster)
-        if wanted is not None and wanted.readiness is Readiness.ENDPOINTS and cluster not in self._endpoints:
+    def acknowledged(self, cluster: Resource, nonce: int) -> tuple[ResourceKey, ...]:
+        """The proxy has acknowledged this version of the cluster, so it is warm; without endpoints, if we had to tell
+        it that there are none yet. Returns what was held back by it.
+
+        Args:
+            cluster: the version that was sent; it need not be wanted any more.
+            nonce: under which it was sent.
+        """
+        name = cluster.key.name
+        coming = self._coming.get(name)
+        if coming is None or nonce < coming.born:
             return ()
-        return self._became_ready(cluster)
+        if cluster.readiness is Readiness.ENDPOINTS and not coming.has_endpoints:
+            return ()
+        return self._became_ready(name)
 
     def endpoints_acknowledged(self, cluster: str, nonce: int) -> tuple[ResourceKey, ...]:
         """The proxy has acknowledged endpoints of the cluster. Returns what was held back by it.
@@ -106,13 +161,11 @@ class Ordering:
             nonce: under which the endpoints were sent. Those sent before the cluster's latest version went to a former
                 one: the latest is still without.
         """
-        if nonce < self._sent_as.get(cluster, 0):
+        coming = self._coming.get(cluster)
+        if coming is None or nonce < coming.nonce:
             return ()
-        self._endpoints.add(cluster)
-        wanted = self._snapshot.get(ResourceType.CLUSTER, cluster)
-        if cluster not in self._sent_at or wanted is None or wanted.readiness is not Readiness.ENDPOINTS:
-            return ()
-        return self._became_ready(cluster)
+        coming.has_endpoints = True
+        return self._became_ready(cluster) if coming.readiness is Readiness.ENDPOINTS else ()
 
     def reported(self, cluster: str) -> tuple[ResourceKey, ...]:
         """The proxy holds it since before this stream. It asks for clusters only when all it has are warm: a request
@@ -122,28 +175,26 @@ class Ordering:
     def voided(self, cluster: str) -> None:
         """The response with this cluster was refused, and the proxy has no former version of it."""
         self._ready.discard(cluster)
-        self._forget_sent(cluster)
+        self._coming.pop(cluster, None)
 
     def removed(self, cluster: str) -> None:
         """Its removal is under way: from here on the proxy lacks it."""
-        for state in (self._ready, self._overdue, self._endpoints):
-            state.discard(cluster)
-        self._forget_sent(cluster)
+        self._ready.discard(cluster)
+        self._overdue.discard(cluster)
+        self._coming.pop(cluster, None)
         self._doomed.pop(cluster, None)
 
     def endpoints_dropped(self, cluster: str) -> None:
         """The proxy is no longer interested in its endpoints."""
-        self._endpoints.discard(cluster)
+        coming = self._coming.get(cluster)
+        if coming is not None:
+            coming.has_endpoints = False
 
     def _became_ready(self, cluster: str) -> tuple[ResourceKey, ...]:
         self._ready.add(cluster)
         self._overdue.discard(cluster)
-        self._forget_sent(cluster)
+        self._coming.pop(cluster, None)
         return tuple(self._waiting.pop(cluster, ()))
-
-    def _forget_sent(self, cluster: str) -> None:
-        self._sent_at.pop(cluster, None)
-        self._sent_as.pop(cluster, None)
 
     # What waits.
 
@@ -173,26 +224,32 @@ class Ordering:
             waiting = self._waiting.get(cluster)
             if waiting is None:
                 self._waiting[cluster] = {key: None}
-                since = self._sent_at.get(cluster, now)
-                heapq.heappush(self._timers, (since + self._bound(cluster), Timer.WAIT, cluster))
+                coming = self._coming.get(cluster)
+                until = coming.until(self._timing) if coming is not None else now + self._bound(cluster)
+                heapq.heappush(self._timers, (until, Timer.WAIT, cluster))
             else:
                 waiting[key] = None
 
     def _bound(self, cluster: str) -> float:
-        return min(self._timing.settle, self._timing.wait) if self._is_at_once(cluster) else self._timing.wait
-
-    def _is_at_once(self, cluster: str) -> bool:
+        """How long the wanted version may be waited for once it is sent."""
         wanted = self._snapshot.get(ResourceType.CLUSTER, cluster)
-        return wanted is not None and wanted.readiness is Readiness.AT_ONCE
+        is_at_once = wanted is not None and wanted.readiness is Readiness.AT_ONCE
+        return min(self._timing.settle, self._timing.wait) if is_at_once else self._timing.wait
 
     def _bounded_until(self, cluster: str, now: float, is_queued: Callable[[str], bool]) -> float | None:
         """Until when a wait that seems over goes on, since the cluster was sent later than the wait began."""
         if is_queued(cluster):
             return now + self._bound(cluster)
-        if cluster not in self._sent_at:
+        coming = self._coming.get(cluster)
+        if coming is None:
             return None
-        until = self._sent_at[cluster] + self._bound(cluster)
+        until = coming.until(self._timing)
         return until if until > now else None
+
+    def _has_settled(self, cluster: str, now: float) -> bool:
+        coming = self._coming.get(cluster)
+        settled = coming.settled_at(self._timing) if coming is not None else None
+        return settled is not None and settled <= now
 
     # Who uses what.
 
@@ -280,7 +337,7 @@ class Ordering:
                     heapq.heappush(self._timers, (again, Timer.WAIT, cluster))
                     continue
                 released.update(self._waiting.pop(cluster))
-                if cluster in self._sent_at and self._is_at_once(cluster):
+                if self._has_settled(cluster, now):
                     self._became_ready(cluster)
                 else:
                     self._overdue.add(cluster)

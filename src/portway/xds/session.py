@@ -128,14 +128,14 @@ class Session:
             self._unsolicited += 1
             return ()
         if request.error is None:
-            return self._accept(channel, flight, now)
+            return self._accept(channel, flight, request, now)
         self._refused += 1
         if len(flight.resources) + len(flight.removed) > 1:
             self._void(channel, flight)
             return ()
         return self._refuse(channel, flight, request.error, now)
 
-    def _accept(self, channel: Channel, flight: Flight, now: float) -> tuple[Outcome, ...]:
+    def _accept(self, channel: Channel, flight: Flight, request: Request, now: float) -> tuple[Outcome, ...]:
         self._acknowledged += 1
         new = channel.acknowledged(flight, now)
         for resource in flight.resources:
@@ -145,10 +145,11 @@ class Session:
             channel.isolation.forget(name)
         if channel is self._holdings.clusters:
             for resource in flight.resources:
-                self._holdings.release(self._holdings.ordering.acknowledged(resource.key.name))
+                self._holdings.release(self._holdings.ordering.acknowledged(resource, flight.nonce))
         elif channel is self._holdings.endpoints:
             for resource in flight.resources:
-                if resource.key.name in channel.records:
+                # Endpoints of a cluster that it has dropped: it says so in the same breath, and overheard them.
+                if resource.key.name in channel.records and resource.key.name not in request.unsubscribe:
                     self._holdings.release(
                         self._holdings.ordering.endpoints_acknowledged(resource.key.name, flight.nonce)
                     )
@@ -300,7 +301,7 @@ class Session:
         elif channel is self._holdings.clusters:
             for resource in flight.resources:
                 name = resource.key.name
-                self._holdings.ordering.sent(name, flight.nonce, now)
+                self._holdings.ordering.sent(resource, flight.nonce, now)
                 if name in self._holdings.endpoints.names:
                     self._holdings.endpoints.force(name)
             for name in flight.removed:

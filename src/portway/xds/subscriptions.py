@@ -61,8 +61,6 @@ class Subscriptions:
     def _start_endpoints(self) -> None:
         channel = self._holdings.endpoints
         channel.absent.update(dict.fromkeys(channel.names))
-        for name in channel.records:
-            self._holdings.release(self._holdings.ordering.endpoints_acknowledged(name, 0))
         if not self._holdings.clusters.started:
             # Envoy asks for clusters first, unless one is warming: a changed one, whose endpoints went down with the
             # former stream. It would wait for them in vain and then come up without any.
