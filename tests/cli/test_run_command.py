@@ -47,7 +47,7 @@ def test_failures_of_parts_that_run_side_by_side_are_said_without_a_traceback(
         full, gone = OSError(28, "No space left on device"), StateFolderError("the folder was removed")
         raise ExceptionGroup("tasks", [ExceptionGroup("tasks", [full]), gone])
 
-    monkeypatch.setattr(command, "run_portway", fail)
+    monkeypatch.setattr(command, "_program", lambda in_cluster: fail)
     with pytest.raises(SystemExit) as ended:
         command.run.main(["-f", str(tmp_path)], standalone_mode=False)
     assert ended.value.code == 1
