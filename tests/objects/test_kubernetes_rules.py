@@ -103,11 +103,6 @@ SERVICE_CASES: dict[str, Case] = {
         "spec.clusterIP",
     ),
     "a selector has labels": ("Service", {"spec.selector": {"a": "b c"}}, "spec.selector.a"),
-    "affinity settings need affinity": (
-        "Service",
-        {"spec.sessionAffinityConfig": {"clientIP": {"timeoutSeconds": 1}}},
-        "spec.sessionAffinityConfig",
-    ),
     "affinity is bounded": (
         "Service",
         {
@@ -292,3 +287,20 @@ def test_class_and_annotation_agree(annotation: str, fields: str | tuple[str, ..
     found["metadata"] = {"name": "a", "annotations": {"kubernetes.io/ingress.class": annotation}}
     wanted = ['metadata.annotations["kubernetes.io/ingress.class"]'] if fields else []
     assert errors_of(parse(found)) == wanted
+
+
+def test_a_service_is_completed_as_by_the_api_server() -> None:
+    spec: dict[str, object] = {
+        "type": "",
+        "sessionAffinity": "",
+        "sessionAffinityConfig": {"clientIP": {"timeoutSeconds": 1}},
+        "ports": [{"port": 80}],
+    }
+    plain: dict[str, object] = {"ports": [{"port": 80}]}
+    assert service_with(spec) == service_with(plain)
+
+
+def service_with(spec: dict[str, object]) -> object:
+    parsed = parse({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "a"}, "spec": spec})
+    assert parsed.verdicts == ()
+    return parsed.object

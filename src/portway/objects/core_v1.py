@@ -29,12 +29,20 @@ class ServiceType(StrEnum):
     LOAD_BALANCER = "LoadBalancer"
     EXTERNAL_NAME = "ExternalName"
 
+    @classmethod
+    def _missing_(cls, value: object) -> "ServiceType | None":
+        return cls.CLUSTER_IP if value == "" else None  # as the API server's defaults
+
 
 class SessionAffinity(StrEnum):
     """Whether a client's connections go to the same endpoint."""
 
     NONE = "None"
     CLIENT_IP = "ClientIP"
+
+    @classmethod
+    def _missing_(cls, value: object) -> "SessionAffinity | None":
+        return cls.NONE if value == "" else None  # as the API server's defaults
 
 
 class ServicePort(Part, frozen=True, kw_only=True):

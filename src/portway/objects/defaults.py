@@ -63,6 +63,8 @@ def _service(service: Service) -> Service:
     if spec.session_affinity is SessionAffinity.CLIENT_IP and spec.session_affinity_config is None:
         timeout = ClientIPConfig(timeout_seconds=_AFFINITY_TIMEOUT_SECONDS)
         spec = replace(spec, session_affinity_config=SessionAffinityConfig(client_ip=timeout))
+    elif spec.session_affinity is SessionAffinity.NONE and spec.session_affinity_config is not None:
+        spec = replace(spec, session_affinity_config=None)
     return service if spec is service.spec else replace(service, spec=spec)
 
 

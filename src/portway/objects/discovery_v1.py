@@ -49,7 +49,8 @@ class EndpointConditions(Part, frozen=True, kw_only=True):
 class ForZone(Part, frozen=True, kw_only=True):
     """A zone whose clients should use the endpoint."""
 
-    name: str
+    name: str = ""
+    """The API server takes none, too."""
 
 
 class ForNode(Part, frozen=True, kw_only=True):

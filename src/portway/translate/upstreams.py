@@ -262,7 +262,9 @@ def _collect(found: dict[tuple[str, int], _Found], declared: SliceEndpoint, numb
     # The same pod may be in two slices while they are rebalanced; ready beats draining.
     known = found.get((address, number))
     if known is None or known.endpoint.health is EndpointHealth.DRAINING:
-        zones = frozenset(zone.name for zone in declared.hints.for_zones) if declared.hints else frozenset()
+        zones = (
+            frozenset(zone.name for zone in declared.hints.for_zones if zone.name) if declared.hints else frozenset()
+        )
         endpoint = Endpoint(address=address, port=number, health=health, zone=declared.zone or "")
         found[address, number] = _Found(endpoint, zones)
 

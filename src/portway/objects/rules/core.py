@@ -6,7 +6,7 @@ Source: Kubernetes v1.37, `pkg/apis/core/validation`.
 from collections.abc import Iterable, Iterator, Mapping, Sized
 from typing import Final
 
-from portway.objects.core_v1 import ConfigMap, Secret, ServicePort, ServiceSpec, ServiceType, SessionAffinity
+from portway.objects.core_v1 import ConfigMap, Secret, ServicePort, ServiceSpec, ServiceType
 from portway.objects.problems import Problem, did_you_mean, duplicates, quoted
 from portway.objects.rules.engine import Table, rules
 from portway.objects.rules.names import (
@@ -92,9 +92,6 @@ def _selector(spec: ServiceSpec) -> Iterator[Problem]:
 
 
 def _affinity(spec: ServiceSpec) -> Iterator[Problem]:
-    if spec.session_affinity is SessionAffinity.NONE and spec.session_affinity_config is not None:
-        problem = "is set, but sessionAffinity is None"
-        yield Problem(("sessionAffinityConfig",), problem, "remove it, or set sessionAffinity to ClientIP")
     wanted = spec.traffic_distribution
     if wanted is not None and wanted not in _TRAFFIC_DISTRIBUTIONS:
         problem = f"{quoted(wanted)} is none of {', '.join(_TRAFFIC_DISTRIBUTIONS)}"

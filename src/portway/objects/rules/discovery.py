@@ -64,7 +64,7 @@ def _endpoint(endpoint: Endpoint) -> Iterator[Problem]:
 
 
 def _for_zone(zone: ForZone) -> Iterable[Problem]:
-    wrong = Wrong("is empty", "name a zone") if not zone.name else wrong_label_value(zone.name)
+    wrong = wrong_label_value(zone.name)
     return (Problem(("name",), *wrong),) if wrong else ()
 
 
