@@ -108,9 +108,14 @@ class ApiClient:
         verb = "list" if target.resource and not target.name else "get"
         return await self._ask(verb, "GET", path, params, limit_bytes=limit_bytes)
 
-    async def create(self, path: str, body: bytes, *, manager: str = MANAGER) -> bytes:
-        """Create an object in a collection; returns it as stored. 409 `AlreadyExists` if its name is taken."""
-        return await self._ask("create", "POST", path, {"fieldManager": manager}, body, JSON)
+    async def create(self, path: str, body: bytes, *, manager: str = MANAGER, dry_run: bool = False) -> bytes:
+        """Create an object in a collection; returns it as stored. 409 `AlreadyExists` if its name is taken.
+
+        Args:
+            dry_run: only as if; everything is checked, nothing is stored.
+        """
+        params = {"fieldManager": manager} | ({"dryRun": "All"} if dry_run else {})
+        return await self._ask("create", "POST", path, params, body, JSON)
 
     async def replace(self, path: str, body: bytes, *, manager: str = MANAGER) -> bytes:
         """Replace an object. With `metadata.resourceVersion` in the body: 409 `Conflict` if it has changed since."""
