@@ -1,4 +1,5 @@
-"""Writes what of `deploy/` follows from code: roles with their bindings (`tools/access.py`).
+"""Writes what of `deploy/` follows from code: roles with their bindings (`tools/access.py`) and
+CustomResourceDefinitions (`tools/definitions.py`).
 
 `tests/deploy` holds the files to it. Everything else there is written by hand.
 """
@@ -9,7 +10,9 @@ from typing import Final
 
 import yaml
 
+from portway.objects.kinds import KINDS
 from tools.access import IN_A_CLUSTER, OUTSIDE, ROLES, Role, Rule, Scope
+from tools.definitions import DEFINITIONS, definition_of
 
 DEPLOY: Final = Path(__file__).parent.parent / "deploy"
 HEAD: Final = "# Written by `make manifests`; do not edit.\n"
@@ -28,6 +31,10 @@ class _Dumper(yaml.SafeDumper):
         return True
 
 
+def _represent_text(dumper: _Dumper, data: str) -> yaml.Node:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", data, style="|" if "\n" in data else None)
+
+
 def _represent_list(dumper: _Dumper, data: list[object]) -> yaml.Node:
     return dumper.represent_sequence(
         "tag:yaml.org,2002:seq", data, flow_style=all(isinstance(one, str | int) for one in data)
@@ -35,6 +42,7 @@ def _represent_list(dumper: _Dumper, data: list[object]) -> yaml.Node:
 
 
 _Dumper.add_representer(list, _represent_list)
+_Dumper.add_representer(str, _represent_text)
 
 
 def documents(objects: Iterable[Mapping[str, object]]) -> str:
@@ -91,7 +99,9 @@ def files() -> Mapping[Path, str]:
     """Every file that is made, by its path."""
     people = [role for role in ROLES if role.scope is Scope.PEOPLE]
     in_namespaces = [role for role in IN_A_CLUSTER if role.scope is Scope.NAMESPACES]
+    definitions = {definition.kind: definition_of(definition) for definition in DEFINITIONS}
     return {
+        **{DEPLOY / "crds" / f"{KINDS[kind].plural}.yaml": documents([made]) for kind, made in definitions.items()},
         DEPLOY / "base" / "access.yaml": documents(_access(IN_A_CLUSTER, people)),
         DEPLOY / "outside" / "access.yaml": documents(_access(OUTSIDE, people)),
         DEPLOY / "namespace-access" / "bindings.yaml": documents(

@@ -25,10 +25,18 @@ from portway.objects.pods_v1 import (
     Toleration,
     TopologySpreadConstraint,
 )
-from portway.objects.scalars import Duration, LabelValue, NonNegativeInt32, PortNumber, PositiveInt32
+from portway.objects.scalars import (
+    QUALIFIED_NAME_MAX,
+    Duration,
+    LabelValue,
+    NonNegativeInt32,
+    PortNumber,
+    PositiveInt32,
+)
 
-Labels = Mapping[str, LabelValue]
-Texts = Mapping[str, str]
+# Bounds of lists and maps with rules about each entry are those within which the API server lets CEL check them.
+Labels = Annotated[Mapping[str, LabelValue], msgspec.Meta(max_length=64)]
+Texts = Annotated[Mapping[str, str], msgspec.Meta(max_length=64)]
 
 
 class WorkloadType(StrEnum):
@@ -80,7 +88,7 @@ class PodParameters(Part, frozen=True, kw_only=True):
     labels: Labels = msgspec.field(default_factory=dict)
     annotations: Texts = msgspec.field(default_factory=dict)
     node_selector: Labels = msgspec.field(default_factory=dict)
-    tolerations: tuple[Toleration, ...] | None = None
+    tolerations: Annotated[tuple[Toleration, ...], msgspec.Meta(max_length=64)] | None = None
     affinity: Affinity | None = None
     topology_spread_constraints: tuple[TopologySpreadConstraint, ...] | None = None
     """None: evenly over zones and Nodes, as far as that can be."""
@@ -157,8 +165,10 @@ class ServiceParameters(Part, frozen=True, kw_only=True):
     external_traffic_policy: TrafficPolicy | None = None
     """None: Local for a DaemonSet, else Cluster."""
     internal_traffic_policy: TrafficPolicy | None = None
-    load_balancer_class: str | None = None
-    load_balancer_source_ranges: tuple[str, ...] | None = None
+    load_balancer_class: Annotated[str, msgspec.Meta(max_length=QUALIFIED_NAME_MAX)] | None = None
+    load_balancer_source_ranges: (
+        Annotated[tuple[Annotated[str, msgspec.Meta(max_length=64)], ...], msgspec.Meta(max_length=256)] | None
+    ) = None
     allocate_load_balancer_node_ports: bool | None = None
     node_ports: (
         Annotated[tuple[NodePort, ...], msgspec.Meta(max_length=256, extra={"unique_by": ("port", "protocol")})] | None

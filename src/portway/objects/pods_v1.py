@@ -12,12 +12,13 @@ from typing import Annotated
 import msgspec
 
 from portway.objects.meta import LabelSelector, Part
-from portway.objects.scalars import NonNegativeInt32, ObjectName, PositiveInt32
+from portway.objects.scalars import PERCENT, QUANTITY, NonNegativeInt32, ObjectName, PositiveInt32
 
-Quantity = int | str
+# What a union may be msgspec cannot say; the rules check it, and the API server by these.
+Quantity = Annotated[int | str, msgspec.Meta(extra_json_schema={"minimum": 0, "pattern": QUANTITY})]
 """An amount: `2`, `500m`, `128Mi` (Kubernetes, "Quantity")."""
-Amounts = Mapping[str, Quantity]
-IntOrPercent = int | str
+Amounts = Annotated[Mapping[str, Quantity], msgspec.Meta(max_length=32)]
+IntOrPercent = Annotated[int | str, msgspec.Meta(extra_json_schema={"minimum": 0, "pattern": PERCENT})]
 """A number of pods, or a share of them such as `25%`."""
 
 

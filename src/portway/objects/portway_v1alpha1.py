@@ -13,7 +13,8 @@ from portway.objects.meta import Meta, Part
 from portway.objects.references_v1 import LocalObjectReference, LocalPolicyTargetReferenceWithSectionName
 from portway.objects.scalars import (
     HTTP_TOKEN,
-    URL_PATH,
+    QUALIFIED_NAME_MAX,
+    ROOTED_URL_PATH,
     Duration,
     HeaderName,
     NonNegativeInt32,
@@ -25,7 +26,7 @@ from portway.objects.scalars import (
 
 PORTWAY_GROUP: Final = "portway.dev"
 
-_Path = Annotated[str, msgspec.Meta(pattern=rf"^(?=/){URL_PATH[1:]}", max_length=1024, description="a URL path from /")]
+_Path = Annotated[str, msgspec.Meta(pattern=ROOTED_URL_PATH, max_length=1024, description="a URL path from /")]
 _CookieName = Annotated[
     str, msgspec.Meta(pattern=HTTP_TOKEN, min_length=1, max_length=256, description="a cookie name (RFC 6265 §4.1.1)")
 ]
@@ -100,7 +101,7 @@ class BackendSpec(Part, frozen=True, kw_only=True):
     addresses: Annotated[tuple[BackendAddress, ...], msgspec.Meta(min_length=1, max_length=1000)] | None = None
     dns: BackendDNS | None = None
     unix_socket: BackendUnixSocket | None = None
-    app_protocol: str | None = None
+    app_protocol: Annotated[str, msgspec.Meta(max_length=QUALIFIED_NAME_MAX)] | None = None
     """As on a Service port: `http`, `https`, `kubernetes.io/h2c`, `kubernetes.io/ws`, `kubernetes.io/wss`."""
     tls: BackendTLS | None = None
 

@@ -25,15 +25,18 @@ INT32_MAX: Final = 2**31 - 1
 _LABEL: Final = r"[a-z0-9](?:[-a-z0-9]*[a-z0-9])?"
 _SUBDOMAIN: Final = rf"{_LABEL}(?:\.{_LABEL})*"
 _TOKEN: Final = r"[A-Za-z0-9!#$%&'*+\-.^_`|~]+"  # noqa: S105 - RFC 9110 §5.6.2, "token"
+_PATH_CHARACTER: Final = r"(?:[-A-Za-z0-9/._~!$&'()*+,;=:@]|%[0-9a-fA-F]{2})"
 
 DNS_LABEL: Final = rf"^{_LABEL}\Z"
 DNS_SUBDOMAIN: Final = rf"^{_SUBDOMAIN}\Z"
 HOSTNAME: Final = rf"^(?:\*\.)?{_SUBDOMAIN}\Z"
 QUALIFIED_NAME: Final = rf"^(?:{_SUBDOMAIN}/)?(?:[A-Za-z0-9][-A-Za-z0-9_.]{{0,61}})?[A-Za-z0-9]\Z"
 """Name of a label or annotation: an optional DNS prefix, then a name of up to 63 characters."""
+QUALIFIED_NAME_MAX: Final = 253 + 1 + 63
 LABEL_VALUE: Final = r"^(?:(?:[A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?\Z"
 DOMAIN_PREFIXED_PATH: Final = rf"^{_SUBDOMAIN}/[A-Za-z0-9/\-._~%!$&'()*+,;=:]+\Z"
-URL_PATH: Final = r"^(?:[-A-Za-z0-9/._~!$&'()*+,;=:@]|%[0-9a-fA-F]{2})+\Z"
+URL_PATH: Final = rf"^{_PATH_CHARACTER}+\Z"
+ROOTED_URL_PATH: Final = rf"^/{_PATH_CHARACTER}*\Z"
 HTTP_TOKEN: Final = rf"^{_TOKEN}\Z"
 # `[!-~]+([\t ]?[!-~]+)*` in the CRDs; the same language with a separator that is not optional, so that there is one way
 # to match a text instead of exponentially many.
@@ -42,6 +45,9 @@ CORS_ORIGIN: Final = r"^(?:\*|https?://(?:(?:\*\.)?(?:[a-zA-Z0-9\-]+\.)*[a-zA-Z0
 URI: Final = r"^[^:/?#]+://[^/?#]*"
 ADDRESS_TYPE: Final = rf"^Hostname|IPAddress|NamedAddress|{_SUBDOMAIN}/[A-Za-z0-9/\-._~%!$&'()*+,;=:]+\Z"
 """Anchored as the CRD has it: only the first alternative at the start, only the last at the end."""
+QUANTITY: Final = r"^(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[KMGTPE]i|[numkMGTPE]|[eE][+-]?[0-9]+)?\Z"
+"""An amount of a resource (Kubernetes, "Quantity"); of nothing below zero."""
+PERCENT: Final = r"^(?:100|[0-9]{1,2})%\Z"
 PROTOCOL: Final = rf"^[a-zA-Z0-9](?:[-a-zA-Z0-9]*[a-zA-Z0-9])?\Z|{_SUBDOMAIN}/[A-Za-z0-9]+\Z"
 WELL_KNOWN_CA: Final = rf"^(?:System|{_SUBDOMAIN}/(?:[A-Za-z0-9][-A-Za-z0-9_.]{{0,61}})?[A-Za-z0-9])\Z"
 

@@ -7,7 +7,6 @@ API server would refuse of the objects that are made of it is refused here, wher
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import timedelta
-from ipaddress import ip_network
 from typing import Final
 
 from portway.objects.fleets_v1alpha1 import (
@@ -24,13 +23,21 @@ from portway.objects.gateway_v1 import GatewaySpecAddress
 from portway.objects.pods_v1 import ResourceRequirements, Toleration, TolerationOperator
 from portway.objects.problems import Problem, quoted
 from portway.objects.rules.engine import Table, rules
-from portway.objects.rules.names import is_ip, wrong_dns_subdomain, wrong_label_value, wrong_qualified_name
+from portway.objects.rules.names import (
+    is_plain_ip,
+    parse_ip,
+    wrong_dns_subdomain,
+    wrong_label_value,
+    wrong_qualified_name,
+)
+from portway.objects.scalars import PERCENT, QUANTITY
 
 OWN_LABELS: Final = ("app.kubernetes.io/", "gateway.networking.k8s.io/", "portway.dev/")
 """Prefixes of labels that Portway finds its own objects by."""
 
-_QUANTITY: Final = re.compile(r"(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[KMGTPE]i|[numkMGTPE]|[eE][+-]?[0-9]+)?", re.ASCII)
-_PERCENT: Final = re.compile(r"(?:100|[0-9]{1,2})%", re.ASCII)
+_QUANTITY: Final = re.compile(QUANTITY)
+_PERCENT: Final = re.compile(PERCENT)
+_LENGTH: Final = re.compile(r"0|[1-9][0-9]{0,2}", re.ASCII)
 _WITH_LOAD_BALANCER: Final = {FleetServiceType.LOAD_BALANCER, None}
 _EXTERNAL: Final = {FleetServiceType.LOAD_BALANCER, FleetServiceType.NODE_PORT, None}
 
@@ -68,7 +75,7 @@ def _budget(budget: DisruptionBudget) -> Iterator[Problem]:
 
 def _counts(found: Mapping[str, int | str | None]) -> Iterator[Problem]:
     for name, value in found.items():
-        if (isinstance(value, int) and value < 0) or (isinstance(value, str) and not _PERCENT.fullmatch(value)):
+        if (isinstance(value, int) and value < 0) or (isinstance(value, str) and not _PERCENT.match(value)):
             yield Problem(
                 (name,), f"{value} is neither a number of pods nor a percentage", "write one such as 1 or 25%"
             )
@@ -81,7 +88,7 @@ def _resources(resources: ResourceRequirements) -> Iterator[Problem]:
                 yield Problem((name, resource), *wrong)
             elif isinstance(amount, int) and amount < 0:
                 yield Problem((name, resource), f"{amount} is less than nothing", "write 0 or more")
-            elif isinstance(amount, str) and not _QUANTITY.fullmatch(amount):
+            elif isinstance(amount, str) and not _QUANTITY.match(amount):
                 yield Problem((name, resource), f"{quoted(amount)} is no amount", "write one such as 500m or 128Mi")
 
 
@@ -144,11 +151,10 @@ def _pointless(found: Mapping[str, object], service_type: FleetServiceType | Non
 
 
 def _is_network(text: str) -> bool:
-    try:
-        ip_network(text.strip(), strict=False)
-    except ValueError:
-        return False
-    return "/" in text
+    """Is it an address and the length of a prefix? No mask, which a Service would not take."""
+    address, _, length = text.partition("/")
+    parsed = parse_ip(address) if is_plain_ip(address) else None
+    return parsed is not None and _LENGTH.fullmatch(length) is not None and int(length) <= parsed.max_prefixlen
 
 
 def _addresses(spec: FleetParametersSpec) -> Iterator[Problem]:
@@ -161,7 +167,7 @@ def _address(address: GatewaySpecAddress) -> Iterator[Problem]:
         yield Problem(("type",), f"{quoted(address.type)} cannot be shown", "write IPAddress or Hostname")
     elif not address.value:
         yield Problem(("value",), "is empty", "write the address that clients use")
-    elif address.type == "IPAddress" and not is_ip(address.value):
+    elif address.type == "IPAddress" and not is_plain_ip(address.value):
         yield Problem(("value",), f"{quoted(address.value)} is not an IP address", "write one, or type Hostname")
     elif address.type == "Hostname" and (wrong := wrong_dns_subdomain(address.value)):
         yield Problem(("value",), *wrong)

@@ -169,3 +169,10 @@ def _parse_ip(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None
 def is_ip(text: str) -> bool:
     """Is it an IP address without zone?"""
     return parse_ip(text) is not None
+
+
+def is_plain_ip(text: str) -> bool:
+    """Is it an IP address without zone, and not an IPv4 address in the clothes of IPv6 (`::ffff:192.0.2.1`), which the
+    API server's CEL refuses, too?"""
+    found = parse_ip(text)
+    return found is not None and getattr(found, "ipv4_mapped", None) is None

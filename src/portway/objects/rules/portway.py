@@ -24,7 +24,7 @@ from portway.objects.portway_v1alpha1 import (
 )
 from portway.objects.problems import Problem, listed, quoted
 from portway.objects.rules.engine import Table, rules
-from portway.objects.rules.names import is_ip, wrong_qualified_name
+from portway.objects.rules.names import is_plain_ip, wrong_qualified_name
 from portway.objects.rules.routes import named_field, target_refs
 
 TARGETS: Final = frozenset({("", "Service"), (PORTWAY_GROUP, "Backend")})
@@ -77,7 +77,7 @@ def _trust(tls: BackendTLS) -> Iterable[Problem]:
 
 
 def _address(address: BackendAddress) -> Iterable[Problem]:
-    if is_ip(address.address):
+    if is_plain_ip(address.address):
         return ()
     return (Problem(("address",), f"{quoted(address.address)} is not an IP address", "a name belongs into spec.dns"),)
 
