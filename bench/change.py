@@ -161,7 +161,7 @@ class Declared:
             return Change(written, time.time())
 
 
-def shares(changes: Iterable[Change], log: Path) -> list[Share]:
+def shares_of(changes: Iterable[Change], log: bytes) -> list[Share]:
     """What passed in Portway during each of the changes, which are in the order of time.
 
     Args:
@@ -169,7 +169,7 @@ def shares(changes: Iterable[Change], log: Path) -> list[Share]:
     """
     decoder = msgspec.json.Decoder(Line)
     wanted = ("response sent", "request received", "change compiled")
-    lines = [decoder.decode(text) for text in log.read_bytes().splitlines() if text.startswith(b"{")]
+    lines = [decoder.decode(text) for text in log.splitlines() if text.startswith(b"{")]
     events = [(line.timestamp.timestamp(), line) for line in lines if line.event in wanted]
     found: list[Share] = []
     position = 0
@@ -236,7 +236,7 @@ async def measure(hosts: int, per_file: int, changes: int, backends: dict[str, B
         for _ in range(changes):
             await _one_of_each(world, bare, through, beside, backends["b"])
         everything = sorted((change for found in through.values() for change in found), key=lambda one: one.written)
-        by_change = dict(zip(everything, shares(everything, world.running.log), strict=True))
+        by_change = dict(zip(everything, shares_of(everything, world.running.log.read_bytes()), strict=True))
     found = {kind: [by_change[change] for change in through[kind]] for kind in KINDS}
     return Outcome(hosts, per_file, through, found, beside)
 

@@ -1,0 +1,206 @@
+"""The stage of the benchmarks: a miniature cluster, an echo server in it, and Portway or another controller on it.
+
+    async with stage() as cluster, installed(PORTWAY, cluster) as edge:
+        await edge.served(["h1.example.com"])
+
+Everything here runs in the cluster's network, as its clients do.
+"""
+
+import asyncio
+import contextlib
+import tempfile
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Protocol, final
+
+import msgspec
+
+from bench.cluster.objects import GATEWAY, NAMESPACE
+from bench.report import cpu_seconds, rss_mib
+from tests.cluster.api import Api
+from tests.cluster.cluster import MiniCluster
+from tests.cluster.containers import Image, any_image, portway_image
+from tests.cluster.outline import FOLDER_PREFIX, Outline
+from tests.kit.answer import Answer, ConnectionFailed
+from tests.kit.backends import Backend, BackendSpec, backend_process
+from tests.kit.connect import Endpoint
+from tests.kit.http1_client import Http1Connection
+
+ASK_SECONDS = 0.001
+"""Between two questions of one connection that waits for a change."""
+SERVED_SECONDS = 120.0
+"""Longest wait for routes to be served."""
+CONNECTIONS = 8
+"""That ask while many hosts are waited for."""
+
+_NAMESPACE = f"{{apiVersion: v1, kind: Namespace, metadata: {{name: {NAMESPACE}}}}}"
+
+
+class Processes(msgspec.Struct, frozen=True, kw_only=True):
+    """Process ids of a controller and of its proxy; the same where one program is both."""
+
+    control_plane: tuple[int, ...]
+    proxy: tuple[int, ...]
+
+
+class Usage(msgspec.Struct, frozen=True, kw_only=True):
+    """Of the same two: processor seconds so far, or MiB of resident memory."""
+
+    control_plane: float
+    proxy: float
+
+    def since(self, before: "Usage") -> "Usage":
+        return Usage(control_plane=self.control_plane - before.control_plane, proxy=self.proxy - before.proxy)
+
+
+class Contender(Protocol):
+    """A controller that is measured."""
+
+    @property
+    def name(self) -> str:
+        """As in tables."""
+        ...
+
+    @property
+    def images(self) -> tuple[Image, ...]:
+        """What runs in its pods."""
+        ...
+
+    async def install(self, cluster: MiniCluster) -> str:
+        """Install it and make the Gateway `edge`; back when that has an address: this."""
+        ...
+
+    async def processes(self, cluster: MiniCluster) -> Processes: ...
+
+
+@final
+class Edge:
+    """A Gateway that serves, and who serves it."""
+
+    def __init__(self, cluster: MiniCluster, contender: Contender, address: str, backends: dict[str, Backend]) -> None:
+        self.cluster = cluster
+        self.contender = contender
+        self.address = address
+        self.backends = backends
+
+    @property
+    def api(self) -> Api:
+        return self.cluster.api
+
+    @property
+    def endpoint(self) -> Endpoint:
+        return Endpoint(host=self.address, port=80)
+
+    @property
+    def port(self) -> int:
+        """Of the echo server `a`."""
+        return self.backends["a"].port
+
+    async def connected(self) -> Http1Connection:
+        """A connection, as soon as there can be one."""
+        while True:
+            try:
+                return await Http1Connection.open(self.endpoint)
+            except ConnectionFailed:
+                await asyncio.sleep(0.005)
+
+    async def ask(self, connection: Http1Connection, host: str) -> Answer:
+        """One question.
+
+        Raises:
+            ConnectionFailed: no answer; the connection is no longer usable.
+        """
+        answer = await connection.request("/status/200", host=host)
+        if answer.failure is not None:
+            raise ConnectionFailed(answer.failure, host)
+        return answer
+
+    async def served(self, hosts: Iterable[str], *, status: int = 200, seconds: float = SERVED_SECONDS) -> float:
+        """Ask each host until it has answered so; the moment of the last one."""
+        waiting = iter(list(hosts))
+        async with asyncio.timeout(seconds), asyncio.TaskGroup() as tasks:
+            for _ in range(CONNECTIONS):
+                tasks.create_task(self._serve_some(waiting, status))
+        return asyncio.get_running_loop().time()
+
+    async def _serve_some(self, waiting: Iterable[str], status: int) -> None:
+        connection = await self.connected()
+        try:
+            for host in waiting:
+                while True:
+                    try:
+                        if not connection.usable or connection.closed_by_peer:
+                            await connection.close()
+                            connection = await self.connected()
+                        if (await self.ask(connection, host)).status == status:
+                            break
+                    except ConnectionFailed:
+                        pass  # it restarts; the next turn connects anew
+                    await asyncio.sleep(0.005)
+        finally:
+            await connection.close()
+
+    async def cpu(self) -> Usage:
+        """Processor seconds so far."""
+        found = await self.contender.processes(self.cluster)
+        return Usage(control_plane=sum(map(cpu_seconds, found.control_plane)), proxy=sum(map(cpu_seconds, found.proxy)))
+
+    async def memory(self) -> Usage:
+        """MiB, resident."""
+        found = await self.contender.processes(self.cluster)
+        return Usage(control_plane=sum(map(rss_mib, found.control_plane)), proxy=sum(map(rss_mib, found.proxy)))
+
+
+@asynccontextmanager
+async def stage(*contenders: Contender, channel: str = "standard") -> AsyncIterator[MiniCluster]:
+    """A cluster for the block, which runs in the cluster's network: processes that it starts do so too."""
+    images = {image.name: image for contender in contenders for image in contender.images}
+    with tempfile.TemporaryDirectory(prefix=FOLDER_PREFIX) as folder:
+        outline = Outline(
+            folder=Path(folder) / "cluster", channel=channel, images=(any_image(), portway_image(), *images.values())
+        )
+        async with MiniCluster.started(outline) as outside:
+            with outside.inside():
+                async with MiniCluster.attached(outline.folder) as cluster:
+                    await cluster.api.apply(_NAMESPACE)
+                    yield cluster
+
+
+@asynccontextmanager
+async def edge(cluster: MiniCluster, contender: Contender) -> AsyncIterator[Edge]:
+    """A controller on the stage, its Gateway, and two echo servers, `a` and `b`, in a process of their own."""
+    async with backend_process(*(BackendSpec(name=name, host="0.0.0.0") for name in "ab")) as backends:
+        address = await contender.install(cluster)
+        yield Edge(cluster, contender, address, backends)
+
+
+@asynccontextmanager
+async def standing(contender: Contender) -> AsyncIterator[Edge]:
+    """A stage with one controller on it."""
+    async with stage(contender) as cluster, edge(cluster, contender) as found:
+        try:
+            yield found
+        except BaseException:
+            with contextlib.suppress(AssertionError):
+                print(cluster.kubectl("get", "pods", "-A", "-o", "wide"))
+            raise
+
+
+async def pids_of(cluster: MiniCluster, namespace: str, selector: str) -> tuple[int, ...]:
+    """Process ids of all containers of the selected pods."""
+    pods = await cluster.pods(namespace, selector)
+    found = [await cluster.processes(namespace, pod.metadata.name) for pod in pods]
+    return tuple(pid for pids in found for pid in pids)
+
+
+def gateway_manifest(gateway_class: str) -> str:
+    """The Gateway through which everything is asked."""
+    return f"""\
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {{name: {GATEWAY}, namespace: {NAMESPACE}}}
+spec:
+  gatewayClassName: {gateway_class}
+  listeners: [{{name: http, port: 80, protocol: HTTP}}]
+"""
