@@ -100,3 +100,19 @@ def test_any_repetition_and_order_ends_with_what_the_server_has(
             elif not exists and versions.deleted(name, version):
                 del consumer[name]
     assert consumer == server
+
+
+def test_the_newest_version_counts_deletions_and_follows_a_restored_history() -> None:
+    versions = Versions()
+    versions.begin_list()
+    versions.listed(Name("a", "x"), 5)
+    versions.listed(Name("a", "y"), 7)
+    versions.end_list()
+    assert versions.newest == 7
+    versions.changed(Name("a", "x"), 9)
+    versions.deleted(Name("a", "x"), 12)
+    assert versions.newest == 12
+    versions.begin_list()
+    versions.listed(Name("a", "y"), 4)
+    versions.end_list()
+    assert versions.newest == 4

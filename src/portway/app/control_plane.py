@@ -52,6 +52,7 @@ from portway.model.handles import INFRASTRUCTURE, OBSERVED_FLEET
 from portway.model.resource import ResourceDelta
 from portway.objects.verdict import ObjectKey
 from portway.settings import Settings
+from portway.sources.kubernetes.source import KubernetesSource
 from portway.store import ChangeSet
 from portway.xds.credentials import mutual_tls
 from portway.xds.messages import Outcome
@@ -79,6 +80,21 @@ class ObservedFirst:
         while any(not reason for reason in self._inventory.unlisted.values()):  # noqa: ASYNC110 - some tenths once
             await asyncio.sleep(LOOK)
         yield ChangeSet(synced=True)
+
+
+@final
+class ReadPositions:
+    """`portway.app.pipeline.Positions`: that no proxy is taken back in time by a replica that lags."""
+
+    def __init__(self, source: KubernetesSource, discovery: DiscoveryServer) -> None:
+        self._source = source
+        self._discovery = discovery
+
+    def announce(self) -> None:
+        self._discovery.announce(self._source.newest())
+
+    def reach(self) -> None:
+        self._discovery.reach(self._source.handed_out())
 
 
 @final
@@ -195,7 +211,8 @@ class _ControlPlane:
             lead=[self._applier.run],
             is_busy=lambda: self.pipeline.is_busy,
         )
-        declared = Declared(cluster=make_source(client, settings))
+        source = make_source(client, settings)
+        declared = Declared(cluster=source)
         self.pipeline = Pipeline(
             engine,
             [*declared.sources, ObservedFirst(self._inventory)],
@@ -203,6 +220,7 @@ class _ControlPlane:
             mark_synced=self.discovery.mark_synced,
             fleets=[],
             followers=[Fleets(self._applier, self.discovery), self._side],
+            positions=ReadPositions(source, self.discovery),
         )
         self.machine = Machine(settings, self.pipeline, declared, self.discovery)
 

@@ -80,6 +80,18 @@ class Ports(Protocol):
     def has_problems(self) -> bool: ...
 
 
+class Positions(Protocol):
+    """Who tells proxies how far the sources were read. No call may block."""
+
+    def announce(self) -> None:
+        """The engine has been given all that was read: what is handed out from now on may follow from it."""
+        ...
+
+    def reach(self) -> None:
+        """All that follows from what the engine was given has been handed out."""
+        ...
+
+
 class Follower(Protocol):
     """Who wants to know what comes out of the engine besides resources. No call may block."""
 
@@ -123,6 +135,7 @@ class Pipeline:
         mark_synced: Callable[[str], None],
         fleets: Sequence[str],
         followers: Sequence[Follower] = (),
+        positions: Positions | None = None,
         ports: Ports | None = None,
         doubt: Callable[[], str] = lambda: "",
         on_doubt: Callable[[str], None] = lambda reason: None,
@@ -134,6 +147,7 @@ class Pipeline:
             mark_synced: called once per fleet when its first configuration is complete.
             fleets: those that exist even with nothing to serve; others come and go with what is declared.
             followers: get what is no proxy's business.
+            positions: where proxies may come from other replicas.
             ports: asked which sockets can be had whenever the engine has settled.
             doubt: why what the sources reported at first is not to be believed (a folder that is not there); empty: it
                 is. Asked until the first configuration is handed out; meanwhile nothing is.
@@ -147,6 +161,7 @@ class Pipeline:
         self._mark_synced = mark_synced
         self._fleets = set(fleets)
         self._followers = followers
+        self._positions = positions
         self._ports = ports
         self._doubt = doubt
         self._on_doubt = on_doubt
@@ -228,6 +243,8 @@ class Pipeline:
     async def _follow(self, number: int, source: Source) -> None:
         async for change in source.changes():
             self.engine.apply(change)
+            if self._positions is not None:
+                self._positions.announce()
             for item, findings in change.findings.items():
                 self._complaints.found(item, findings)
             self._change_sets += 1
@@ -258,6 +275,7 @@ class Pipeline:
                         self._first()
                 await asyncio.sleep(0)
             self._is_busy = False
+            self._reach()
             self._took = self._clock() - self._since
             log.debug("change compiled", took_ms=round(self._took * 1000, 3))
             self._report_failures()
@@ -299,10 +317,15 @@ class Pipeline:
     def _ports_changed(self) -> bool:
         return self._ports is not None and self._ports.look()
 
+    def _reach(self) -> None:
+        if self._positions is not None and self._synced.is_set() and not self._is_busy and not self._work.is_set():
+            self._positions.reach()
+
     async def _ask_again(self) -> None:
-        """A port that could not be had may be free by now."""
+        """A port that could not be had may be free by now; a source may have read on and found nothing."""
         while True:
             await asyncio.sleep(ASK_AGAIN.total_seconds())
+            self._reach()
             if self._ports is not None and self._ports.has_problems and await self._ports.look_again():
                 self._work.set()
 

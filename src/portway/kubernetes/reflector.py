@@ -147,6 +147,16 @@ class Reflector:
         """Names of all objects in the collection, with their versions as numbers."""
         return self._versions.known
 
+    @property
+    def newest(self) -> int:
+        """The newest version of an object that was told; 0: none."""
+        return self._versions.newest
+
+    @property
+    def read_up_to(self) -> int:
+        """All that happened in the collection up to this version has been told; 0: nothing yet."""
+        return number_of(self._resume)
+
     async def events(self) -> AsyncGenerator[Event, None]:
         """Yield what exists, then `SYNCED`, then each change; for ever. Cancelling is the way to stop."""
         while True:

@@ -36,6 +36,8 @@ class Versions:
         """While a list runs: what it has not named yet."""
         self._deleted: dict[Name, int] = {}
         """Deleted since the last bookmark: a late repetition must not bring an object back."""
+        self.newest = NOTHING
+        """Of all versions of objects that were told, deletions included; after a list, of what it had."""
 
     @property
     def known(self) -> Mapping[Name, int]:
@@ -60,6 +62,7 @@ class Versions:
         self._unlisted = None
         for name in vanished:
             del self._known[name]
+        self.newest = max(self._known.values(), default=NOTHING)
         return vanished
 
     def changed(self, name: Name, version: int) -> bool:
@@ -68,6 +71,7 @@ class Versions:
             return False
         self._known[name] = version
         self._deleted.pop(name, None)
+        self.newest = max(self.newest, version)
         return True
 
     def deleted(self, name: Name, version: int) -> bool:
@@ -77,6 +81,7 @@ class Versions:
             return False
         del self._known[name]
         self._deleted[name] = version
+        self.newest = max(self.newest, version)
         return True
 
     def bookmark(self) -> None:

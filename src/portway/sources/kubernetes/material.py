@@ -61,6 +61,10 @@ class Material:
         self._slots = asyncio.Semaphore(FETCHES)
 
     @property
+    def collection(self) -> Followed:
+        return self._collection
+
+    @property
     def reflector(self) -> Reflector:
         return self._all
 

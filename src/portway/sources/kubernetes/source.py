@@ -8,7 +8,7 @@ else every new Gateway would first be told that its certificate does not exist.
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Final, final
@@ -123,6 +123,7 @@ class KubernetesSource:
         self._is_unreachable = False
         self._change_sets = 0
         self._last_change = 0.0
+        self._handed_out: dict[str, int] = {}
 
     def statistics(self) -> KubernetesStatistics:
         """Cost: the number of collections."""
@@ -141,6 +142,34 @@ class KubernetesSource:
             missing=tuple(sorted({one.kind.name for one in self._missing})),
             error=next((one.error for one in found if one.state is State.FAILING), ""),
         )
+
+    def newest(self) -> dict[str, int]:
+        """By kind, the newest version of an object that has been read: what is handed out may follow from it.
+
+        Cost: the number of collections.
+        """
+        found: dict[str, int] = {}
+        for collection, reflector in self._followed():
+            kind = collection.kind.name
+            found[kind] = max(found.get(kind, 0), reflector.newest)
+        return {kind: version for kind, version in found.items() if version}
+
+    def handed_out(self) -> dict[str, int]:
+        """By kind, up to which version all that happened has been handed out. Cost: the number of collections."""
+        if len(self._batch) or not self._is_synced:
+            return self._handed_out
+        found: dict[str, int] = {}
+        for collection, reflector in self._followed():
+            kind, version = collection.kind.name, max(reflector.read_up_to, reflector.newest)
+            found[kind] = min(found.get(kind, version), version)
+        # What is asked for one by one, since it may not be listed, has no position.
+        self._handed_out = {kind: version for kind, version in found.items() if version}
+        return self._handed_out
+
+    def _followed(self) -> Iterator[tuple[Followed, Reflector]]:
+        yield from self._plain.items()
+        for material in self._material:
+            yield material.collection, material.reflector
 
     async def changes(self) -> AsyncIterator[ChangeSet]:
         """As `portway.store.Source` says. One consumer, once."""
