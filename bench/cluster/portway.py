@@ -3,7 +3,8 @@
 from typing import Final, final
 
 from bench.cluster.objects import GATEWAY, NAMESPACE
-from bench.cluster.stage import Processes, gateway_manifest, pids_of
+from bench.cluster.stage import Processes, gateway_manifest, metrics_page, pids_of
+from portway.identity.contract import HEALTH_PORT
 from tests.cluster.binaries import ROOT
 from tests.cluster.cluster import MiniCluster
 from tests.cluster.containers import Image
@@ -72,3 +73,7 @@ class Portway:
             control_plane=await pids_of(cluster, SYSTEM, CONTROL_PLANE),
             proxy=await pids_of(cluster, NAMESPACE, PROXY),
         )
+
+    async def metrics(self, cluster: MiniCluster) -> str:
+        """As `Contender`."""
+        return await metrics_page(cluster, PROXY, HEALTH_PORT)

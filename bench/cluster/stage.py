@@ -73,6 +73,10 @@ class Contender(Protocol):
 
     async def processes(self, cluster: MiniCluster) -> Processes: ...
 
+    async def metrics(self, cluster: MiniCluster) -> str:
+        """The metrics page of its proxy."""
+        ...
+
 
 @final
 class Edge:
@@ -192,6 +196,13 @@ async def pids_of(cluster: MiniCluster, namespace: str, selector: str) -> tuple[
     pods = await cluster.pods(namespace, selector)
     found = [await cluster.processes(namespace, pod.metadata.name) for pod in pods]
     return tuple(pid for pids in found for pid in pids)
+
+
+async def metrics_page(cluster: MiniCluster, selector: str, port: int) -> str:
+    """The metrics page of the first of the selected pods."""
+    pod, *_ = await cluster.pods(NAMESPACE, selector)
+    async with await Http1Connection.open(Endpoint(host=pod.status.pod_ip, port=port)) as connection:
+        return (await connection.request("/metrics", host="metrics")).body.decode()
 
 
 def gateway_manifest(gateway_class: str) -> str:
