@@ -1,7 +1,7 @@
 """A session and a fake Envoy with a stream between them, moved by hand."""
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from portway.model.resource import Readiness, Resource, ResourceDelta, ResourceKey, ResourceType
 from portway.xds.fleet import FleetState
@@ -33,8 +33,8 @@ class Conversation:
         """All responses of this stream."""
         self.received: list[Request] = []
         self.outcomes: list[Outcome] = []
-        self.launched: dict[str, float] = {}
-        """When each cluster was first sent on this stream."""
+        self.at_once_since: dict[str, float] = {}
+        """The clusters of which the version sent last on this stream needs no warming, and since when that is so."""
 
     def apply(self, *changed: Resource, removed: Iterable[Resource] = ()) -> None:
         """Change what the fleet shall hold."""
@@ -58,9 +58,17 @@ class Conversation:
             self.sent.append(response)
             self.wire.append(response)
             if response.type is ResourceType.CLUSTER:
-                for resource in response.resources:
-                    self.launched.setdefault(resource.key.name, self.now)
+                self._note_clusters(response)
         return response
+
+    def _note_clusters(self, response: Response) -> None:
+        for resource in response.resources:
+            if resource.readiness is Readiness.AT_ONCE:
+                self.at_once_since.setdefault(resource.key.name, self.now)
+            else:
+                self.at_once_since.pop(resource.key.name, None)
+        for name in response.removed:
+            self.at_once_since.pop(name, None)
 
     def read(self) -> bool:
         """Let the proxy take one response in."""
@@ -81,26 +89,28 @@ class Conversation:
         """One step of whoever has something to do; false: nobody has."""
         return self.write() is not None or self.read() or self.poll() is not None
 
-    def settle(self) -> int:
+    def settle(self, after_each: Callable[[], None] | None = None) -> int:
         """Steps until nobody has anything to do at this moment; how many there were."""
         steps = 0
         while self.step():
             steps += 1
+            if after_each is not None:
+                after_each()
             assert steps < 10_000, "the conversation does not end"
         return steps
 
-    def wait(self, seconds: float) -> None:
+    def wait(self, seconds: float, after_each: Callable[[], None] | None = None) -> None:
         """Let time pass, with everybody at work at each deadline."""
         end = self.now + seconds
         while True:
-            self.settle()
+            self.settle(after_each)
             deadline = self.session.deadline(self.now)
             if deadline is None or deadline > end:
                 break
             assert deadline > self.now, "a deadline that has come must be followed by something"
             self.now = deadline
         self.now = end
-        self.settle()
+        self.settle(after_each)
 
     def reconnect(self) -> None:
         """The stream breaks; everything under way is lost."""
@@ -110,7 +120,7 @@ class Conversation:
         self.wire.clear()
         self.sent.clear()
         self.received.clear()
-        self.launched.clear()
+        self.at_once_since.clear()
 
     def restart(self, *, remembering: bool = False) -> None:
         """The control plane is another process now, which knows nothing until `sync`.
@@ -147,8 +157,3 @@ class Conversation:
     def overdue(self) -> set[str]:
         """Clusters that did not become ready in time, on any stream."""
         return {outcome.cluster for outcome in self.outcomes if isinstance(outcome, Overdue)}
-
-    def readiness(self, cluster: str) -> Readiness | None:
-        """Of a wanted cluster."""
-        wanted = self.fleet.snapshot.get(ResourceType.CLUSTER, cluster)
-        return wanted.readiness if wanted else None

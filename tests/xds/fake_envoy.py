@@ -177,6 +177,7 @@ class FakeEnvoy:
     # Clusters.
 
     def _read_clusters(self, contents: list[tuple[str, str, Content]], removed: Iterable[str]) -> str | None:
+        self.uses.add(LISTENER)  # also if it refuses the response: a bad one does not keep Envoy from starting
         if any(content.unnamed_poison for _, _, content in contents):
             return "Proto constraint validation failed"
         bad = [name for name, _, content in contents if content.poison]
@@ -188,8 +189,6 @@ class FakeEnvoy:
             self.warming.pop(name, None)
             self.endpoints.pop(name, None)
             self._drop(ENDPOINTS, name)
-        if CLUSTER in self.uses:
-            self.uses.add(LISTENER)
         return f"Error adding/updating cluster(s) {', '.join(bad)}" if bad else None
 
     def _apply_cluster(self, name: str, version: str, content: Content) -> None:

@@ -10,7 +10,7 @@ from portway.model.resource import (
     ResourceType,
     make_resource,
 )
-from tests.xds.fake_envoy import Content
+from tests.xds.fake_envoy import Content, content_of
 
 READINESS = (Readiness.ENDPOINTS, Readiness.WARM, Readiness.AT_ONCE)
 
@@ -54,6 +54,15 @@ def host(name: str, *clusters: str, number: int = 0, poison: bool = False, domai
     """A virtual host, named `<route configuration>/<anything>`."""
     content = Content(clusters=clusters, domains=domains or (name.rpartition("/")[2],), number=number, poison=poison)
     return resource(ResourceType.VIRTUAL_HOST, name, content)
+
+
+def without_cluster(one: Resource, name: str) -> Resource:
+    """The same resource, but it points at no cluster of that name."""
+    content = content_of(one)
+    if name not in content.clusters:
+        return one
+    left = tuple(cluster for cluster in content.clusters if cluster != name)
+    return resource(*one.key, msgspec.structs.replace(content, clusters=left), readiness=one.readiness)
 
 
 def difference(old: dict[ResourceKey, Resource], new: dict[ResourceKey, Resource]) -> ResourceDelta:
