@@ -32,6 +32,7 @@ from tests.kit.client import fetch
 from tests.kit.ports import Ports
 from tests.kit.portway import portway
 
+LOOPBACK = "127.0.0.1"
 TYPES = "type.googleapis.com/envoy.extensions"
 
 
@@ -52,6 +53,7 @@ class Proxy(msgspec.Struct, frozen=True):
     name: str
     port: int
     pids: Callable[[], list[int]]
+    address: str = LOOPBACK
 
 
 def children(pid: int) -> list[int]:
@@ -90,11 +92,21 @@ async def process(*command: str, folder: Path) -> AsyncIterator[int]:
         await running.wait()
 
 
-def bare_envoy(port: int, backend: int, folder: Path, count: int | None = None) -> str:
+def bare_envoy(
+    port: int,
+    backend: int,
+    folder: Path,
+    count: int | None = None,
+    *,
+    listen: str = LOOPBACK,
+    upstream: str = LOOPBACK,
+) -> str:
     """A minimal configuration, and the access log that Portway has.
 
     Args:
         count: virtual hosts, each with a route and a cluster; `None`: one route for every host.
+        listen: address of the listener.
+        upstream: address of the backend.
     """
     names = ["backend"] if count is None else [f"backend-{number}" for number in range(count)]
     domains = ["*"] if count is None else [host(number) for number in range(count)]
@@ -121,7 +133,7 @@ def bare_envoy(port: int, backend: int, folder: Path, count: int | None = None) 
                 "listeners": [
                     {
                         "name": "l",
-                        "address": _address(port),
+                        "address": _address(port, listen),
                         "filter_chains": [
                             {
                                 "filters": [
@@ -131,13 +143,13 @@ def bare_envoy(port: int, backend: int, folder: Path, count: int | None = None) 
                         ],
                     }
                 ],
-                "clusters": [_static_cluster(name, backend) for name in names],
+                "clusters": [_static_cluster(name, backend, upstream) for name in names],
             }
         }
     )
 
 
-def backend_envoy(port: int) -> str:
+def backend_envoy(port: int, listen: str = LOOPBACK) -> str:
     """The backend: answers at once with two bytes."""
     router = {"name": "envoy.filters.http.router", "typed_config": {"@type": f"{TYPES}.filters.http.router.v3.Router"}}
     answer = {"status": 200, "body": {"inline_string": "ok"}}
@@ -153,7 +165,7 @@ def backend_envoy(port: int) -> str:
     }
     listener = {
         "name": "l",
-        "address": _address(port),
+        "address": _address(port, listen),
         "filter_chains": [
             {"filters": [{"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}]}
         ],
@@ -161,17 +173,17 @@ def backend_envoy(port: int) -> str:
     return json.dumps({"static_resources": {"listeners": [listener]}})
 
 
-def _address(port: int) -> dict[str, object]:
-    return {"socket_address": {"address": "127.0.0.1", "port_value": port}}
+def _address(port: int, address: str) -> dict[str, object]:
+    return {"socket_address": {"address": address, "port_value": port}}
 
 
-def _static_cluster(name: str, port: int) -> dict[str, object]:
+def _static_cluster(name: str, port: int, address: str) -> dict[str, object]:
     return {
         "name": name,
         "type": "STATIC",
         "load_assignment": {
             "cluster_name": name,
-            "endpoints": [{"lb_endpoints": [{"endpoint": {"address": _address(port)}}]}],
+            "endpoints": [{"lb_endpoints": [{"endpoint": {"address": _address(port, address)}}]}],
         },
     }
 
@@ -291,7 +303,7 @@ def load(proxy: Proxy, seconds: int, connections: int, target: str) -> Round:
     said = subprocess.run(
         [
             *("wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency", "-H", f"Host: {target}"),
-            f"http://127.0.0.1:{proxy.port}/",
+            f"http://{proxy.address}:{proxy.port}/",
         ],
         capture_output=True,
         text=True,

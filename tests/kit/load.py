@@ -136,12 +136,19 @@ class Load:
         rate: float = 200.0,
         protocol: LoadProtocol = LoadProtocol.HTTP1,
         connections: int = 8,
+        address: str = "127.0.0.1",
         headers: tuple[tuple[str, str], ...] = (),
         authority: str | None = None,
     ) -> None:
         self._run = _Run(
             LoadSpec(
-                url=url, rate=rate, protocol=protocol, connections=connections, headers=headers, authority=authority
+                url=url,
+                rate=rate,
+                protocol=protocol,
+                connections=connections,
+                address=address,
+                headers=headers,
+                authority=authority,
             )
         )
         self._stack = AsyncExitStack()
