@@ -109,7 +109,12 @@ class FaultyServer:
                 return web.Response(status=answer.status, body=body, content_type="application/json")
             response = web.StreamResponse()
             await response.prepare(request)
-            await self._as_watch(request, self._forward(answer, response))
+            try:
+                await self._as_watch(request, self._forward(answer, response))
+            finally:
+                # Not a polite end of TLS, which the test's event loop would not live to see.
+                if answer.connection is not None and answer.connection.transport is not None:
+                    answer.connection.transport.abort()
             return response
 
     async def _as_watch(self, request: web.Request, forward: Awaitable[None]) -> None:
