@@ -1,0 +1,128 @@
+"""What happens to the control plane, its leader and the API server costs no request, and is over when it is over."""
+
+import asyncio
+
+import pytest
+
+from tests.cluster.cluster import MiniCluster
+from tests.cluster.control_plane import Component
+from tests.cluster.portway_in import CONTROL_PLANE, PROGRAMMED, SYSTEM, Shop, install, leader, opened, route
+
+pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("cluster"), pytest.mark.timeout(300)]
+
+OUTAGE_S = 15.0
+LEASE_S = 15.0
+
+
+async def serve(shop: Shop) -> None:
+    """One route to `a`, served."""
+    await shop.apply(route("web", ("/", "a")))
+    await shop.until_served(by="a")
+    await shop.until("httproutes", "web", "Accepted")
+
+
+async def works(shop: Shop, name: str) -> None:
+    """A new route is served, and its status written."""
+    await shop.apply(route(name, ("/", "a"), hosts=[f"{name}.test"]))
+    await shop.until_served("/", f"{name}.test", by="a")
+    await shop.until("httproutes", name, PROGRAMMED)
+
+
+async def test_control_plane_killed(cluster: MiniCluster) -> None:
+    async with opened(cluster) as shop:
+        await serve(shop)
+        async with shop.load("a"):
+            for pod in await cluster.pods(SYSTEM, CONTROL_PLANE):
+                await cluster.kill_pod(SYSTEM, pod.metadata.name)
+            # Written before anybody leads, or even runs, again.
+            await works(shop, "after")
+            await install(cluster)
+
+
+async def test_leader_killed(cluster: MiniCluster) -> None:
+    async with opened(cluster) as shop:
+        await serve(shop)
+        async with shop.load("a"):
+            name = await leader(cluster)
+            await cluster.kill_pod(SYSTEM, name)
+            await shop.apply(route("after", ("/", "a"), hosts=["after.test"]))
+            await shop.until_served("/", "after.test", by="a", seconds=LEASE_S)
+            await shop.until("httproutes", "after", PROGRAMMED, seconds=LEASE_S + 10)
+
+
+async def test_leader_that_stops_for_a_while_leads_no_more(cluster: MiniCluster) -> None:
+    """As on a machine that sleeps, or whose clock jumps: who is away for longer than the Lease finds another leader."""
+    async with opened(cluster) as shop:
+        await serve(shop)
+        async with shop.load("a"):
+            name = await leader(cluster)
+            await cluster.pause_pod(SYSTEM, name)
+
+            async def another() -> bool:
+                return await leader(cluster) not in ("", name)
+
+            try:
+                await cluster.wait_for("another leader", another, seconds=LEASE_S + 10)
+                await works(shop, "meanwhile")
+            finally:
+                await cluster.pause_pod(SYSTEM, name, paused=False)
+            await install(cluster)
+            await works(shop, "afterwards")
+            assert await leader(cluster) != name
+
+
+async def test_lease_from_the_future_ends_too(cluster: MiniCluster) -> None:
+    """Written by a replica whose clock was a century ahead, before it died."""
+    async with opened(cluster) as shop:
+        await serve(shop)
+        path = f"/apis/coordination.k8s.io/v1/namespaces/{SYSTEM}/leases"
+        name = cluster.kubectl("get", "lease", "-n", SYSTEM, "-o", "jsonpath={.items[0].metadata.name}")
+        times = {"renewTime": "2126-01-01T00:00:00.000000Z", "acquireTime": "2126-01-01T00:00:00.000000Z"}
+        await cluster.api.patch(f"{path}/{name}", {"spec": {"holderIdentity": "ghost_1", **times}})
+
+        async def another() -> bool:
+            return await leader(cluster) not in ("", "ghost")
+
+        await cluster.wait_for("another leader", another, seconds=LEASE_S + 10)
+        await works(shop, "after")
+
+
+async def test_api_server_down_and_portway_restarted_meanwhile(cluster: MiniCluster) -> None:
+    async with opened(cluster) as shop:
+        await serve(shop)
+        async with shop.load("a"):
+            pods = await cluster.pods(SYSTEM, CONTROL_PLANE)
+            await cluster.kill(Component.API_SERVER)
+            for pod in pods:
+                await cluster.kill_pod(SYSTEM, pod.metadata.name)
+            await asyncio.sleep(OUTAGE_S)
+            await cluster.restart(Component.API_SERVER)
+            await works(shop, "after")
+            await install(cluster)
+
+
+async def test_api_server_that_hangs(cluster: MiniCluster) -> None:
+    async with opened(cluster) as shop:
+        await serve(shop)
+        async with shop.load("a"):
+            await cluster.pause(Component.API_SERVER)
+            await asyncio.sleep(OUTAGE_S)
+            await cluster.resume(Component.API_SERVER)
+            await works(shop, "after")
+            await install(cluster)
+
+
+async def test_etcd_restored_to_an_older_state(cluster: MiniCluster) -> None:
+    async with opened(cluster, deployments=("a", "b")) as shop:
+        await serve(shop)
+        async with shop.load("a", "b"):
+            await cluster.save_etcd("before")
+            await shop.apply(route("web", ("/", "b")), route("lost", ("/", "b"), hosts=["lost.test"]))
+            await shop.until_served(by="b")
+            await shop.until_served("/", "lost.test", by="b")
+            await cluster.restore_etcd("before")
+            await shop.until_served(by="a")
+            await shop.until_served("/", "lost.test", by="a")
+            await works(shop, "after")
+            await shop.until("httproutes", "web", PROGRAMMED)
+            await install(cluster)
