@@ -18,7 +18,6 @@ ALWAYS = [
     "unixSocket: {path: //var/lib/./portway/x/../proxies/host/admin.sock}",
     "unixSocket: {path: /proc/self/cwd/admin.sock}",  # Envoy's working folder
     "addresses: [{address: 127.0.0.1, port: 9902}]",
-    "addresses: [{address: 192.0.2.1, port: 80}, {address: '::ffff:127.0.0.1', port: 9902}]",
     "addresses: [{address: 0.0.0.0, port: 9902}]",  # where a connection means the loopback
     "addresses: [{address: 127.1.2.3, port: 9902}]",
     "dns: {name: localhost, port: 9902}",
