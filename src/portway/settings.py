@@ -194,7 +194,8 @@ class Cluster(Branch, frozen=True, kw_only=True):
     system_namespace: str = ""
     """Namespace of Portway itself, in which proxies of IngressClasses run. Empty: that of its pod."""
     proxy_image: str = ""
-    """Image of the proxies that are started in a cluster, unless FleetParameters name another: Portway's own."""
+    """Image of the proxies that are started in a cluster, unless FleetParameters name another. Empty: that of Portway's
+    own pod."""
     proxy_image_pull_policy: str = ""
     """`Always`, `IfNotPresent` or `Never`. Empty: the cluster's default."""
     discovery_address: str = ""

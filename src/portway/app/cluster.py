@@ -175,7 +175,8 @@ class ClusterSide:
 
     async def _lead(self) -> None:
         async with asyncio.TaskGroup() as tasks:
-            for work in (self.writer.run, self._events.run, *self._lead_too):
+            told = (self.writer.run, self._events.run) if self._settings.cluster.write_status else ()
+            for work in (*told, *self._lead_too):
                 tasks.create_task(_as_task(work))
             if self._exchange is not None:
                 tasks.create_task(self._exchange.lead())

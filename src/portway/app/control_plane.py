@@ -9,6 +9,7 @@ compiled; proxies that are there already go on with what they hold until then. I
 """
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack
 from functools import partial
@@ -43,6 +44,7 @@ from portway.infra.kubernetes.data_plane import DataPlane, any_addresses
 from portway.infra.kubernetes.inventory import Inventory
 from portway.infra.kubernetes.names import account_of
 from portway.infra.kubernetes.observer import FleetObserver
+from portway.infra.kubernetes.own_pod import find_own_image
 from portway.infra.state import StateFolder
 from portway.kubernetes.client import ApiClient
 from portway.kubernetes.connection import connect
@@ -181,6 +183,9 @@ class _ControlPlane:
             controller=label_of(settings),
             any_address=any_addresses(cluster.pod_ips)[0],
         )
+        self._image_known = asyncio.Event()
+        if cluster.proxy_image:
+            self._image_known.set()
         self._applier = FleetApplier(client, self._inventory, self._plane, self._observed)
         self._observer = FleetObserver(
             client,
@@ -208,7 +213,7 @@ class _ControlPlane:
             self.discovery,
             namespace=self._namespace,
             identity=self._serving,
-            lead=[self._applier.run],
+            lead=[self._make_fleets],
             is_busy=lambda: self.pipeline.is_busy,
         )
         source = make_source(client, settings)
@@ -229,6 +234,8 @@ class _ControlPlane:
         async with asyncio.TaskGroup() as tasks:
             for work in (self._keeper.run, self._serving.run, self._observer.run, self.pipeline.run, self._side.run):
                 tasks.create_task(work())
+            if not self._plane.image:
+                tasks.create_task(self._find_image())
             # Proxies that come before all is known would be told that there is no fleet of theirs.
             await self._serving.wait_known()
             await self.pipeline.wait_synced()
@@ -239,6 +246,17 @@ class _ControlPlane:
             host = f"[{address}]" if ":" in address else address
             await self.discovery.start(f"{host}:{XDS_PORT}", mutual_tls(self._serving.credentials))
             self._stack.push_async_callback(self.discovery.stop)
+
+    async def _make_fleets(self) -> None:
+        await self._image_known.wait()
+        await self._applier.run()
+
+    async def _find_image(self) -> None:
+        pod = self._settings.cluster.pod_name or socket.gethostname()
+        image = await find_own_image(self._client, self._namespace, pod)
+        self._plane = msgspec.structs.replace(self._plane, image=image)
+        self._applier.use_plane(self._plane)
+        self._image_known.set()
 
     def _use_authorities(self, authorities: tuple[Authority, ...]) -> None:
         self._serving.use(authorities)
