@@ -138,6 +138,12 @@ def tls_context(*secrets: str) -> dict[str, object]:
     return {"name": "tls", "typed_config": config}
 
 
+def upstream_tls_context(*secrets: str) -> dict[str, object]:
+    """The `transport_socket` of a cluster that shows certificates which come over SDS."""
+    context = {"tls_certificate_sds_secret_configs": [{"name": name, "sds_config": ADS} for name in secrets]}
+    return {"name": "tls", "typed_config": typed(f"{_TLS}.UpstreamTlsContext", common_tls_context=context)}
+
+
 def secret(name: str, pair: KeyPair) -> secretv3.Secret:
     """A certificate with its key, as an SDS resource."""
     tree = {

@@ -10,7 +10,9 @@ import pytest
 from envoy.config.cluster.v3 import cluster_pb2 as clusterv3
 
 from portway.model.resource import ResourceType
+from tests.kit.ads import AdsServer
 from tests.kit.backends import Kind
+from tests.kit.certificates import Authority
 from tests.kit.client import fetch
 from tests.kit.lab import accepted, laboratory, serve_host, settled, until_answer, until_subscribed
 from tests.kit.resources import (
@@ -21,7 +23,9 @@ from tests.kit.resources import (
     parse,
     route,
     routes,
+    secret,
     typed,
+    upstream_tls_context,
     vhds_routes,
     virtual_host,
 )
@@ -85,6 +89,34 @@ async def test_endpoints_of_a_health_checked_cluster_are_acknowledged_before_it_
         assert (await ads.update(endpoints("c-checked", good.port))).error is None
         await until_answer(f"http://b.example:{port}/", pod="good")
         await accepted(sent)
+
+
+async def test_endpoints_of_a_cluster_are_acknowledged_before_its_secret_is_there() -> None:
+    async with laboratory() as lab:
+        ads = lab.ads
+        port = await serve_host(lab, "a.example")
+        plain = await lab.backends.start("plain")
+        ads.put(eds_cluster("c-tls", transport_socket=upstream_tls_context("key")))
+        sent = ads.push(ResourceType.CLUSTER, ["c-tls"])
+        await until_subscribed(ads, ResourceType.ENDPOINTS, "c-tls")
+        assert not ads.subscribed[ResourceType.SECRET]
+        assert (await ads.update(endpoints("c-tls", plain.port))).error is None
+        await until_subscribed(ads, ResourceType.SECRET, "key")
+        assert not sent.answered
+        assert (await ads.update(virtual_host("r/b", ["b.example"], route("c-tls")))).error is None
+        assert (await lab.envoy.statistics("cluster_manager.warming"))["cluster_manager.warming_clusters"] == 1
+        assert (await fetch(f"http://b.example:{port}/")).status == 503
+        assert (await ads.update(secret("key", Authority().issue("client")))).error is None
+        await accepted(sent)
+
+
+async def test_a_refused_first_answer_keeps_no_envoy_from_starting() -> None:
+    ads = AdsServer()
+    ads.put(eds_cluster("c-bad", connect_timeout="-1s"))
+    async with laboratory(ads=ads):  # it begins once Envoy has asked for listeners
+        await settled(ads, ResourceType.LISTENER)
+        assert len(ads.refusals) == 1
+        assert "duration" in ads.refusals[0]
 
 
 @pytest.mark.parametrize("waits", [True, False])

@@ -20,10 +20,11 @@ from portway.xds.messages import Request, Response
 CLUSTER = ResourceType.CLUSTER
 ENDPOINTS = ResourceType.ENDPOINTS
 LISTENER = ResourceType.LISTENER
+SECRET = ResourceType.SECRET
 ROUTES = ResourceType.ROUTES
 VIRTUAL_HOST = ResourceType.VIRTUAL_HOST
 
-IN_ORDER = (CLUSTER, LISTENER, ENDPOINTS, ROUTES, VIRTUAL_HOST)
+IN_ORDER = (CLUSTER, LISTENER, ENDPOINTS, SECRET, ROUTES, VIRTUAL_HOST)
 """The order in which Envoy sends its first requests after a reconnect."""
 
 
@@ -34,6 +35,8 @@ class Content(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Makes versions differ."""
     clusters: tuple[str, ...] = ()
     """Of a virtual host or listener: what it points at."""
+    secrets: tuple[str, ...] = ()
+    """Of a cluster or listener: what it warms until they are there."""
     domains: tuple[str, ...] = ()
     """Of a virtual host: unique within a route configuration."""
     routes: str = ""
@@ -61,10 +64,11 @@ class Cluster:
         self.content = content
         self.has_answer = not content.has_endpoints
         self.is_checked = not content.health_checked
+        self.has_secrets = not content.secrets
 
     @property
     def is_warm(self) -> bool:
-        return self.has_answer and self.is_checked
+        return self.has_answer and self.has_secrets and self.is_checked
 
 
 class FakeEnvoy:
@@ -75,6 +79,8 @@ class FakeEnvoy:
         self.warming: dict[str, Cluster] = {}
         self.endpoints: dict[str, str] = {}
         """Version that each EDS cluster uses, active or warming."""
+        self.secrets: dict[str, str] = {}
+        """Version of each."""
         self.listeners: dict[str, tuple[str, Content]] = {}
         self.warming_listeners: dict[str, tuple[str, Content]] = {}
         self.draining: list[str] = []
@@ -86,7 +92,7 @@ class FakeEnvoy:
         self.initialized: set[str] = set()
         """Route configurations that had an answer about virtual hosts."""
         self.versions: dict[ResourceType, dict[str, str]] = {kind: {} for kind in IN_ORDER}
-        self.interested: dict[ResourceType, set[str]] = {ENDPOINTS: set(), ROUTES: set()}
+        self.interested: dict[ResourceType, set[str]] = {ENDPOINTS: set(), SECRET: set(), ROUTES: set()}
         self.uses: set[ResourceType] = {CLUSTER}
         """Types that it subscribes to; the others come when something asks for them."""
         self.disconnect()
@@ -141,6 +147,7 @@ class FakeEnvoy:
         apply = {
             CLUSTER: self._read_clusters,
             ENDPOINTS: self._read_endpoints,
+            SECRET: self._read_secrets,
             LISTENER: self._read_listeners,
             ROUTES: self._read_routes,
             VIRTUAL_HOST: self._read_hosts,
@@ -189,6 +196,7 @@ class FakeEnvoy:
             self.warming.pop(name, None)
             self.endpoints.pop(name, None)
             self._drop(ENDPOINTS, name)
+        self._drop_secrets()
         return f"Error adding/updating cluster(s) {', '.join(bad)}" if bad else None
 
     def _apply_cluster(self, name: str, version: str, content: Content) -> None:
@@ -204,6 +212,10 @@ class FakeEnvoy:
         self._activate_if_warm(name, cluster)
 
     def _activate_if_warm(self, name: str, cluster: Cluster) -> None:
+        if cluster.has_answer:  # it asks for secrets only then
+            for secret in cluster.content.secrets:
+                self._want(SECRET, secret)
+            cluster.has_secrets |= self.secrets.keys() >= set(cluster.content.secrets)
         if cluster.is_warm:
             self.warming.pop(name, None)
             self.clusters[name] = cluster
@@ -230,9 +242,38 @@ class FakeEnvoy:
     def check_health(self) -> None:
         """The first health checks of all warming clusters that have endpoints are over."""
         for name, cluster in list(self.warming.items()):
-            if cluster.has_answer:
+            if cluster.has_answer and cluster.has_secrets:
                 cluster.is_checked = True
                 self._activate_if_warm(name, cluster)
+
+    # Secrets.
+
+    def _read_secrets(self, contents: list[tuple[str, str, Content]], removed: Iterable[str]) -> str | None:
+        if any(content.poison for _, _, content in contents):
+            return "Failed to load certificate chain"
+        for name, version, _ in contents:
+            if name in self.interested[SECRET]:
+                self.secrets[name] = version
+        for name, cluster in list(self.warming.items()):
+            self._activate_if_warm(name, cluster)
+        self._activate_listeners()
+        return None
+
+    def give_up_secrets(self) -> None:
+        """What waits for secrets has waited for 15 s, and does without."""
+        for name, cluster in list(self.warming.items()):
+            cluster.has_secrets |= cluster.has_answer
+            self._activate_if_warm(name, cluster)
+        self._activate_listeners(waits_for_secrets=False)
+
+    def _drop_secrets(self) -> None:
+        """Nothing uses them any more."""
+        contents = [content for _, content in (*self.listeners.values(), *self.warming_listeners.values())]
+        contents.extend(cluster.content for cluster in (*self.clusters.values(), *self.warming.values()))
+        used = {secret for content in contents for secret in content.secrets}
+        for name in sorted(self.interested[SECRET] - used):
+            self._drop(SECRET, name)
+            self.secrets.pop(name, None)
 
     # Listeners and routes.
 
@@ -251,11 +292,15 @@ class FakeEnvoy:
             self.warming_listeners[name] = (version, content)
             if content.routes:
                 self._want(ROUTES, content.routes)
+            for secret in content.secrets:
+                self._want(SECRET, secret)
         self._activate_listeners()
         return f"Error adding/updating listener(s) {', '.join(bad)}" if bad else None
 
-    def _activate_listeners(self) -> None:
+    def _activate_listeners(self, *, waits_for_secrets: bool = True) -> None:
         for name, (version, content) in list(self.warming_listeners.items()):
+            if waits_for_secrets and not self.secrets.keys() >= set(content.secrets):
+                continue
             if not content.routes or content.routes in self.initialized:
                 del self.warming_listeners[name]
                 if name in self.listeners:
@@ -269,6 +314,7 @@ class FakeEnvoy:
     def finish_draining(self) -> None:
         """Connections of former listeners have ended; route configurations that nobody uses any more go."""
         self.draining = []
+        self._drop_secrets()
         used = {content.routes for _, content in (*self.listeners.values(), *self.warming_listeners.values())}
         for name in sorted(self.interested[ROUTES] - used):
             self._drop(ROUTES, name)

@@ -7,7 +7,7 @@ from portway.model.resource import Readiness, Resource, ResourceType
 from portway.xds.ordering import Timing
 from tests.xds.conversation import Conversation
 from tests.xds.fake_envoy import FakeEnvoy
-from tests.xds.wanted import cluster, endpoints, host, listener, routes
+from tests.xds.wanted import cluster, endpoints, host, listener, routes, secret
 
 CLUSTER, ENDPOINTS, VIRTUAL_HOST = ResourceType.CLUSTER, ResourceType.ENDPOINTS, ResourceType.VIRTUAL_HOST
 SHOP = host("gw/r/shop", "b")
@@ -33,8 +33,11 @@ def is_safe(talk: Conversation) -> bool:
 
 def settle_safely(talk: Conversation) -> None:
     """Steps until nobody has anything to do at this moment."""
-    while talk.step():
-        assert is_safe(talk)
+    talk.settle(lambda: _assert_safe(talk))
+
+
+def _assert_safe(talk: Conversation) -> None:
+    assert is_safe(talk)
 
 
 @pytest.mark.parametrize("goes_between", [True, False])
@@ -143,4 +146,35 @@ def test_endpoints_that_the_proxy_took_no_interest_in_make_nothing_ready() -> No
     settle_safely(talk)
     talk.proxy.check_health()
     settle_safely(talk)
+    assert SHOP.key.name in talk.proxy.hosts["gw/r"]
+
+
+@pytest.mark.parametrize("readiness", [Readiness.ENDPOINTS, Readiness.AT_ONCE])
+def test_a_cluster_is_not_ready_before_its_secrets(readiness: Readiness) -> None:
+    """Envoy asks for the certificate that the cluster shows only after its endpoints, and warms until it has it."""
+    talk = serving()
+    talk.apply(cluster("b", readiness, secrets=("key",)), SHOP)
+    if readiness is Readiness.ENDPOINTS:
+        talk.apply(endpoints("b"))
+    talk.wait(10.0, lambda: _assert_safe(talk))
+    assert SHOP.key.name not in talk.proxy.hosts["gw/r"], "its secret is not known"
+    talk.apply(secret("key"))
+    settle_safely(talk)
+    assert SHOP.key.name in talk.proxy.hosts["gw/r"]
+
+
+def test_a_secret_that_the_proxy_has_is_not_waited_for() -> None:
+    talk = serving(cluster("a", secrets=("key",)), endpoints("a"), secret("key"))
+    talk.apply(cluster("b", secrets=("key",)), endpoints("b"), SHOP)
+    settle_safely(talk)
+    assert SHOP.key.name in talk.proxy.hosts["gw/r"]
+
+
+def test_a_secret_that_comes_too_late_is_said() -> None:
+    talk = Conversation(timing=Timing(wait=5.0))
+    talk.apply(listener("l", "gw/r"), routes("gw/r"), cluster("b", secrets=("key",)), endpoints("b"), SHOP)
+    talk.wait(4.9)
+    assert not talk.overdue
+    talk.wait(0.2)
+    assert talk.overdue == {"b"}
     assert SHOP.key.name in talk.proxy.hosts["gw/r"]

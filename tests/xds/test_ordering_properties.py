@@ -21,6 +21,8 @@ CLUSTERS = ("c0", "c1", "c2", "c3")
 OWNERS = ("gw/a", "gw/b")
 HOSTS = ("h0", "h1", "h2", "h3")
 LISTENERS = ("l0", "l1")
+SECRETS = ("s0", "s1")
+SOME_SECRETS = st.lists(st.sampled_from(SECRETS), max_size=1).map(tuple)
 PERMANENT = "always"
 """In each route configuration there is one host that changes but is always wanted."""
 
@@ -84,13 +86,15 @@ class OrderingMachine(RuleBasedStateMachine):
         name=st.sampled_from(CLUSTERS),
         readiness=st.sampled_from(wanted.READINESS),
         poison=st.sampled_from(("", "", "", "poison", "unnamed_poison")),
+        secrets=SOME_SECRETS,
     )
-    def change_cluster(self, name: str, readiness: Readiness, poison: str) -> None:
+    def change_cluster(self, name: str, readiness: Readiness, poison: str, secrets: tuple[str, ...]) -> None:
         new = dict(self.wanted)
         self.number += 1
         self.poisoned |= bool(poison)
         fields: dict[str, object] = {poison: True} if poison else {}
-        self._put(new, wanted.cluster(name, readiness, number=self.number, **fields))
+        self._put_secrets(new, secrets)
+        self._put(new, wanted.cluster(name, readiness, number=self.number, secrets=secrets, **fields))
         if readiness is not Readiness.AT_ONCE:
             self._put(new, wanted.endpoints(name, self.number))
         self._want(new)
@@ -129,15 +133,29 @@ class OrderingMachine(RuleBasedStateMachine):
         name=st.sampled_from(LISTENERS),
         owner=st.sampled_from(OWNERS),
         clusters=st.lists(st.sampled_from(CLUSTERS), max_size=1),
+        secrets=SOME_SECRETS,
     )
-    def put_listener(self, name: str, owner: str, clusters: list[str]) -> None:
+    def put_listener(self, name: str, owner: str, clusters: list[str], secrets: tuple[str, ...]) -> None:
         new = dict(self.wanted)
         self.number += 1
         for cluster in clusters:
             self._put_cluster(new, cluster, Readiness.ENDPOINTS)
-        self._put(new, wanted.listener(name, owner, *clusters, number=self.number))
+        self._put_secrets(new, secrets)
+        self._put(new, wanted.listener(name, owner, *clusters, number=self.number, secrets=secrets))
         self._put(new, wanted.routes(owner, self.number))
         self._want(self._without_unused_owners(new))
+
+    @rule(name=st.sampled_from(SECRETS), poison=st.sampled_from((False, False, False, True)))
+    def change_secret(self, name: str, poison: bool) -> None:
+        self.number += 1
+        self._want(
+            {**self.wanted, ResourceKey(ResourceType.SECRET, name): wanted.secret(name, self.number, poison=poison)}
+        )
+
+    @rule()
+    def remove_unused_secrets(self) -> None:
+        used = {key for resource in self.wanted.values() for key in resource.requires}
+        self._want({key: one for key, one in self.wanted.items() if key.type is not ResourceType.SECRET or key in used})
 
     @rule(name=st.sampled_from(LISTENERS))
     def remove_listener(self, name: str) -> None:
@@ -163,6 +181,10 @@ class OrderingMachine(RuleBasedStateMachine):
             self._put(new, wanted.cluster(name, readiness))
             if readiness is not Readiness.AT_ONCE:
                 self._put(new, wanted.endpoints(name, self.number))
+
+    def _put_secrets(self, new: dict[ResourceKey, Resource], names: tuple[str, ...]) -> None:
+        for name in names:
+            new.setdefault(ResourceKey(ResourceType.SECRET, name), wanted.secret(name, self.number))
 
     def _want(self, new: dict[ResourceKey, Resource]) -> None:
         delta = wanted.difference(self.wanted, new)
@@ -207,6 +229,10 @@ class OrderingMachine(RuleBasedStateMachine):
     @rule()
     def health_is_checked(self) -> None:
         self.talk.proxy.check_health()
+
+    @rule()
+    def secrets_are_given_up(self) -> None:
+        self.talk.proxy.give_up_secrets()
 
     @rule()
     def listeners_drain(self) -> None:
@@ -280,6 +306,7 @@ class OrderingMachine(RuleBasedStateMachine):
         self.talk.sync()
         for seconds in (0.0, 1.0, 6.0, 31.0, 31.0, 7200.0, 31.0, 31.0):
             self.talk.wait(seconds)
+            self.talk.proxy.give_up_secrets()
             self.talk.proxy.check_health()
             self.listeners_drain()
             self.talk.settle()
@@ -306,6 +333,9 @@ class OrderingMachine(RuleBasedStateMachine):
                     assert held.version == resource.version
             if key.type is ResourceType.ENDPOINTS and key.name in proxy.interested[ResourceType.ENDPOINTS]:
                 assert proxy.endpoints.get(key.name) == resource.version, f"endpoints of {key.name}"
+            if key.type is ResourceType.SECRET and key.name in proxy.interested[ResourceType.SECRET]:
+                is_taken = proxy.secrets.get(key.name) == resource.version
+                assert is_taken != content_of(resource).poison, f"secret {key.name}"
         groups = (proxy.listeners, *proxy.hosts.values())
         used = {cluster for group in groups for _, content in group.values() for cluster in content.clusters}
         surplus = {

@@ -16,8 +16,10 @@ READINESS = (Readiness.ENDPOINTS, Readiness.WARM, Readiness.AT_ONCE)
 
 
 def resource(kind: ResourceType, name: str, content: Content, *, readiness: Readiness = Readiness.AT_ONCE) -> Resource:
-    """A fake resource; it requires the clusters that its content points at."""
-    requires = tuple(ResourceKey(ResourceType.CLUSTER, cluster) for cluster in sorted(set(content.clusters)))
+    """A fake resource; it requires the clusters and secrets that its content points at."""
+    clusters = (ResourceKey(ResourceType.CLUSTER, cluster) for cluster in set(content.clusters))
+    secrets = (ResourceKey(ResourceType.SECRET, secret) for secret in set(content.secrets))
+    requires = tuple(sorted((*clusters, *secrets)))
     body = msgspec.json.encode(content)
     return make_resource(ResourceKey(kind, name), body, requires=requires, readiness=readiness)
 
@@ -40,9 +42,15 @@ def endpoints(name: str, number: int = 0) -> Resource:
     return resource(ResourceType.ENDPOINTS, name, Content(number=number))
 
 
-def listener(name: str, routes: str, *clusters: str, number: int = 0) -> Resource:
-    """A listener with that route configuration, if there is one, and TCP to these clusters."""
-    return resource(ResourceType.LISTENER, name, Content(routes=routes, clusters=clusters, number=number))
+def secret(name: str, number: int = 0, *, poison: bool = False) -> Resource:
+    """A certificate with its key."""
+    return resource(ResourceType.SECRET, name, Content(number=number, poison=poison))
+
+
+def listener(name: str, routes: str, *clusters: str, number: int = 0, secrets: tuple[str, ...] = ()) -> Resource:
+    """A listener with that route configuration, if there is one, TCP to these clusters, and these certificates."""
+    content = Content(routes=routes, clusters=clusters, number=number, secrets=secrets)
+    return resource(ResourceType.LISTENER, name, content)
 
 
 def routes(name: str, number: int = 0) -> Resource:

@@ -23,6 +23,7 @@ class Holdings:
         self.channels: Mapping[ResourceType, Channel] = {kind: Channel(kind, ordering) for kind in ResourceType}
         self.clusters = self.channels[ResourceType.CLUSTER]
         self.endpoints = self.channels[ResourceType.ENDPOINTS]
+        self.secrets = self.channels[ResourceType.SECRET]
         self.routes = self.channels[ResourceType.ROUTES]
         self.virtual_hosts = self.channels[ResourceType.VIRTUAL_HOST]
 
@@ -40,6 +41,13 @@ class Holdings:
         """Look at these again: what held them back has changed."""
         for kind, name in keys:
             self.channels[kind].dirty[name] = None
+
+    def supplied(self, key: ResourceKey, nonce: int) -> None:
+        """The proxy has taken endpoints or a secret, which were sent under `nonce`: some cluster may be ready now."""
+        if key.type is ResourceType.SECRET:
+            self.release(self.ordering.secret_acknowledged(key.name))
+        else:
+            self.release(self.ordering.endpoints_acknowledged(key.name, nonce))
 
     def has_routes(self, name: str) -> bool:
         """Whether the proxy has the route configuration, or may have it: it has not asked for any on this stream
@@ -66,6 +74,8 @@ class Holdings:
         channel.forget(name, now)
         if channel is self.endpoints:
             self.ordering.endpoints_dropped(name)
+        if channel is self.secrets:
+            self.ordering.secret_dropped(name)
         if channel is self.routes:
             self.forget_hosts(name, now)
 

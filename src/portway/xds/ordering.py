@@ -22,6 +22,7 @@ from typing import final
 import msgspec
 
 from portway.model.resource import Readiness, Resource, ResourceKey, ResourceType
+from portway.xds.coming import Coming
 from portway.xds.snapshot import Snapshot
 
 
@@ -58,50 +59,9 @@ class Due(msgspec.Struct, frozen=True, kw_only=True):
     """Clusters to be removed now, unless they came into use again (`may_remove`)."""
 
 
-@final
-class Coming:
-    """A cluster that was sent but is not ready: its present life, as the proxy will see it."""
-
-    __slots__ = ("at_once_since", "born", "has_endpoints", "nonce", "readiness", "since")
-
-    def __init__(self, nonce: int, now: float) -> None:
-        self.since = now
-        """When its first version was sent."""
-        self.born = nonce
-        """Under which that was: what the proxy says to an earlier one is about a former life."""
-        self.nonce = nonce
-        """Of the latest version."""
-        self.readiness = Readiness.WARM
-        """Of the latest version."""
-        self.at_once_since: float | None = None
-        """Since when the latest versions need no warming; `None`: the latest does."""
-        self.has_endpoints = False
-        """Whether endpoints are acknowledged that were sent after the latest version."""
-
-    def send(self, readiness: Readiness, nonce: int, now: float) -> None:
-        """A version is under way."""
-        self.nonce = nonce
-        self.readiness = readiness
-        self.has_endpoints = False
-        if readiness is not Readiness.AT_ONCE:
-            self.at_once_since = None
-        elif self.at_once_since is None:
-            self.at_once_since = now
-
-    def settled_at(self, timing: Timing) -> float | None:
-        """When it counts as ready without an acknowledgement; `None`: never."""
-        return None if self.at_once_since is None else self.at_once_since + min(timing.settle, timing.wait)
-
-    def until(self, timing: Timing) -> float:
-        """When nothing waits for it any longer."""
-        bound = self.since + timing.wait
-        settled = self.settled_at(timing)
-        return bound if settled is None else min(settled, bound)
-
-
 def required_clusters(resource: Resource) -> list[str]:
-    """The names of the clusters that a resource requires. Secrets hold nothing back: a proxy asks for them only after
-    it has seen what uses them, and waits by itself."""
+    """The names of the clusters that a resource requires. Secrets hold nothing back from being sent: a proxy asks for
+    them only after it has seen what uses them. It waits by itself, and so does what requires a cluster that waits."""
     return [name for kind, name in resource.requires if kind is ResourceType.CLUSTER]
 
 
@@ -114,7 +74,10 @@ class Ordering:
         self._timing = timing
         self._ready: set[str] = set()
         self._overdue: set[str] = set()
+        self._settle = min(timing.settle, timing.wait)
         self._coming: dict[str, Coming] = {}
+        self._secrets: set[str] = set()  # that the proxy has
+        self._needing: dict[str, dict[str, None]] = {}  # by secret: the coming clusters that require it
         self._waiting: dict[str, dict[ResourceKey, None]] = {}
         self._users: dict[str, int] = {}
         self._unknown: set[ResourceKey] = set()
@@ -131,11 +94,22 @@ class Ordering:
         coming = self._coming.get(name)
         if coming is None:
             coming = self._coming[name] = Coming(nonce, now)
-        before = coming.until(self._timing)
-        coming.send(cluster.readiness, nonce, now)
-        until = coming.until(self._timing)
-        if name in self._waiting and until < before:
-            heapq.heappush(self._timers, (until, Timer.WAIT, name))
+        before = self._until(coming)
+        self._forget_needs(name, coming)
+        coming.send(cluster, nonce, now)
+        coming.lacking = coming.secrets - self._secrets
+        for secret in coming.secrets:
+            self._needing.setdefault(secret, {})[name] = None
+        self._bring_forward(name, coming, before)
+
+    def _until(self, coming: Coming) -> float:
+        return coming.until(self._timing.wait, self._settle)
+
+    def _bring_forward(self, cluster: str, coming: Coming, before: float) -> None:
+        """What waits until `before` may have to wait less long now."""
+        until = self._until(coming)
+        if cluster in self._waiting and until < before:
+            heapq.heappush(self._timers, (until, Timer.WAIT, cluster))
 
     def acknowledged(self, cluster: Resource, nonce: int) -> tuple[ResourceKey, ...]:
         """The proxy has acknowledged this version of the cluster, so it is warm; without endpoints, if we had to tell
@@ -165,7 +139,27 @@ class Ordering:
         if coming is None or nonce < coming.nonce:
             return ()
         coming.has_endpoints = True
-        return self._became_ready(cluster) if coming.readiness is Readiness.ENDPOINTS else ()
+        return self._became_ready(cluster) if coming.is_supplied else ()
+
+    def secret_acknowledged(self, secret: str) -> tuple[ResourceKey, ...]:
+        """The proxy has the secret. Returns what was held back by clusters that wait for it."""
+        self._secrets.add(secret)
+        released: list[ResourceKey] = []
+        for name in tuple(self._needing.get(secret, ())):
+            coming = self._coming[name]
+            before = self._until(coming)
+            coming.lacking -= {secret}
+            if coming.is_supplied:
+                released.extend(self._became_ready(name))
+            else:
+                self._bring_forward(name, coming, before)
+        return tuple(released)
+
+    def secret_dropped(self, secret: str) -> None:
+        """The proxy is no longer interested in the secret, or asks for it anew."""
+        self._secrets.discard(secret)
+        for name in self._needing.get(secret, ()):
+            self._coming[name].lacking |= {secret}
 
     def reported(self, cluster: str) -> tuple[ResourceKey, ...]:
         """The proxy holds it since before this stream. It asks for clusters only when all it has are warm: a request
@@ -175,13 +169,13 @@ class Ordering:
     def voided(self, cluster: str) -> None:
         """The response with this cluster was refused, and the proxy has no former version of it."""
         self._ready.discard(cluster)
-        self._coming.pop(cluster, None)
+        self._forget_coming(cluster)
 
     def removed(self, cluster: str) -> None:
         """Its removal is under way: from here on the proxy lacks it."""
         self._ready.discard(cluster)
         self._overdue.discard(cluster)
-        self._coming.pop(cluster, None)
+        self._forget_coming(cluster)
         self._doomed.pop(cluster, None)
 
     def endpoints_dropped(self, cluster: str) -> None:
@@ -193,8 +187,20 @@ class Ordering:
     def _became_ready(self, cluster: str) -> tuple[ResourceKey, ...]:
         self._ready.add(cluster)
         self._overdue.discard(cluster)
-        self._coming.pop(cluster, None)
+        self._forget_coming(cluster)
         return tuple(self._waiting.pop(cluster, ()))
+
+    def _forget_coming(self, cluster: str) -> None:
+        coming = self._coming.pop(cluster, None)
+        if coming is not None:
+            self._forget_needs(cluster, coming)
+
+    def _forget_needs(self, cluster: str, coming: Coming) -> None:
+        for secret in coming.secrets:
+            needing = self._needing[secret]
+            del needing[cluster]
+            if not needing:
+                del self._needing[secret]
 
     # What waits.
 
@@ -225,7 +231,7 @@ class Ordering:
             if waiting is None:
                 self._waiting[cluster] = {key: None}
                 coming = self._coming.get(cluster)
-                until = coming.until(self._timing) if coming is not None else now + self._bound(cluster)
+                until = self._until(coming) if coming is not None else now + self._bound(cluster)
                 heapq.heappush(self._timers, (until, Timer.WAIT, cluster))
             else:
                 waiting[key] = None
@@ -234,7 +240,7 @@ class Ordering:
         """How long the wanted version may be waited for once it is sent."""
         wanted = self._snapshot.get(ResourceType.CLUSTER, cluster)
         is_at_once = wanted is not None and wanted.readiness is Readiness.AT_ONCE
-        return min(self._timing.settle, self._timing.wait) if is_at_once else self._timing.wait
+        return self._settle if is_at_once else self._timing.wait
 
     def _bounded_until(self, cluster: str, now: float, is_queued: Callable[[str], bool]) -> float | None:
         """Until when a wait that seems over goes on, since the cluster was sent later than the wait began."""
@@ -243,12 +249,12 @@ class Ordering:
         coming = self._coming.get(cluster)
         if coming is None:
             return None
-        until = coming.until(self._timing)
+        until = self._until(coming)
         return until if until > now else None
 
     def _has_settled(self, cluster: str, now: float) -> bool:
         coming = self._coming.get(cluster)
-        settled = coming.settled_at(self._timing) if coming is not None else None
+        settled = coming.settled_at(self._settle) if coming is not None else None
         return settled is not None and settled <= now
 
     # Who uses what.

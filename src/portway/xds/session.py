@@ -146,13 +146,11 @@ class Session:
         if channel is self._holdings.clusters:
             for resource in flight.resources:
                 self._holdings.release(self._holdings.ordering.acknowledged(resource, flight.nonce))
-        elif channel is self._holdings.endpoints:
+        elif channel is self._holdings.endpoints or channel is self._holdings.secrets:
             for resource in flight.resources:
-                # Endpoints of a cluster that it has dropped: it says so in the same breath, and overheard them.
+                # Of a cluster that it has dropped: it says so in the same breath, and overheard them.
                 if resource.key.name in channel.records and resource.key.name not in request.unsubscribe:
-                    self._holdings.release(
-                        self._holdings.ordering.endpoints_acknowledged(resource.key.name, flight.nonce)
-                    )
+                    self._holdings.supplied(resource.key, flight.nonce)
         elif channel is self._holdings.routes:
             for name in new:
                 self._holdings.open(name, now, fresh=True)

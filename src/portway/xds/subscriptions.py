@@ -46,7 +46,10 @@ class Subscriptions:
                 self._start_routes(now)
             case ResourceType.VIRTUAL_HOST:
                 self._start_virtual_hosts(now)
-            case ResourceType.SECRET | ResourceType.EXTENSION:
+            case ResourceType.SECRET:
+                for name in channel.records:
+                    self._holdings.release(self._holdings.ordering.secret_acknowledged(name))
+            case ResourceType.EXTENSION:
                 pass
             case _:
                 assert_never(channel.kind)
@@ -106,6 +109,8 @@ class Subscriptions:
             channel.names.add(name)
             if channel is self._holdings.routes:
                 self._holdings.forget(channel, name, now)  # a new user: the former one took its virtual hosts along
+            elif channel is self._holdings.secrets:
+                self._holdings.ordering.secret_dropped(name)  # it let go of it in between
             channel.force(name)
             if channel is self._holdings.endpoints or channel is self._holdings.virtual_hosts:
                 channel.absent[name] = None
