@@ -162,7 +162,7 @@ async def stage(*contenders: Contender, channel: str = "standard") -> AsyncItera
     images = {image.name: image for contender in contenders for image in contender.images}
     with tempfile.TemporaryDirectory(prefix=FOLDER_PREFIX) as folder:
         outline = Outline(
-            folder=Path(folder) / "cluster", channel=channel, images=(any_image(), portway_image(), *images.values())
+            folder=Path(folder) / "cluster", channel=channel, images=(*images.values(), any_image(), portway_image())
         )
         async with MiniCluster.started(outline) as outside:
             with outside.inside():

@@ -2,10 +2,10 @@
 
 import pytest
 
-from portway.model.condition import ListenerReport, ObjectReport
+from portway.model.condition import Condition, ListenerReport, ObjectReport, ParentReport
 from portway.objects.verdict import ObjectKey
 from portway.status.merge import Statement
-from portway.status.queue import LONGEST_PAUSE, TokenBucket, Urgency, WriteQueue, urgency_of
+from portway.status.queue import LONGEST_PAUSE, TokenBucket, Urgency, WriteQueue, is_settled, urgency_of
 
 GATEWAY = ObjectKey("Gateway", "shop", "web")
 
@@ -74,6 +74,55 @@ def test_what_comes_while_a_write_is_under_way_is_written_after_it() -> None:
     at = queue.next_at()
     assert at is not None
     assert queue.take(at) == says(GATEWAY, 2)
+
+
+def provisional(key: ObjectKey, generation: int = 1) -> Statement:
+    pending = Condition(type="Programmed", status=False, reason="Pending", provisional=True)
+    parent = ParentReport(parent=GATEWAY, conditions=(pending,))
+    return Statement(report=ObjectReport(object=key, parents=(parent,)), generation=generation)
+
+
+SETTLED = {
+    "a route whose proxies have not answered": (provisional(route(1)), None, False),
+    "a route that all proxies hold": (says(route(1)), None, True),
+    "a new Gateway": (says(GATEWAY), None, True),
+    "a new generation of a Gateway": (says(GATEWAY, generation=2), says(GATEWAY), True),
+    "a Gateway to which a route attaches": (says(GATEWAY, 1), says(GATEWAY), False),
+}
+
+
+@pytest.mark.parametrize("case", SETTLED)
+def test_what_will_soon_be_said_better(case: str) -> None:
+    statement, written, expected = SETTLED[case]
+    assert is_settled(statement, written) is expected
+
+
+def test_what_is_not_settled_waits_and_what_is_comes_at_once() -> None:
+    queue = WriteQueue()
+    queue.put(provisional(route(1)), Urgency.ANSWER, 0.0, settle=0.1)
+    assert queue.take(0.05) is None
+    queue.put(says(route(1)), Urgency.ANSWER, 0.05)
+    assert queue.take(0.05) == says(route(1))
+    queue.done(route(1), 0.06, wrote=True)
+    assert queue.take(1.0) is None, "once, not again when the time is over"
+
+
+def test_what_does_not_settle_waits_no_longer_for_that() -> None:
+    queue = WriteQueue()
+    queue.put(provisional(route(1)), Urgency.ANSWER, 0.0, settle=0.1)
+    queue.put(provisional(route(1), generation=2), Urgency.ANSWER, 0.09, settle=0.1)
+    assert queue.next_at() == 0.1
+    assert queue.take(0.1) == provisional(route(1), generation=2)
+
+
+def test_what_does_not_settle_while_a_write_is_under_way_waits_from_then_on() -> None:
+    queue = WriteQueue()
+    queue.put(says(route(1)), Urgency.ANSWER, 0.0)
+    queue.take(0.0)
+    queue.put(provisional(route(1), generation=2), Urgency.ANSWER, 0.5, settle=0.1)
+    queue.done(route(1), 0.51, wrote=True)
+    assert queue.take(0.59) is None
+    assert queue.take(0.6) == provisional(route(1), generation=2)
 
 
 def test_a_failed_write_comes_again_with_what_is_wanted_by_then() -> None:

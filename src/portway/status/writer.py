@@ -27,7 +27,7 @@ from portway.objects.verdict import ObjectKey
 from portway.status.audit import list_objects
 from portway.status.merge import Merged, Statement, merge
 from portway.status.outage import PATIENT, Outage, concerns_all
-from portway.status.queue import LONGEST_PAUSE, PAUSE, TokenBucket, WriteQueue, urgency_of
+from portway.status.queue import LONGEST_PAUSE, PAUSE, SETTLE, TokenBucket, WriteQueue, is_settled, urgency_of
 from portway.status.raw import Raw
 from portway.status.references import HAVE_PARENTS
 
@@ -68,6 +68,7 @@ class WriterSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Requests under way at once."""
     pause: timedelta = PAUSE
     longest_pause: timedelta = LONGEST_PAUSE
+    settle: timedelta = SETTLE
     audit: timedelta = timedelta(minutes=10)
     """All that we wrote is looked at again after this time: somebody may have changed it, an older state of etcd may
     have been restored."""
@@ -184,7 +185,8 @@ class StatusWriter:
             return
         if written is None and not says_something(statement):
             return  # what a former life left behind is the audit's business
-        self._queue.put(statement, urgency_of(statement, written), self._clock())
+        settle = 0.0 if is_settled(statement, written) else self._settings.settle.total_seconds()
+        self._queue.put(statement, urgency_of(statement, written), self._clock(), settle=settle)
         self._awake.set()
 
     def _lose(self, key: ObjectKey) -> None:
