@@ -44,6 +44,8 @@ class OrderingMachine(RuleBasedStateMachine):
         self.excused: set[str] = set()
         """Clusters for which the bounded wait is over: they may be lacking until the proxy has had them once."""
         self.outcomes_seen = 0
+        self.pointed_at: dict[ResourceKey, set[str]] = {}
+        """By host: the clusters that any version of it pointed at."""
 
     # Changes of what is wanted. Each leaves a consistent state, as translation does.
 
@@ -195,6 +197,8 @@ class OrderingMachine(RuleBasedStateMachine):
                 and ResourceKey(ResourceType.VIRTUAL_HOST, name) not in new
             ):
                 self.served.discard((owner, name))
+        for resource in delta.changed:
+            self.pointed_at.setdefault(resource.key, set()).update(content_of(resource).clusters)
         self.talk.apply_delta(delta)
 
     # Steps of the machinery.
@@ -343,6 +347,10 @@ class OrderingMachine(RuleBasedStateMachine):
             for name in proxy.clusters
             if name not in used and ResourceKey(ResourceType.CLUSTER, name) not in self.wanted
         }
+        # A former version was in a refused response, and may be in use as long as the proxy takes no other.
+        for key, resource in self.wanted.items():
+            if content_of(resource).poison:
+                surplus -= self.pointed_at[key]
         # A new control plane does not know what the last good version of a refused host requires, so all stay. Nor does
         # Envoy tell it about clusters that it applied from a response that it refused.
         assert not surplus or (self.broken and (self.poisoned or self.talk.refusals)), f"{surplus} should be gone"

@@ -354,6 +354,17 @@ def test_a_listener_without_hosts_opens_at_once() -> None:
     assert "l" in talk.proxy.listeners
 
 
+def test_a_bad_host_elsewhere_keeps_no_listener_without_hosts_closed() -> None:
+    talk = serving()
+    talk.apply(listener("m", "gw/m"), routes("gw/m"))
+    while "gw/m" not in talk.proxy.routes:
+        assert talk.step()
+    talk.apply(host("gw/r/bad", poison=True))
+    talk.settle()
+    assert any(response.removed and response.resources for response in talk.sent), "both went together"
+    assert "m" in talk.proxy.listeners
+
+
 def test_a_listener_that_moves_serves_its_old_hosts_until_it_has_moved() -> None:
     talk = serving(host("gw/r/shop", "a"))
     talk.apply(

@@ -76,11 +76,12 @@ class Selection:
     def _removals_again(self, channel: Channel, group: Group, now: float) -> Iterable[str]:
         for name in group.removed:
             record = channel.records.get(name)
-            if (
-                record is None
-                or record.state is not State.SUSPECT
-                or self._holdings.snapshot.get(channel.kind, name) is not None
-            ):
+            if self._holdings.snapshot.get(channel.kind, name) is not None:
+                continue
+            if record is None and channel is self._holdings.virtual_hosts and self._holdings.is_covered(channel, name):
+                yield name  # the answer about a table without hosts: its listener waits for it
+                continue
+            if record is None or record.state is not State.SUSPECT:
                 continue
             if channel is self._holdings.clusters and self._holdings.ordering.is_used(name):
                 self._holdings.ordering.doom(name, now)

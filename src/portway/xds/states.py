@@ -93,7 +93,8 @@ class Record:
         """The version that the proxy acknowledged last."""
         self.others: tuple[tuple[int, Resource], ...] = ()
         """Later versions with the nonces they were sent under, oldest first: under way, or in a refused response of
-        which parts may have been applied all the same (clusters and listeners are)."""
+        which parts may have been applied all the same (clusters and listeners are, virtual hosts of another route
+        configuration than the bad one's may be)."""
         self.nonce = 0
         """Of the latest response that sent or removed it; 0: none on this stream."""
         self.blamed: str | None = None
