@@ -78,8 +78,7 @@ class ObservedFirst:
         self._inventory = inventory
 
     async def changes(self) -> AsyncIterator[ChangeSet]:
-        # A kind that may not be listed says why; nothing will come of waiting for it.
-        while any(not reason for reason in self._inventory.unlisted.values()):  # noqa: ASYNC110 - some tenths once
+        while not self._inventory.is_settled:  # noqa: ASYNC110 - some tenths once
             await asyncio.sleep(LOOK)
         yield ChangeSet(synced=True)
 

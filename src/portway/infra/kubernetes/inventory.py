@@ -38,6 +38,8 @@ class Inventory:
         self.controller = controller
         self.unlisted: dict[Resource, str] = dict.fromkeys(RESOURCES, "")
         """Kinds that have not been listed, with the reason if there is one."""
+        self.refused: set[Resource] = set()
+        """Those of them that we may not list: no waiting helps."""
         self._fleets: dict[str, dict[Ref, Seen]] = {}
         self._fleet_of: dict[Ref, str] = {}
         self._nodes: dict[str, NodeView] = {}
@@ -112,11 +114,23 @@ class Inventory:
         """All that exists of a kind has been noted. What we wrote before that is in it, or lost with a backup."""
         for ref in [ref for ref in self._written if ref.resource == resource]:
             del self._written[ref]
+        self.refused.discard(resource)
         if self.unlisted.pop(resource, None) is not None:
             self._tell(None, is_work=True)
 
-    def not_listed(self, resource: Resource, reason: str) -> None:
-        """A kind cannot be followed; what is known of it stays."""
+    @property
+    def is_settled(self) -> bool:
+        """Whether all that we may know of ours is known."""
+        return self.unlisted.keys() <= self.refused
+
+    def not_listed(self, resource: Resource, reason: str, *, refused: bool = False) -> None:
+        """A kind cannot be followed; what is known of it stays.
+
+        Args:
+            refused: we lack the right; else it is an outage that ends.
+        """
+        if refused and resource in self.unlisted:
+            self.refused.add(resource)
         if self.unlisted.get(resource, reason) != reason:
             self.unlisted[resource] = reason
             self._tell(None, is_work=True)

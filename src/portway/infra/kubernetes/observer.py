@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import aclosing
 from datetime import timedelta
+from http import HTTPStatus
 from typing import Final, final
 
 import msgspec
@@ -19,6 +20,7 @@ from portway.infra.kubernetes.manifests import RESOURCES, Ref, Resource
 from portway.infra.kubernetes.names import CONTROLLER, INSTANCE
 from portway.infra.kubernetes.seen import read_seen
 from portway.kubernetes.client import ApiClient
+from portway.kubernetes.errors import ApiError
 from portway.kubernetes.events import Event, EventType
 from portway.kubernetes.paths import resource_path
 from portway.kubernetes.reflector import Reflector
@@ -52,6 +54,8 @@ class FleetObserver:
         self._namespaces = tuple(namespaces) or ("",)
         self._needs_nodes = needs_nodes
         self._selector = f"{CONTROLLER}={inventory.controller}"
+        self._said: dict[str, str] = {}
+        """Problems that the log names already, by collection."""
         self._to_list = {resource: len(self._namespaces) for resource in RESOURCES}
 
     async def run(self) -> None:
@@ -77,17 +81,22 @@ class FleetObserver:
                     case EventType.DELETED:
                         self._inventory.forget(Ref(resource, event.namespace, event.name))
                     case EventType.SYNCED | EventType.MISSING:
+                        self._said.pop(resource.plural, None)
                         if not is_listed:
                             is_listed = True
                             self._to_list[resource] -= 1
                         if self._to_list[resource] <= 0:
                             self._inventory.listed(resource)
-                    case EventType.FAILED if not is_listed:
-                        self._inventory.not_listed(resource, str(event.error))
                     case EventType.FAILED:
-                        log.warning(
-                            "own objects cannot be followed", resource=resource.plural, problem=str(event.error)
-                        )
+                        self._failed(resource.plural, event)
+                        if not is_listed:
+                            self._inventory.not_listed(resource, str(event.error), refused=_is_refused(event))
+
+    def _failed(self, plural: str, event: Event) -> None:
+        """Say what is wrong with one collection, once. Of a server that cannot be reached the source speaks."""
+        if isinstance(event.error, ApiError) and self._said.get(plural) != (problem := str(event.error)):
+            self._said[plural] = problem
+            log.warning("own objects cannot be followed", resource=plural, problem=problem)
 
     def _changed(self, resource: Resource, event: Event) -> None:
         try:
@@ -104,9 +113,9 @@ class FleetObserver:
                     case EventType.DELETED:
                         self._inventory.forget_node(event.name)
                     case EventType.FAILED:
-                        log.warning("Nodes cannot be followed", problem=str(event.error))
+                        self._failed("nodes", event)
                     case EventType.SYNCED | EventType.MISSING:
-                        pass
+                        self._said.pop("nodes", None)
 
     async def _follow_pods(self, namespace: str) -> None:
         path = resource_path("", "v1", "pods", namespace)
@@ -118,6 +127,10 @@ class FleetObserver:
                     case EventType.DELETED:
                         self._inventory.forget_pod(event.namespace, event.name)
                     case EventType.FAILED:
-                        log.warning("pods of fleets cannot be followed", problem=str(event.error))
+                        self._failed("pods", event)
                     case EventType.SYNCED | EventType.MISSING:
-                        pass
+                        self._said.pop("pods", None)
+
+
+def _is_refused(event: Event) -> bool:
+    return isinstance(event.error, ApiError) and event.error.status == HTTPStatus.FORBIDDEN
