@@ -53,6 +53,8 @@ async def announce(machine: Machine, console: Console) -> None:
         errors=counts[Severity.ERROR],
         warnings=counts[Severity.WARNING],
     )
+    if machine.proxy is None:
+        return  # nothing listens here: proxies of all fleets are elsewhere
     fleet = machine.discovery.fleet(machine.settings.edge.fleet)
     listeners = sorted(fleet.snapshot.of_type(ResourceType.LISTENER))
     if not listeners:

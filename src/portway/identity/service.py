@@ -38,7 +38,7 @@ class IssuingService:
         site = web.SockSite(self._runner, listen(host, port), ssl_context=self._context)
         await site.start()
         bound: int = self._runner.addresses[0][1]
-        log.info("identity service listens", address=f"{host}:{bound}")
+        log.info("identity service listens", address=f"[{host}]:{bound}" if ":" in host else f"{host}:{bound}")
         return bound
 
     async def stop(self) -> None:
