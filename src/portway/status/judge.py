@@ -3,8 +3,8 @@
 An object that all proxies hold is settled: that a virtual host which it shares with a thousand others is sent again
 because of one of those is none of its business, nor that a proxy comes that has to read everything first. It is judged
 again when there is another report about it, when a proxy refuses something that it needs, or when something that it
-needs is overdue: not held by every proxy after a minute. What is not settled is judged again with each answer about
-what it needs.
+needs is overdue: connected proxies do not hold it after 20 s, or a minute if there is a reason. What is not settled is
+judged again with each answer about what it needs.
 
 Pure: the shell (`service.py`) tells what happened and when, and asks for judgements in slices.
 """
@@ -24,8 +24,13 @@ from portway.xds.fleet import FleetState
 from portway.xds.messages import Acceptance, Outcome, Refusal
 
 PATIENCE: Final = timedelta(minutes=1)
-"""After that a proxy that does not answer is said to lag. Envoy acknowledges within milliseconds; a machine that is
-short of CPU, or a wait for a cluster (bounded in `xds/ordering.py`), takes seconds."""
+"""How long what has a reason may take: proxies that come have all to read, those that lost their control plane take up
+to half a minute to find the next one, and a wait for a cluster is bounded in `xds/ordering.py`."""
+
+LAG: Final = timedelta(seconds=20)
+"""After that a connected proxy that was sent something and does not answer is said to lag. Envoy acknowledges within
+milliseconds, on a machine that is short of CPU within seconds. Well below the 40 s after which one that hangs is
+disconnected (`xds/server.py`): else it would never show."""
 
 NEEDED: Final = frozenset({ResourceType.LISTENER, ResourceType.SECRET, ResourceType.VIRTUAL_HOST})
 """Types that something may be waiting for (`programmed.needs_of`)."""
@@ -85,6 +90,7 @@ class Judge:
         others: Others | None = None,
         *,
         patience: timedelta = PATIENCE,
+        lag: timedelta = LAG,
     ) -> None:
         """
         Args:
@@ -94,6 +100,7 @@ class Judge:
         self._fleets = fleets
         self._others = others
         self._patience = patience.total_seconds()
+        self._lag = lag.total_seconds()
         self._subjects: dict[ObjectKey, Subject] = {}
         self._dirty: dict[ObjectKey, None] = {}
         self._hosts: dict[ObjectKey, dict[Wanted, None]] = {}
@@ -245,7 +252,7 @@ class Judge:
         late = {
             wanted.fleet
             for wanted in need.wanted
-            if now - self._since.get(wanted, now) >= self._patience and not _is_held(wanted, fleets)
+            if self._is_late(wanted, now, fleets) and not _is_held(wanted, fleets)
         }
         return tuple(
             msgspec.structs.replace(one, overdue=True) if one.fleet in late and not one.is_complete else one
@@ -324,7 +331,7 @@ class Judge:
 
     def _look_for_overdue(self, now: float) -> None:
         fleets = self._fleets()
-        late = [wanted for wanted, since in self._since.items() if now - since >= self._patience]
+        late = [wanted for wanted in self._since if self._is_late(wanted, now, fleets)]
         for wanted in late:
             if _is_held(wanted, fleets):
                 del self._since[wanted]
@@ -332,6 +339,15 @@ class Judge:
             elif wanted not in self._told:
                 self._told.add(wanted)
                 self._dirty.update((key, None) for key in self._concerned(wanted))
+
+    def _is_late(self, wanted: Wanted, now: float, fleets: Mapping[str, FleetState]) -> bool:
+        """Whether it has been awaited for too long."""
+        waited = now - self._since.get(wanted, now)
+        if waited < self._lag or waited >= self._patience:
+            return waited >= self._patience
+        state = fleets.get(wanted.fleet)
+        progress = None if state is None else state.progress((wanted.key,))
+        return progress is not None and progress.proxies > 0 and not progress.held_back
 
 
 def _is_held(wanted: Wanted, fleets: Mapping[str, FleetState]) -> bool:
