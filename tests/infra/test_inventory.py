@@ -11,9 +11,8 @@ def test_an_outage_is_waited_out_and_a_missing_right_is_not() -> None:
             inventory.listed(resource)
     inventory.not_listed(SERVICE, "cannot be connected")
     inventory.not_listed(DEPLOYMENT, "deployments is forbidden", refused=True)
-    assert not inventory.is_settled
+    assert (inventory.is_settled, inventory.is_listed) == (False, False)
     inventory.listed(SERVICE)
-    assert inventory.is_settled
-    assert not inventory.is_listed
+    assert (inventory.is_settled, inventory.is_listed) == (True, False)
     inventory.listed(DEPLOYMENT)
-    assert inventory.is_listed
+    assert (inventory.is_settled, inventory.is_listed) == (True, True)
