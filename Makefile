@@ -62,7 +62,7 @@ conformance: $(VENV)/installed
 	  $(BIN)/python -m tests.cluster.conformance --channel $$channel || failed=1; done; exit $$failed
 
 docs: $(VENV)/installed
-	for page in settings defaults annotation; do PYTHONPATH=. $(BIN)/python tools/make_$${page}_docs.py; done
+	for page in settings defaults annotation rbac; do PYTHONPATH=. $(BIN)/python tools/make_$${page}_docs.py; done
 
 # What of deploy/ follows from code.
 manifests: $(VENV)/installed

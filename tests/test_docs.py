@@ -5,14 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from tools import make_annotation_docs, make_defaults_docs, make_settings_docs
+from tools import make_annotation_docs, make_defaults_docs, make_rbac_docs, make_settings_docs
 
 ROOT = Path(__file__).parent.parent
 LINK = re.compile(r"\[[^\]]*\]\(([^)#\s]+)(?:#[^)]*)?\)")
 
 
 @pytest.mark.parametrize(
-    "tool", [make_settings_docs, make_defaults_docs, make_annotation_docs], ids=lambda t: t.__name__
+    "tool", [make_settings_docs, make_defaults_docs, make_annotation_docs, make_rbac_docs], ids=lambda t: t.__name__
 )
 def test_generated_page_is_up_to_date(tool: object) -> None:
     page, path = tool.page(), tool.PAGE  # type: ignore[attr-defined]  # each tool has both
