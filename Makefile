@@ -10,7 +10,7 @@ unexport PYTHONDONTWRITEBYTECODE
 CHANNEL ?= standard
 CHANNELS ?= standard experimental
 
-.PHONY: help run cluster check test bench conformance docs manifests lint typings lock clean
+.PHONY: help run cluster check test bench bench-cluster conformance docs manifests lint typings lock clean
 
 help:
 	@echo "make run     start Portway and Envoy on examples/quickstart, with demo backends"
@@ -18,6 +18,7 @@ help:
 	@echo "make check   format, lint, types, import contract, unit tests: quick enough to run all day"
 	@echo "make test    everything that tests, with a real Envoy"
 	@echo "make bench   the figures of docs/benchmarks.md"
+	@echo "make bench-cluster   the same in a Kubernetes cluster; needs root"
 	@echo "make conformance   the Gateway API's conformance suite, on both channels (docs/conformance.md); needs root"
 
 $(VENV)/installed: requirements-dev.lock pyproject.toml
@@ -55,6 +56,18 @@ bench: $(VENV)/installed
 	$(BIN)/python -m bench.memory --large
 	$(BIN)/python -m bench.data_path
 	$(BIN)/python -m bench.zero_loss
+
+# As `bench`: an hour and a half.
+bench-cluster: $(VENV)/installed
+	PYTHON=$(abspath $(BIN)/python) bench/setup.sh
+	$(BIN)/python -m bench.cluster.routes --beside
+	$(BIN)/python -m bench.cluster.churn --beside
+	$(BIN)/python -m bench.cluster.changes --beside
+	$(BIN)/python -m bench.cluster.bulk --beside
+	$(BIN)/python -m bench.cluster.bulk --routes 5000 20000 --endpoints 4
+	$(BIN)/python -m bench.cluster.attached --beside
+	$(BIN)/python -m bench.cluster.throughput --beside
+	$(BIN)/python -m bench.cluster.faults
 
 # The second channel runs also when the first one failed.
 conformance: $(VENV)/installed

@@ -2,8 +2,9 @@
 
 Each route has a Service and endpoints of its own; they are made triple by triple, some at a time. Times: from the API
 server's last answer until a sample of the hosts, the last ones among them, is served; from the start of the first of
-the processes that were killed until all hosts of such a sample are. Afterwards all hosts are asked once, and memory and
-series are looked at then (a cluster that nobody used has no connection pool). Run:
+the processes that were killed until all hosts of such a sample are, asked at the proxy's own address, since how soon
+its pod is found ready is the cluster's affair. Afterwards all hosts are asked once, and memory and series are looked at
+then (a cluster that nobody used has no connection pool). Run:
 
     python -m bench.cluster.bulk [--routes N ...] [--endpoints N] [--beside]
 """
@@ -78,7 +79,7 @@ def sample(routes: int) -> list[str]:
 
 async def restarted(edge: Edge, routes: int) -> float:
     """Kill control plane and proxy; seconds from the start of the first new process until all is served."""
-    before = await edge.contender.processes(edge.cluster)
+    before, inner = await edge.contender.processes(edge.cluster), await edge.inner()
     for pid in _all(before):
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
@@ -92,7 +93,7 @@ async def restarted(edge: Edge, routes: int) -> float:
     new = await edge.cluster.wait_for("new processes", look)
     assert new is not None
     began = min(map(started_at, _all(new)))
-    return await edge.served(sample(routes)) - began
+    return await edge.served(sample(routes), at=inner) - began
 
 
 def _all(found: Processes) -> tuple[int, ...]:

@@ -44,6 +44,7 @@ class Portway:
 
     name = "Portway"
     images: tuple[Image, ...] = ()
+    service = FLEET
 
     def __init__(self, *, replicas: int = 1, proxies: int = 1, arguments: tuple[str, ...] = ()) -> None:
         self._replicas = replicas

@@ -4,22 +4,25 @@ Portway and the floor (`bench/floor.py`: a bare delta-ADS server that sends the 
 of its own) alternate route by route, in one network, both Envoys with one worker. Every route has a Service of its own,
 which no route used before, so each needs a cluster and endpoints before its host. Run:
 
-    python -m bench.cluster.routes [--routes N ...] [--changes N] [--profile]
+    python -m bench.cluster.routes [--routes N ...] [--changes N] [--profile] [--beside]
 """
 
 import argparse
 import asyncio
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from functools import partial
 
 import msgspec
 
 from bench.change import Change, Share, shares_of
 from bench.cluster.appearing import Appearance, Appearances, appear, prepare, vanish
+from bench.cluster.contenders import contenders, parser, start
 from bench.cluster.objects import create_routes, host
 from bench.cluster.portway import CONTROL_PLANE, SYSTEM, Portway
-from bench.cluster.stage import Edge, standing
+from bench.cluster.stage import Contender, Edge, standing
 from bench.floor import Floor, floor
-from bench.report import machine, quantile, table, title
+from bench.report import quantile, table, title
 
 SIZES = (0, 1_000, 3_000)
 GOALS_MS = {0: 15.0, 1_000: 20.0, 3_000: 30.0}
@@ -28,58 +31,65 @@ GOAL_P99_MS = 100.0
 GOAL_OF_FLOOR = 1.3
 PAUSE_SECONDS = 0.05
 """After each change, so that statuses and Events of it disturb the next one less."""
+SETTLE_SECONDS = 5.0
+"""For the statuses of all routes that have been made."""
+FIRST_NEW = 100_000
+CHANGES_BESIDE = 20
+"""Of who takes two seconds for each."""
 PROFILE = ("--log-level=debug",)
 
 
 class Size(msgspec.Struct, frozen=True, kw_only=True):
-    """What was measured among so many routes."""
+    """What was measured of one controller among so many routes."""
 
+    name: str
     routes: int
     appearances: Appearances
     floor_ms: Sequence[float]
+    """Empty: not beside this controller."""
     shares: Sequence[Share] = ()
 
 
-async def among(edge: Edge, routes: int, changes: int, first: int) -> Size:
-    """New routes among those that are there, Portway and the floor alternating. Each is gone before the next comes.
+async def among(edge: Edge, routes: int, numbers: Sequence[int], bare: Floor | None) -> Size:
+    """New routes among those that are there, alternating with the floor. Each is gone before the next comes.
 
     Args:
-        first: number of the first new route.
+        numbers: of the new routes.
     """
     found: list[Appearance] = []
     floor_ms: list[float] = []
-    async with floor(max(routes, 1), edge.port) as bare:
-        for number in range(first, first + changes):
-            await prepare(edge, number)
-        for number in range(first, first + changes):
-            floor_ms.append(await _add_bare(bare) * 1000)
+    for number in numbers:
+        await prepare(edge, number)
+    for number in numbers:
+        if bare is not None:
+            floor_ms.append(await bare.add_route() * 1000)
             await asyncio.sleep(PAUSE_SECONDS)
-            found.append(await appear(edge, number))
-            await vanish(edge, number)
-            await asyncio.sleep(PAUSE_SECONDS)
-    return Size(routes=routes, appearances=Appearances(found), floor_ms=floor_ms)
+        found.append(await appear(edge, number))
+        await vanish(edge, number)
+        await asyncio.sleep(PAUSE_SECONDS)
+    return Size(name=edge.contender.name, routes=routes, appearances=Appearances(found), floor_ms=floor_ms)
 
 
-async def _add_bare(bare: Floor) -> float:
-    return await bare.add_route()
-
-
-async def run(sizes: Sequence[int], changes: int, *, profile: bool) -> None:
-    """Measure and print."""
+async def measure(contender: Contender, sizes: Sequence[int], changes: int, *, profile: bool) -> list[Size]:
+    """All sizes on one stage; the floor beside Portway only."""
     found: list[Size] = []
-    async with standing(Portway(arguments=PROFILE if profile else ())) as edge:
-        there, next_number = 0, 100_000
-        for routes in sizes:
+    is_portway = isinstance(contender, Portway)
+    async with standing(contender) as edge:
+        there = 0
+        for place, routes in enumerate(sizes):
             await create_routes(edge.api, range(there, routes), edge.port)
             await edge.served(map(host, range(there, routes)))
             there = routes
-            await asyncio.sleep(2.0)  # statuses of all of them are written
-            found.append(await among(edge, routes, changes, next_number))
-            next_number += changes
-        if profile:
+            await asyncio.sleep(SETTLE_SECONDS)
+            first = FIRST_NEW + place * changes
+            numbers = range(first, first + (changes if is_portway else min(changes, CHANGES_BESIDE)))
+            async with AsyncExitStack() as stack:
+                bare = await stack.enter_async_context(floor(max(routes, 1), edge.port)) if is_portway else None
+                found.append(await among(edge, routes, numbers, bare))
+        if profile and is_portway:
             log = edge.cluster.kubectl("logs", "-n", SYSTEM, "-l", CONTROL_PLANE, "--tail=-1")
             found = [with_shares(size, log.encode()) for size in found]
-    print_sizes(found)
+    return found
 
 
 def with_shares(size: Size, log: bytes) -> Size:
@@ -91,7 +101,18 @@ def with_shares(size: Size, log: bytes) -> Size:
 def print_sizes(found: Sequence[Size]) -> None:
     """One row for each size."""
     title("A new HTTPRoute among N: from the API server's answer to the first 200")
-    head = ["routes", "new ones", "p50 ms", "p99 ms", "floor p50", "floor p99", "of floor", "goal", "other answers"]
+    head = [
+        "controller",
+        "routes",
+        "new ones",
+        "p50 ms",
+        "p99 ms",
+        "floor p50",
+        "floor p99",
+        "of floor",
+        "goal",
+        "other answers",
+    ]
     shared = any(size.shares for size in found)
     if shared:
         head += ["share p50", "of it: to change set", "compile"]
@@ -107,7 +128,8 @@ def _row(size: Size, *, shared: bool) -> tuple[object, ...]:
         parts = (parts[2], parts[0], parts[1])
     others = size.appearances.others
     return (
-        *(size.routes, len(size.floor_ms), p50, p99, floor_p50, quantile(size.floor_ms, 0.99), p50 / floor_p50),
+        *(size.name, size.routes, len(size.appearances.of), p50, p99),
+        *((floor_p50, quantile(size.floor_ms, 0.99), p50 / floor_p50) if size.floor_ms else ("", "", "")),
         f"{GOALS_MS.get(size.routes, '')}",
         str(dict(others)) if others else 0,
         *parts,
@@ -129,14 +151,20 @@ def _verdict(routes: int, p50_ms: float, p99_ms: float, of_floor: float, *, othe
     return ", ".join(missed) or "reached"
 
 
+async def run(given: argparse.Namespace) -> None:
+    """Measure and print."""
+    found: list[Size] = []
+    for one in contenders(given, *(PROFILE if given.profile else ())):
+        found += await measure(one, given.routes, given.changes, profile=given.profile)
+    print_sizes(sorted(found, key=lambda size: size.routes))
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--routes", type=int, nargs="*", default=list(SIZES), help="in rising order")
-    parser.add_argument("--changes", type=int, default=100, help="new routes among each number")
-    parser.add_argument("--profile", action="store_true", help="Portway's own share, from its debug log")
-    given = parser.parse_args()
-    print(machine())
-    asyncio.run(run(given.routes, given.changes, profile=given.profile))
+    flags = parser(__doc__)
+    flags.add_argument("--routes", type=int, nargs="*", default=list(SIZES), help="in rising order")
+    flags.add_argument("--changes", type=int, default=100, help="new routes among each number; fewer beside Portway")
+    flags.add_argument("--profile", action="store_true", help="Portway's own share, from its debug log")
+    start(partial(run, flags.parse_args()))
 
 
 if __name__ == "__main__":

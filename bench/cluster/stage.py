@@ -16,7 +16,7 @@ from typing import Protocol, final
 
 import msgspec
 
-from bench.cluster.objects import GATEWAY, NAMESPACE
+from bench.cluster.objects import GATEWAY, NAMESPACE, SLICES
 from bench.report import cpu_seconds, rss_mib
 from tests.cluster.api import Api
 from tests.cluster.cluster import MiniCluster
@@ -54,6 +54,23 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
         return Usage(control_plane=self.control_plane - before.control_plane, proxy=self.proxy - before.proxy)
 
 
+class _Endpoint(msgspec.Struct, frozen=True):
+    addresses: tuple[str, ...]
+
+
+class _Port(msgspec.Struct, frozen=True):
+    port: int
+
+
+class _Slice(msgspec.Struct, frozen=True):
+    endpoints: tuple[_Endpoint, ...] | None = None
+    ports: tuple[_Port, ...] = ()
+
+
+class _Slices(msgspec.Struct, frozen=True):
+    items: tuple[_Slice, ...]
+
+
 class Contender(Protocol):
     """A controller that is measured."""
 
@@ -65,6 +82,11 @@ class Contender(Protocol):
     @property
     def images(self) -> tuple[Image, ...]:
         """What runs in its pods."""
+        ...
+
+    @property
+    def service(self) -> str:
+        """Name of the Service in front of its proxy."""
         ...
 
     async def install(self, cluster: MiniCluster) -> str:
@@ -101,11 +123,11 @@ class Edge:
         """Of the echo server `a`."""
         return self.backends["a"].port
 
-    async def connected(self) -> Http1Connection:
-        """A connection, as soon as there can be one."""
+    async def connected(self, at: Endpoint | None = None) -> Http1Connection:
+        """A connection, as soon as there can be one; to the Gateway's address unless somewhere else is meant."""
         while True:
             try:
-                return await Http1Connection.open(self.endpoint)
+                return await Http1Connection.open(at or self.endpoint)
             except ConnectionFailed:
                 await asyncio.sleep(0.005)
 
@@ -120,23 +142,39 @@ class Edge:
             raise ConnectionFailed(answer.failure, host)
         return answer
 
-    async def served(self, hosts: Iterable[str], *, status: int = 200, seconds: float = SERVED_SECONDS) -> float:
+    async def inner(self) -> Endpoint:
+        """The proxy itself, behind the Service: asked there, it need not be found ready by a probe first."""
+        params = {"labelSelector": f"kubernetes.io/service-name={self.contender.service}"}
+        listed = msgspec.json.decode(await self.api.request("GET", SLICES, params=params), type=_Slices)
+        address, port = next(
+            (end.addresses[0], one.ports[0].port) for one in listed.items for end in one.endpoints or ()
+        )
+        return Endpoint(host=address, port=port)
+
+    async def served(
+        self,
+        hosts: Iterable[str],
+        *,
+        status: int = 200,
+        seconds: float = SERVED_SECONDS,
+        at: Endpoint | None = None,
+    ) -> float:
         """Ask each host until it has answered so; the moment of the last one."""
         waiting = iter(list(hosts))
         async with asyncio.timeout(seconds), asyncio.TaskGroup() as tasks:
             for _ in range(CONNECTIONS):
-                tasks.create_task(self._serve_some(waiting, status))
+                tasks.create_task(self._serve_some(waiting, status, at or self.endpoint))
         return asyncio.get_running_loop().time()
 
-    async def _serve_some(self, waiting: Iterable[str], status: int) -> None:
-        connection = await self.connected()
+    async def _serve_some(self, waiting: Iterable[str], status: int, at: Endpoint) -> None:
+        connection = await self.connected(at)
         try:
             for host in waiting:
                 while True:
                     try:
                         if not connection.usable or connection.closed_by_peer:
                             await connection.close()
-                            connection = await self.connected()
+                            connection = await self.connected(at)
                         if (await self.ask(connection, host)).status == status:
                             break
                     except ConnectionFailed:

