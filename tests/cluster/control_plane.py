@@ -41,6 +41,7 @@ CONTROLLERS = (
     "namespace-controller",
     "garbage-collector-controller",
     "serviceaccount-controller",
+    "serviceaccount-token-controller",
     "root-ca-certificate-publisher-controller",
     "node-lifecycle-controller",
     "taint-eviction-controller",

@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import os
+import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -11,7 +13,7 @@ import pytest
 import yaml
 
 from tests.cluster.api import Api, documents
-from tests.cluster.control_plane import ControlPlane, wait_established
+from tests.cluster.control_plane import ControlPlane, run_kubectl, wait_established
 from tests.deploy.kustomizations import OPERATOR_KINDS, kustomization
 from tests.kubernetes.planes import running_plane
 from tools.access import IN_A_CLUSTER
@@ -193,11 +195,13 @@ async def may(api: Api, asked: May) -> bool:
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_way_applies_and_leaves_nothing(plane: ControlPlane, way: str) -> None:
+def test_way_applies_and_leaves_nothing(plane: ControlPlane, tmp_path: Path, way: str) -> None:
     with installed(plane, DEPLOY / way):
         assert "namespace/portway-system" in left(plane)
         if way == "base":
             _expect_a_restricted_pod(plane)
+        if way == "outside":
+            _expect_the_recipe_makes_a_kubeconfig(plane, tmp_path)
     assert left(plane) == set()
 
 
@@ -208,6 +212,27 @@ def _expect_a_restricted_pod(plane: ControlPlane) -> None:
     metadata = {**template["metadata"], "name": "portway", "namespace": SYSTEM}
     pod = {"apiVersion": "v1", "kind": "Pod", **template, "metadata": metadata}
     plane.kubectl("create", "--dry-run=server", "--filename=-", stdin=msgspec.json.encode(pod).decode())
+
+
+def _expect_the_recipe_makes_a_kubeconfig(plane: ControlPlane, folder: Path) -> None:
+    page = (DEPLOY.parent / "docs" / "outside-the-cluster.md").read_text()
+    recipe = page.partition("```sh\n")[2].partition("```")[0]
+    secret = ("get", "secret", "portway-token", "-n", SYSTEM)
+    plane.kubectl("wait", "--for=jsonpath={.data.token}", "--timeout=20s", *secret[1:])
+    environment = {
+        **os.environ,
+        "KUBECONFIG": str(plane.kubeconfig),
+        "PATH": f"{plane.programs}:{os.environ['PATH']}",
+        "HOME": str(folder),
+    }
+    subprocess.run(["sh", "-eu", "-c", recipe], cwd=folder, env=environment, check=True, capture_output=True)
+    made = folder / "portway.kubeconfig"
+    assert made.stat().st_mode & 0o077 == 0
+    kubectl = plane.programs / "kubectl"
+    assert run_kubectl(kubectl, made, "auth", "whoami", "-o", "jsonpath={.status.userInfo.username}") == (
+        f"system:serviceaccount:{SYSTEM}:portway"
+    )
+    run_kubectl(kubectl, made, "get", "services", "--all-namespaces")
 
 
 def test_all_components_apply_together_and_leave_nothing(plane: ControlPlane, tmp_path: Path) -> None:
