@@ -74,7 +74,13 @@ class Inventory:
         return tuple(self._pods.values())
 
     def wrote(self, seen: Seen) -> None:
-        """We have just written an object; the API server answered with this version."""
+        """We have just written an object; the API server answered with this version.
+
+        Others may have written since, and that may have been heard of before the answer came.
+        """
+        known = self.of_fleet(seen.fleet).get(seen.ref)
+        if known is not None and known.uid == seen.uid and known.version > seen.version:
+            return
         self._written[seen.ref] = seen
         self._note(seen)
 
@@ -92,7 +98,10 @@ class Inventory:
         if former is not None and (not ours or former != seen.fleet):
             self.forget(seen.ref)
         before = self.of_fleet(seen.fleet).get(seen.ref)
-        if not ours or (before is not None and replace(before, version=seen.version) == seen):
+        if not ours:
+            return
+        if before is not None and replace(before, version=seen.version) == seen:
+            self._fleets[seen.fleet][seen.ref] = seen
             return
         self._fleets.setdefault(seen.fleet, {})[seen.ref] = seen
         self._fleet_of[seen.ref] = seen.fleet
