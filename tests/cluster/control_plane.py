@@ -9,6 +9,7 @@ made on demand by client certificates, so Portway's own manifests decide what Po
 
 import asyncio
 import ipaddress
+import os
 import shutil
 import signal
 import subprocess
@@ -274,7 +275,9 @@ class ControlPlane:
             Component.API_SERVER: self._api_server_flags,
             Component.CONTROLLERS: self._controllers_flags,
         }
-        command = [str(self.programs / component), *flags[component]()]
+        # As if they had a machine of their own: with a hundred proxies on two cores a namespace took 40 s to go.
+        first = ["nice", "-n", "-10"] if os.geteuid() == 0 else []
+        command = [*first, str(self.programs / component), *flags[component]()]
         self._processes[component] = start_logged(command, self._log(component))
 
     def _log(self, component: Component) -> Path:
