@@ -17,6 +17,7 @@ from contextlib import asynccontextmanager
 from typing import final
 
 import msgspec
+from cryptography import x509
 
 from tests.cluster import backend
 from tests.cluster.binaries import ROOT
@@ -24,6 +25,7 @@ from tests.cluster.cluster import MiniCluster
 from tests.cluster.objects import Pod
 from tests.kit.answer import Answer
 from tests.kit.client import fetch
+from tests.kit.connect import accept_any
 from tests.kit.load import LoadProcess, LoadSpec
 
 SYSTEM = "portway-system"
@@ -78,9 +80,12 @@ class Object(msgspec.Struct, frozen=True):
         parts = (*self.status.parents, *self.status.listeners)
         return (*self.status.conditions, *(one for part in parts for one in part.conditions))
 
-    def find(self, type_: str) -> Condition:
-        """The first condition of this type for the object as it is now; an empty one if there is none."""
-        now = (one for one in self.all() if one.observed_generation == self.metadata.generation)
+    def find(self, type_: str, listener: str = "") -> Condition:
+        """The first condition of this type for the object as it is now, or for one of its listeners; an empty one if
+        there is none."""
+        parts = (part.conditions for part in self.status.listeners if part.name == listener)
+        asked = next(parts, ()) if listener else self.all()
+        now = (one for one in asked if one.observed_generation == self.metadata.generation)
         return next((one for one in now if one.type == type_), Condition())
 
 
@@ -217,13 +222,21 @@ class Shop:
         return await self.cluster.api.get(self.path(kind, name), Object)
 
     async def until(
-        self, kind: str, name: str, type_: str, status: str = "True", *, has: str = "", seconds: float = 60.0
+        self,
+        kind: str,
+        name: str,
+        type_: str,
+        status: str = "True",
+        *,
+        listener: str = "",
+        has: str = "",
+        seconds: float = 60.0,
     ) -> Condition:
         """Wait until a condition for the object as it is now has this status, and these words in reason or message."""
 
         async def look() -> Condition:
             found = await self.read(kind, name)
-            one = found.find(type_)
+            one = found.find(type_, listener)
             text = " ".join(map(str, found.all()))
             assert one.status == status, text
             assert has in f"{one.reason} {one.message}", text
@@ -259,6 +272,24 @@ class Shop:
     async def pods(self, selector: str = PROXIES, *, count: int = 0) -> tuple[Pod, ...]:
         """Pods here, by default the proxies, once they are ready."""
         return await self.cluster.wait_ready(self.namespace, selector, count=count)
+
+    async def certificate_serials(self, host: str = "shop.test") -> set[str]:
+        """Serial numbers, as `KeyPair.serial`, of the certificates that some connections get; empty: one got none."""
+        found = set()
+        for _ in range(5):
+            try:
+                async with asyncio.timeout(3):
+                    _, writer = await asyncio.open_connection(
+                        self.address, 443, ssl=accept_any(()), server_hostname=host
+                    )
+            except (OSError, TimeoutError):
+                return set()
+            certificate = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
+            found.add(f"{x509.load_der_x509_certificate(certificate).serial_number:x}")
+            writer.close()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
+        return found
 
     async def scale(self, deployment: str, replicas: int) -> None:
         """`kubectl scale`."""

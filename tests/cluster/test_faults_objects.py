@@ -1,0 +1,366 @@
+"""Objects that make no sense, and objects, kinds, namespaces and rights that come and go: each costs what it is about,
+is named where its owner looks, and takes nothing from its neighbours."""
+
+import asyncio
+import base64
+
+import msgspec
+import pytest
+
+from tests.cluster.cluster import MiniCluster
+from tests.cluster.portway_in import (
+    CONTROL_PLANE,
+    PROGRAMMED,
+    SYSTEM,
+    Shop,
+    gateway,
+    install,
+    logs,
+    opened,
+    route,
+)
+from tests.kit.certificates import Authority, KeyPair
+
+pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("cluster"), pytest.mark.timeout(300)]
+
+
+class Case(msgspec.Struct, frozen=True):
+    """Something that the API server accepts, and where its owner reads what is wrong with it."""
+
+    manifest: str
+    said: tuple[str, str, str, str] = ("", "", "", "")
+    """Collection of the Gateway API, name, condition that is to be (`Accepted=False`), words in it; empty: nothing."""
+
+    listener: str = ""
+    """Whose condition it is; empty: the object's."""
+
+    event: tuple[str, str] = ("", "")
+    """Name of the object, words in an Event about it."""
+
+
+def strange_route(name: str, rule: str) -> str:
+    return f"""
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {{name: {name}}}
+spec: {{parentRefs: [{{name: edge}}], hostnames: [{name}.test], rules: [{rule}]}}
+"""
+
+
+def ingress(
+    name: str, path: str = "/", backend: str = "{service: {name: a, port: {number: 80}}}", more: str = ""
+) -> str:
+    return f"""
+apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata: {{name: {name}, annotations: {{{more}}}}}
+spec:
+  ingressClassName: portway
+  rules:
+  - host: {name}.test
+    http: {{paths: [{{path: "{path}", pathType: ImplementationSpecific, backend: {backend}}}]}}
+"""
+
+
+def service(name: str, spec: str) -> str:
+    return f"{{apiVersion: v1, kind: Service, metadata: {{name: {name}}}, spec: {spec}}}"
+
+
+def endpoints(name: str, address: str, ports: str = "[{port: 8080}]") -> str:
+    return f"""
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {{name: {name}, labels: {{kubernetes.io/service-name: {name}}}}}
+addressType: IPv4
+endpoints: [{{addresses: [{address}], conditions: {{ready: true}}}}]
+ports: {ports}
+"""
+
+
+TO_A = "backendRefs: [{name: a, port: 80}]"
+
+CASES = {
+    "a regular expression that is none": Case(
+        strange_route("regex", f"{{matches: [{{path: {{type: RegularExpression, value: '/(['}}}}], {TO_A}}}"),
+        ("httproutes", "regex", "Accepted=False", "no RE2 expression"),
+    ),
+    "a look-ahead, which RE2 has not": Case(
+        strange_route(
+            "ahead", f"{{matches: [{{headers: [{{type: RegularExpression, name: x, value: 'a(?!b)'}}]}}], {TO_A}}}"
+        ),
+        ("httproutes", "ahead", "Accepted=False", "no RE2 expression"),
+    ),
+    "a Service that is not there": Case(
+        strange_route("nobody", "{backendRefs: [{name: nobody, port: 80}]}"),
+        ("httproutes", "nobody", "ResolvedRefs=False", "BackendNotFound"),
+    ),
+    "a port that the Service has not": Case(
+        strange_route("port", "{backendRefs: [{name: a, port: 81}]}"),
+        ("httproutes", "port", "ResolvedRefs=False", "81"),
+    ),
+    "a backend of a kind that nobody knows": Case(
+        strange_route("kind", "{backendRefs: [{group: example.com, kind: Teapot, name: a, port: 80}]}"),
+        ("httproutes", "kind", "ResolvedRefs=False", "InvalidKind"),
+    ),
+    "nobody gets anything": Case(strange_route("weight", "{backendRefs: [{name: a, port: 80, weight: 0}]}")),
+    "a filter of a kind that nobody knows": Case(
+        strange_route(
+            "filter",
+            "{filters: [{type: ExtensionRef, extensionRef: {group: example.com, kind: Teapot, name: a}}], "
+            + TO_A
+            + "}",
+        ),
+        ("httproutes", "filter", "ResolvedRefs=False", "Teapot"),
+    ),
+    "a parent that does not exist": Case(route("orphan", ("/", "a"), parent="nobody")),
+    "a Service that leads to the proxy itself": Case(
+        service("inward", "{type: ExternalName, externalName: localhost, ports: [{port: 80}]}")
+        + "\n---\n"
+        + strange_route("inward", "{backendRefs: [{name: inward, port: 80}]}"),
+        ("httproutes", "inward", "ResolvedRefs=False", "localhost"),
+    ),
+    "a Service without selector whose endpoints have another port": Case(
+        service("lost", "{ports: [{name: web, port: 80}]}")
+        + "\n---\n"
+        + endpoints("lost", "10.244.200.200", "[{name: other, port: 8080}]")
+        + "\n---\n"
+        + strange_route("lost", "{backendRefs: [{name: lost, port: 80}]}")
+    ),
+    "an endpoint without a port": Case(
+        service("portless", "{ports: [{port: 80}]}")
+        + "\n---\n"
+        + endpoints("portless", "10.244.200.201", "[]")
+        + "\n---\n"
+        + strange_route("portless", "{backendRefs: [{name: portless, port: 80}]}")
+    ),
+    "a certificate that is none": Case(
+        "{apiVersion: v1, kind: Secret, metadata: {name: junk}, type: kubernetes.io/tls, "
+        "stringData: {tls.crt: hello, tls.key: world}}\n---\n"
+        + gateway("junk", "{name: https, port: 443, protocol: HTTPS, tls: {certificateRefs: [{name: junk}]}}"),
+        ("gateways", "junk", "ResolvedRefs=False", "InvalidCertificateRef"),
+        listener="https",
+    ),
+    "listeners that cannot share a port": Case(
+        gateway("clash", "{name: a, port: 80, protocol: HTTP}", "{name: b, port: 80, protocol: TCP}"),
+        ("gateways", "clash", "Conflicted=True", "ProtocolConflict"),
+        listener="b",
+    ),
+    "a Gateway whose parameters do not exist": Case(
+        gateway("wild").replace(
+            "spec: {",
+            "spec: {infrastructure: {parametersRef: {group: example.com, kind: Teapot, name: x}}, ",
+        ),
+        ("gateways", "wild", "Accepted=False", "InvalidParameters"),
+    ),
+    "a Gateway of a class that nobody has": Case(gateway("stray", of_class="nobodys")),
+    "an Ingress to a Service that is not there": Case(
+        ingress("ingress-nobody", backend="{service: {name: nobody, port: {number: 80}}}"),
+        event=("ingress-nobody", "nobody"),
+    ),
+    "an Ingress to no Service": Case(
+        ingress("ingress-resource", backend="{resource: {apiGroup: example.com, kind: Teapot, name: a}}"),
+        event=("ingress-resource", "Teapot"),
+    ),
+    "an Ingress with an annotation that makes no sense": Case(
+        ingress("ingress-annotation", more="nginx.ingress.kubernetes.io/proxy-read-timeout: soon"),
+        event=("ingress-annotation", "soon"),
+    ),
+}
+
+
+async def restarts(cluster: MiniCluster) -> list[int]:
+    """How often the control plane's containers started again."""
+    text = await asyncio.to_thread(
+        cluster.kubectl, "get", "pods", "-n", SYSTEM, "-l", CONTROL_PLANE, "-o", "jsonpath={..restartCount}"
+    )
+    return sorted(map(int, text.split()))
+
+
+class _Regarding(msgspec.Struct, frozen=True):
+    name: str = ""
+
+
+class _Event(msgspec.Struct, frozen=True):
+    regarding: _Regarding = _Regarding()
+    note: str = ""
+
+
+class _Events(msgspec.Struct, frozen=True):
+    items: tuple[_Event, ...]
+
+
+async def wait_event(shop: Shop, name: str, words: str) -> None:
+    """Wait until an Event about an object of the shop has these words."""
+    path = f"/apis/events.k8s.io/v1/namespaces/{shop.namespace}/events"
+
+    async def look() -> bool:
+        notes = [one.note for one in (await shop.cluster.api.get(path, _Events)).items if one.regarding.name == name]
+        assert any(words in note for note in notes), notes
+        return True
+
+    await shop.cluster.wait_for(f"an Event about {name}", look)
+
+
+async def test_objects_that_make_no_sense(cluster: MiniCluster) -> None:
+    async with opened(cluster) as shop:
+        await shop.apply(route("web", ("/", "a"), hosts=["shop.test"]))
+        await shop.until_served(by="a")
+        before = await restarts(cluster)
+        async with shop.load("a"):
+            for case in CASES.values():
+                await shop.apply(case.manifest)
+            wrong = []
+            for name, case in CASES.items():
+                try:
+                    if case.said[0]:
+                        collection, object_, condition, words = case.said
+                        where = {"listener": case.listener, "has": words}
+                        await shop.until(collection, object_, *condition.split("="), **where, seconds=20)
+                    if case.event[0]:
+                        await wait_event(shop, *case.event)
+                except AssertionError as error:
+                    wrong.append(f"{name}: {error}")
+            assert not wrong, "\n".join(wrong)
+            await shop.apply(route("after", ("/", "a"), hosts=["after.test"]))
+            await shop.until_served("/", "after.test", by="a")
+            await shop.until("httproutes", "after", PROGRAMMED)
+        assert await restarts(cluster) == before
+        assert "Traceback" not in await asyncio.to_thread(logs, cluster, lines=1_000)
+
+
+def tls_secret(pair: KeyPair, *, type_: str = "kubernetes.io/tls") -> str:
+    data = {"tls.crt": pair.certificate, "tls.key": pair.key}
+    encoded = ", ".join(f"{key}: {base64.b64encode(text.encode()).decode()}" for key, text in data.items())
+    return f"{{apiVersion: v1, kind: Secret, metadata: {{name: cert}}, type: {type_}, data: {{{encoded}}}}}"
+
+
+async def test_a_secret_comes_late_is_renewed_changes_its_type_and_vanishes(cluster: MiniCluster) -> None:
+    authority = Authority()
+    https = "{name: https, port: 443, protocol: HTTPS, tls: {certificateRefs: [{name: cert}]}}"
+    async with opened(cluster) as shop:
+        await shop.apply(gateway("edge", "{name: http, port: 80, protocol: HTTP}", https), route("web", ("/", "a")))
+        await shop.until("gateways", "edge", "ResolvedRefs", "False", listener="https", has="does not exist")
+        await shop.until_served(by="a")
+        secret = f"/api/v1/namespaces/{shop.namespace}/secrets/cert"
+
+        async def shows(pair: KeyPair) -> None:
+            async def look() -> bool:
+                return await shop.certificate_serials() == {pair.serial()}
+
+            await cluster.wait_for("the certificate", look)
+
+        async with shop.load("a"):
+            first, second, third = (authority.issue("shop.test") for _ in range(3))
+            await shop.apply(tls_secret(first))
+            await shows(first)
+            await shop.until("gateways", "edge", "Programmed", listener="https")
+            await shop.apply(tls_secret(second))
+            await shows(second)
+            # The type of a Secret cannot be changed in place.
+            await cluster.api.delete(secret)
+            await shop.apply(tls_secret(second, type_="Opaque"))
+            await asyncio.sleep(1)
+            await cluster.api.delete(secret)
+            await shop.until("gateways", "edge", "ResolvedRefs", "False", listener="https", has="does not exist")
+            await shop.apply(tls_secret(third))
+            await shows(third)
+            await shop.until("gateways", "edge", "Programmed")
+
+
+GRPC = """
+apiVersion: gateway.networking.k8s.io/v1
+kind: GRPCRoute
+metadata: {name: grpc}
+spec: {parentRefs: [{name: edge}], hostnames: [grpc.test], rules: [{backendRefs: [{name: a, port: 80}]}]}
+"""
+
+
+async def test_a_definition_is_deleted_and_made_again(cluster: MiniCluster) -> None:
+    name = "grpcroutes.gateway.networking.k8s.io"
+    path = f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{name}"
+    async with opened(cluster) as shop:
+        await shop.apply(route("web", ("/", "a")), GRPC)
+        await shop.until_served(by="a")
+        await shop.until("grpcroutes", "grpc", PROGRAMMED)
+        definition = msgspec.json.decode(await cluster.api.request("GET", path), type=dict[str, object])
+        async with shop.load("a"):
+            try:
+                await cluster.api.delete(path)
+                await cluster.wait_gone(path)
+                await shop.apply(route("after", ("/", "a"), hosts=["after.test"]))
+                await shop.until_served("/", "after.test", by="a")
+                await shop.until("httproutes", "after", PROGRAMMED)
+            finally:
+                kept = {key: definition[key] for key in ("apiVersion", "kind", "spec")}
+                metadata = definition["metadata"]
+                assert isinstance(metadata, dict)
+                body = {**kept, "metadata": {"name": name, "annotations": metadata["annotations"]}}
+                collection = path.rpartition("/")[0]
+                await cluster.api.request("POST", collection, msgspec.json.encode(body))
+
+            async def again() -> bool:
+                await shop.apply(GRPC)
+                return True
+
+            await cluster.wait_for("the kind is served again", again)
+            await shop.until("grpcroutes", "grpc", PROGRAMMED)
+
+
+async def test_a_namespace_is_deleted_under_traffic(cluster: MiniCluster) -> None:
+    listener = "{name: http, port: 80, protocol: HTTP, allowedRoutes: {namespaces: {from: All}}}"
+    async with opened(cluster) as shop, opened(cluster) as other:
+        await shop.apply(gateway("edge", listener), route("web", ("/", "a")))
+        await other.apply(
+            route("web", ("/", "a")),
+            route("guest", ("/", "a"), hosts=["guest.test"]).replace(
+                "parentRefs: [{name: edge}]", f"parentRefs: [{{name: edge, namespace: {shop.namespace}}}]"
+            ),
+        )
+        await shop.until_served(by="a")
+        await shop.until_answer(lambda answer: answer.status == 200, "/", "guest.test")
+        path = f"/api/v1/namespaces/{other.namespace}"
+        async with shop.load("a"):
+            await cluster.api.delete(path)
+            await cluster.wait_gone(path)
+            # What is left of the guest's host is the route without a host.
+            await shop.until_served("/", "guest.test", by="a")
+            await shop.apply(route("after", ("/", "a"), hosts=["after.test"]))
+            await shop.until_served("/", "after.test", by="a")
+            await shop.until("gateways", "edge", "Programmed")
+
+
+READ_TLS = "tlsroutes"
+
+
+class _Role(msgspec.Struct, frozen=True):
+    rules: list[dict[str, list[str]]]
+
+
+async def test_a_right_that_is_missing_is_named_and_the_rest_works(cluster: MiniCluster) -> None:
+    path = "/apis/rbac.authorization.k8s.io/v1/clusterroles/portway-routes"
+    async with opened(cluster) as shop:
+        await shop.apply(route("web", ("/", "a")))
+        await shop.until_served(by="a")
+        role = msgspec.json.decode(await cluster.api.request("GET", path), type=_Role)
+        lessened = [{**rule, "resources": [one for one in rule["resources"] if one != READ_TLS]} for rule in role.rules]
+        async with shop.load("a"):
+            try:
+                await cluster.api.patch(path, {"rules": lessened})
+                for pod in await cluster.pods(SYSTEM, CONTROL_PLANE):
+                    await cluster.kill_pod(SYSTEM, pod.metadata.name)
+
+                async def named() -> bool:
+                    text = await asyncio.to_thread(logs, cluster)
+                    assert all(
+                        any(word in line for line in text.splitlines() if READ_TLS in line)
+                        for word in ("portway-system", "list", "watch", "gateway.networking.k8s.io", "ClusterRole")
+                    ), text
+                    return True
+
+                await cluster.wait_for("the missing right named", named)
+                await install(cluster)
+                await shop.apply(route("after", ("/", "a"), hosts=["after.test"]))
+                await shop.until_served("/", "after.test", by="a")
+                await shop.until("httproutes", "after", PROGRAMMED)
+            finally:
+                await cluster.api.patch(path, {"rules": role.rules})
