@@ -33,7 +33,7 @@ from portway.app.signals import ending_signals
 from portway.envoy.position import position_marker
 from portway.identity.authorisation import FleetAuthorization
 from portway.identity.authorities import Authority, bundle
-from portway.identity.contract import IDENTITY_PORT, XDS_PORT
+from portway.identity.contract import IDENTITY_PORT, MAX_CONNECTIONS_VARIABLE, XDS_PORT
 from portway.identity.issuer import Issuer, Owner
 from portway.identity.keeper import AuthorityKeeper
 from portway.identity.service import IssuingService
@@ -53,7 +53,7 @@ from portway.model.fleet import Fleet, Infrastructure, InfrastructureKind, Obser
 from portway.model.handles import INFRASTRUCTURE, OBSERVED_FLEET
 from portway.model.resource import ResourceDelta
 from portway.objects.verdict import ObjectKey
-from portway.settings import Settings
+from portway.settings import Edge, Settings
 from portway.sources.kubernetes.source import KubernetesSource
 from portway.store import ChangeSet
 from portway.xds.credentials import mutual_tls
@@ -65,6 +65,8 @@ log = structlog.get_logger(__name__)
 
 SYSTEM_NAMESPACE: Final = "portway-system"
 """Where Portway is installed unless somebody says otherwise."""
+MAX_CONNECTIONS: Final = Edge().max_connections
+"""What a proxy goes by that is told nothing."""
 LOOK: Final = 0.05
 """Seconds between two looks whether all of our own objects have been listed."""
 
@@ -121,6 +123,31 @@ class Fleets:
         self._applier.complete()
 
 
+def data_plane(settings: Settings, namespace: str) -> DataPlane:
+    """What the settings say of proxies that run elsewhere, unless FleetParameters say otherwise.
+
+    Args:
+        namespace: Portway's own.
+
+    Returns:
+        Without authorities, and without an image where that of our own pod is meant: both are found out later.
+    """
+    cluster, edge = settings.cluster, settings.edge
+    # Only what is set: a variable more in its template restarts a proxy.
+    further = {MAX_CONNECTIONS_VARIABLE: str(edge.max_connections)} if edge.max_connections != MAX_CONNECTIONS else {}
+    return DataPlane(
+        image=cluster.proxy_image,
+        image_pull_policy=cluster.proxy_image_pull_policy,
+        control_plane=cluster.discovery_address or f"portway.{namespace}.svc:{XDS_PORT}",
+        authorities="",
+        controller=label_of(settings),
+        drain=settings.host.drain_time,
+        withdrawal=settings.proxy.withdrawal_time,
+        variables=further,
+        any_address=any_addresses(cluster.pod_ips)[0],
+    )
+
+
 async def run(settings: Settings, console: Console, settings_file: SettingsFile | None = None) -> None:
     """Run until a signal.
 
@@ -174,14 +201,7 @@ class _ControlPlane:
         self._issuer = Issuer(TokenReviewer(client), self._owner)
 
         self._inventory = Inventory(label_of(settings))
-        self._plane = DataPlane(
-            image=cluster.proxy_image,
-            image_pull_policy=cluster.proxy_image_pull_policy,
-            control_plane=cluster.discovery_address or f"portway.{self._namespace}.svc:{XDS_PORT}",
-            authorities="",
-            controller=label_of(settings),
-            any_address=any_addresses(cluster.pod_ips)[0],
-        )
+        self._plane = data_plane(settings, self._namespace)
         self._image_known = asyncio.Event()
         if cluster.proxy_image:
             self._image_known.set()
