@@ -204,11 +204,15 @@ def _enter(plan: Plan, root: Path, programs: Sequence[str]) -> None:
     kernel.mount("tmpfs", f"{root}/dev/shm", "tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV)
     # Sources are held open: after chroot their paths lead elsewhere, and targets may be reached by absolute symlinks.
     sources = [os.open(mount.source, os.O_PATH | os.O_CLOEXEC) for mount in plan.mounts]
+    # A volume on `/tmp` would hide a checkout below it.
+    hidden = [point for point in _PASSED_THROUGH if any(_is_below(point, mount.target) for mount in plan.mounts)]
+    uncovered = [os.open(point, os.O_PATH | os.O_CLOEXEC) for point in hidden]
     os.chroot(root)
     os.chdir("/")
     for mount, source in zip(plan.mounts, sources, strict=True):
-        _make_target(Path(mount.target), is_folder=stat.S_ISDIR(os.fstat(source).st_mode))
-        kernel.bind(f"/proc/self/fd/{source}", mount.target, read_only=mount.read_only)
+        _bind(source, mount.target, read_only=mount.read_only)
+    for point, source in zip(hidden, uncovered, strict=True):
+        _bind(source, point, recursive=True)
     if plan.user:
         for program in programs:
             _make_reachable(Path(program))
@@ -218,6 +222,15 @@ def _enter(plan: Plan, root: Path, programs: Sequence[str]) -> None:
         kernel.mount("", "/", flags=kernel.MS_BIND | kernel.MS_REMOUNT | kernel.MS_RDONLY)
     os.chdir(plan.working_directory)
     _become(plan)
+
+
+def _is_below(path: str, folder: str) -> bool:
+    return path.startswith(f"{folder.rstrip('/')}/")
+
+
+def _bind(source: int, target: str, *, read_only: bool = False, recursive: bool = False) -> None:
+    _make_target(Path(target), is_folder=stat.S_ISDIR(os.fstat(source).st_mode))
+    kernel.bind(f"/proc/self/fd/{source}", target, read_only=read_only, recursive=recursive)
 
 
 def _make_target(target: Path, *, is_folder: bool) -> None:
