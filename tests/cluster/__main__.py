@@ -38,6 +38,11 @@ on this machine's files. Example:
   kubectl logs deployment/web
   {inside} curl -s http://<EXTERNAL-IP>/
 
+Portway, and a shop behind it (README.md, "In a cluster", says what to ask it):
+
+  kubectl apply --server-side -k deploy/
+  kubectl apply -k examples/cluster
+
 Logs of the control plane: {folder}/control-plane
 """
 
@@ -55,7 +60,7 @@ async def play(outline: Outline) -> None:
                 seconds=loop.time() - began,
                 kubeconfig=cluster.kubeconfig,
                 inner_kubeconfig=cluster.inner_kubeconfig,
-                programs=binaries.build(binaries.kube()),
+                programs=f"{Path(sys.executable).parent}:{binaries.build(binaries.kube())}",
                 pid=cluster.state.pid,
                 pods=PODS,
                 services=SERVICES,

@@ -25,6 +25,8 @@ pytestmark = pytest.mark.e2e
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
 README = (ROOT / "README.md").read_text()
+ON_A_MACHINE = README.split("## On a machine")[1].split("## In a cluster")[0]
+"""What it says of clusters is tried in one: `tests/cluster/test_readme.py`."""
 FOLDERS = sorted(path.name for path in EXAMPLES.iterdir() if any(path.glob("*.yaml")))
 BACKENDS = {"cart": "9101", "pay": "9102", "cart-next": "9103"}
 FIXED = ("8080", "8443", "8081", "8082", "8444", "9902", *BACKENDS.values())
@@ -110,16 +112,21 @@ async def backend(example: Shown, command: str) -> Mapping[str, object]:
 
 
 @pytest.mark.parametrize(
-    "example", [pytest.param(name, marks=NEEDS_OPENSSL if name == "tls" else ()) for name in FOLDERS]
+    "example", [pytest.param(name, marks=NEEDS_OPENSSL if name in ("tls", "cluster") else ()) for name in FOLDERS]
 )
 async def test_nothing_is_to_be_said_about_an_example(tmp_path: Path, example: str) -> None:
     for path in (EXAMPLES / example).glob("*.yaml"):
         shutil.copy(path, tmp_path)
-    if example == "tls":
+    options = []
+    if example in ("tls", "cluster"):
         await make_certificate(tmp_path)
+    if example == "cluster":
+        shutil.copy(ROOT / "deploy/classes/classes.yaml", tmp_path)
+        # There Gateway and Ingress have addresses of their own; files alone are taken for those of one machine.
+        options = ["--http-port", "8080"]
     done = await asyncio.to_thread(
         lambda: subprocess.run(
-            [sys.executable, "-m", "portway", "check", "-f", str(tmp_path), "--strict"],
+            [sys.executable, "-m", "portway", "check", "-f", str(tmp_path), "--strict", *options],
             env=environment(),
             capture_output=True,
             text=True,
@@ -132,11 +139,11 @@ async def test_nothing_is_to_be_said_about_an_example(tmp_path: Path, example: s
 @NEEDS_CURL
 async def test_every_command_of_the_quickstart(tmp_path: Path) -> None:
     printed = commands((EXAMPLES / "run_quickstart.py").read_text())
-    assert [one for one in commands(README) if one.startswith("curl")] == [
+    assert [one for one in commands(ON_A_MACHINE) if one.startswith("curl")] == [
         one for one in printed if one.startswith("curl") and "metrics" not in one
     ], "README and `make run` show the same"
     async with shown(tmp_path, "quickstart") as example:
-        for command in dict.fromkeys([*printed, *commands(README)]):
+        for command in dict.fromkeys([*printed, *commands(ON_A_MACHINE)]):
             if command.startswith("curl") and "metrics" not in command:
                 await backend(example, command)
                 continue
