@@ -34,6 +34,9 @@ class Raised(msgspec.Struct, frozen=True, eq=False):
 
 ABSENT: object = object()
 
+FEW: Final = 8
+"""Readers of a node up to which they are a tuple: a set of two takes 216 bytes, one of five 728."""
+
 
 class Node:
     """A memoised value, an input that is read, a group that is read."""
@@ -46,8 +49,8 @@ class Node:
         self.state = state
         self.value: object = ABSENT
         self.deps: tuple[Node, ...] = ()
-        # Mostly one reader, so a set only where there are more: memory at 100,000 nodes.
-        self.readers: Node | set[Node] | None = None
+        # Mostly one reader or a few, so a set only where there are more: memory at 100,000 nodes.
+        self.readers: Node | tuple[Node, ...] | set[Node] | None = None
         self.changed = 0
         self.verified = 0
 
@@ -221,6 +224,8 @@ def _readers(node: Node) -> Iterable[Node]:
     readers = node.readers
     if readers is None:
         return ()
+    if type(readers) is tuple:
+        return readers
     return tuple(readers) if type(readers) is set else (cast("Node", readers),)
 
 
@@ -244,8 +249,11 @@ def _add_reader(node: Node, reader: Node) -> None:
         node.readers = reader
     elif type(readers) is set:
         readers.add(reader)
+    elif type(readers) is tuple:
+        if reader not in readers:
+            node.readers = (*readers, reader) if len(readers) < FEW else {*readers, reader}
     elif readers is not reader:
-        node.readers = {cast("Node", readers), reader}
+        node.readers = (cast("Node", readers), reader)
 
 
 def _drop_reader(node: Node, reader: Node) -> None:
@@ -254,5 +262,8 @@ def _drop_reader(node: Node, reader: Node) -> None:
         readers.discard(reader)
         if not readers:
             node.readers = None
+    elif type(readers) is tuple:
+        rest = tuple(one for one in readers if one is not reader)
+        node.readers = rest if len(rest) > 1 else rest[0]
     elif readers is reader:
         node.readers = None
