@@ -1,13 +1,21 @@
 """An API server that says no for a while, other controllers beside Portway, and Gateways that come and go."""
 
 import asyncio
+import base64
 import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import msgspec
 import pytest
+import yaml
+from aiohttp import web
 
-from tests.cluster.api import Api, Refused
+from tests.cluster.api import Refused
+from tests.cluster.binaries import ROOT
 from tests.cluster.cluster import MiniCluster
+from tests.cluster.control_plane import Component
+from tests.cluster.network import GATEWAY
 from tests.cluster.portway_in import (
     CONTROL_PLANE,
     PROGRAMMED,
@@ -16,69 +24,21 @@ from tests.cluster.portway_in import (
     Object,
     gateway,
     install,
-    leader,
     opened,
     route,
 )
+from tests.kit.certificates import Authority, server_context
 from tests.kit.client import fetch
 
 pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("cluster"), pytest.mark.timeout(300)]
 
-NO_ROOM = """
-apiVersion: flowcontrol.apiserver.k8s.io/v1
-kind: PriorityLevelConfiguration
-metadata: {name: no-room}
-spec:
-  type: Limited
-  limited: {nominalConcurrencyShares: 0, lendablePercent: 0, borrowingLimitPercent: 0, limitResponse: {type: Reject}}
----
-apiVersion: flowcontrol.apiserver.k8s.io/v1
-kind: FlowSchema
-metadata: {name: no-room}
-spec:
-  priorityLevelConfiguration: {name: no-room}
-  matchingPrecedence: 1
-  rules:
-  - subjects: [{kind: ServiceAccount, serviceAccount: {name: portway, namespace: portway-system}}]
-    resourceRules: [{verbs: ['*'], apiGroups: ['*'], resources: ['*'], clusterScope: true, namespaces: ['*']}]
-"""
-
-
-async def test_too_many_requests(cluster: MiniCluster) -> None:
-    """No request of Portway's is served for a while; watches that stand go on. One replica has none."""
-    async with opened(cluster) as shop:
-        await shop.apply(route("web", ("/", "a")))
-        await shop.until_served(by="a")
-        access = await cluster.service_account(SYSTEM, "portway")
-
-        async def refused() -> bool:
-            async with Api(access) as api:
-                try:
-                    await api.request("GET", "/apis/networking.k8s.io/v1/ingressclasses")
-                except Refused as error:
-                    return error.status == 429
-            return False
-
-        async with shop.load("a"):
-            await cluster.api.apply(NO_ROOM)
-            try:
-                await cluster.wait_for("429", refused)
-                await cluster.kill_pod(SYSTEM, await leader(cluster))
-                await shop.apply(route("meanwhile", ("/", "a"), hosts=["meanwhile.test"]))
-                await shop.until_served("/", "meanwhile.test", by="a")
-            finally:
-                await cluster.api.delete_manifests(NO_ROOM)
-            await shop.until("httproutes", "meanwhile", PROGRAMMED)
-            await install(cluster)
-
-
-FAILING = """
+REFUSING = """
 apiVersion: admissionregistration.k8s.io/v1
 kind: ValidatingWebhookConfiguration
-metadata: {name: out-of-order}
+metadata: {name: refusing}
 webhooks:
-- name: out-of-order.portway.test
-  clientConfig: {url: "https://127.0.0.1:1/"}
+- name: refusing.portway.test
+  clientConfig: {url: "URL", caBundle: AUTHORITY}
   failurePolicy: Fail
   sideEffects: None
   timeoutSeconds: 1
@@ -88,23 +48,86 @@ webhooks:
 """
 
 
-async def test_writes_that_fail(cluster: MiniCluster) -> None:
-    """Each status of a route is answered by 500: those of others are written, and those when it is over."""
+class _Asked(msgspec.Struct, frozen=True):
+    uid: str
+
+
+class _Review(msgspec.Struct, frozen=True):
+    request: _Asked
+
+
+@asynccontextmanager
+async def refusing(cluster: MiniCluster, status: int) -> AsyncIterator[None]:
+    """Have the API server answer each write of a route's status with 429 or 500."""
+    authority = Authority()
+
+    async def refuse(request: web.Request) -> web.Response:
+        uid = msgspec.json.decode(await request.read(), type=_Review).request.uid
+        said = {"code": status, "message": "no room", "reason": "TooManyRequests"}
+        answer = {"uid": uid, "allowed": False, "status": said}
+        return web.json_response({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": answer})
+
+    application = web.Application()
+    application.router.add_post("/", refuse)
+    runner = web.AppRunner(application)
+    await runner.setup()
+    site = web.TCPSite(runner, GATEWAY, 0, ssl_context=server_context(authority.issue(GATEWAY)))
+    await site.start()
+    # A webhook that nobody runs is a 500.
+    port = runner.addresses[0][1] if status == 429 else 1
+    bundle = base64.b64encode(authority.certificate.encode()).decode()
+    manifest = REFUSING.replace("URL", f"https://{GATEWAY}:{port}/").replace("AUTHORITY", bundle)
+    await cluster.api.apply(manifest)
+    try:
+        yield
+    finally:
+        await cluster.api.delete_manifests(manifest)
+        await runner.cleanup()
+
+
+@pytest.mark.parametrize("status", [429, 500])
+async def test_writes_that_fail(cluster: MiniCluster, status: int) -> None:
+    """No status of a route can be written: what is declared is served, other statuses are written, and those later."""
+    async with opened(cluster) as shop:
+        await shop.apply(route("web", ("/", "a")))
+        await shop.until_served(by="a")
+        await shop.until("httproutes", "web", PROGRAMMED)
+        async with shop.load("a"):
+            async with refusing(cluster, status):
+
+                async def refused() -> bool:
+                    patch = {"status": {"parents": [{"parentRef": {"name": secrets.token_hex(4)}}]}}
+                    try:
+                        await cluster.api.patch(f"{shop.path('httproutes', 'web')}/status", patch)
+                    except Refused as error:
+                        return error.status == status
+                    return False
+
+                await cluster.wait_for(f"{status}", refused)
+                await shop.apply(route("refused", ("/", "a"), hosts=["refused.test"]))
+                await shop.until_served("/", "refused.test", by="a")
+                await shop.apply(gateway("edge", "{name: web, port: 80, protocol: HTTP}"))
+                await shop.until("gateways", "edge", "Programmed")
+                assert not (await shop.read("httproutes", "refused")).all()
+            await shop.until("httproutes", "refused", PROGRAMMED)
+
+
+async def test_reads_that_fail(cluster: MiniCluster) -> None:
+    """Without etcd the API server answers 500 and 504 to whoever lists: a replica that starts then waits."""
     async with opened(cluster) as shop:
         await shop.apply(route("web", ("/", "a")))
         await shop.until_served(by="a")
         async with shop.load("a"):
-            await cluster.api.apply(FAILING)
-            try:
-                await shop.apply(route("failing", ("/", "a"), hosts=["failing.test"]))
-                await shop.until_served("/", "failing.test", by="a")
-                await shop.apply(gateway("edge", "{name: web, port: 80, protocol: HTTP}"))
-                await shop.until("gateways", "edge", "Programmed")
-                await asyncio.sleep(3)
-                assert not (await shop.read("httproutes", "failing")).all()
-            finally:
-                await cluster.api.delete_manifests(FAILING)
-            await shop.until("httproutes", "failing", PROGRAMMED)
+            pods = await cluster.pods(SYSTEM, CONTROL_PLANE)
+            await cluster.kill(Component.ETCD)
+            for pod in pods:
+                await cluster.kill_pod(SYSTEM, pod.metadata.name)
+            await asyncio.sleep(10)
+            await cluster.restart(Component.ETCD)
+            await shop.apply(route("after", ("/", "a"), hosts=["after.test"]))
+            await shop.until_served("/", "after.test", by="a")
+            await shop.until("httproutes", "after", PROGRAMMED)
+            await install(cluster)
 
 
 THEIRS = """
@@ -158,6 +181,40 @@ async def test_what_other_controllers_have_is_left_alone(cluster: MiniCluster) -
             await cluster.api.delete_manifests(THEIRS)
 
 
+SECOND = "portway-second"
+
+
+def second_portway(cluster: MiniCluster) -> str:
+    """The manifests once more, for another namespace; roles of the cluster are shared."""
+    text = cluster.kubectl("kustomize", str(ROOT / "deploy" / "base")).replace(SYSTEM, SECOND)
+    documents = list(yaml.load_all(text, Loader=yaml.CSafeLoader))
+    for one in documents:
+        if one["kind"] == "ClusterRoleBinding":
+            one["metadata"]["name"] += "-second"
+    own = [one for one in documents if SECOND in (one["metadata"].get("namespace"), one["metadata"]["name"])]
+    return yaml.safe_dump_all([*own, *(one for one in documents if one["kind"] == "ClusterRoleBinding")])
+
+
+async def test_two_portways_claim_one_class(cluster: MiniCluster) -> None:
+    """The second one, in another namespace, keeps its hands off the first one's proxies, and says so."""
+    async with opened(cluster) as shop:
+        await shop.apply(route("web", ("/", "a")))
+        await shop.until_served(by="a")
+        fleet = f"/apis/apps/v1/namespaces/{shop.namespace}/deployments/portway-edge"
+        before = (await cluster.api.get(fleet, Object)).metadata.generation
+        second = await asyncio.to_thread(second_portway, cluster)
+        async with shop.load("a"):
+            try:
+                await cluster.api.apply(second)
+                await cluster.wait_ready(SECOND, CONTROL_PLANE, count=2)
+                await shop.until("gateways", "edge", "Programmed", "False", has="belongs to another Portway")
+                await asyncio.sleep(2)
+                assert (await cluster.api.get(fleet, Object)).metadata.generation == before
+            finally:
+                await cluster.api.delete_manifests(second)
+                await cluster.wait_gone(f"/api/v1/namespaces/{SECOND}")
+
+
 class _RouteStatus(msgspec.Struct, frozen=True):
     parents: list[dict[str, object]] = []
 
@@ -167,7 +224,7 @@ class _Route(msgspec.Struct, frozen=True):
 
 
 async def test_gateways_come_and_go(cluster: MiniCluster) -> None:
-    """Twenty in turn, four at a time, each with its own proxies: nothing of them stays, and the others notice nothing."""
+    """Twenty, four at a time, each with its own proxies: nothing of them stays, and their neighbour notices nothing."""
     async with opened(cluster) as shop:
         await shop.apply(route("web", ("/", "a")))
         await shop.until_served(by="a")
