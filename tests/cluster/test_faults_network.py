@@ -1,0 +1,60 @@
+"""The network fails between proxies, replicas of the control plane and the API server: no request is lost, and
+afterwards all is as if nothing had been."""
+
+import asyncio
+from contextlib import AsyncExitStack
+
+import pytest
+
+from tests.cluster.cluster import MiniCluster
+from tests.cluster.portway_in import CONTROL_PLANE, PROGRAMMED, SYSTEM, Shop, install, is_of, leader, opened, route
+
+pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("cluster"), pytest.mark.timeout(300)]
+
+OUTAGE_S = 15.0
+LEASE_S = 15.0
+
+
+async def serve(shop: Shop) -> None:
+    """One route to `a`, served."""
+    await shop.apply(route("web", ("/", "a")))
+    await shop.until_served(by="a")
+    await shop.until("httproutes", "web", PROGRAMMED)
+
+
+async def test_proxies_cut_off_from_the_control_plane(cluster: MiniCluster) -> None:
+    async with opened(cluster, deployments=("a", "b")) as shop:
+        await serve(shop)
+        replicas = [pod.status.pod_ip for pod in await cluster.pods(SYSTEM, CONTROL_PLANE)]
+        proxies = [pod.status.pod_ip for pod in await shop.pods(count=2)]
+        async with shop.load("a", "b"):
+            async with AsyncExitStack() as cuts:
+                for replica in replicas:
+                    for proxy in proxies:
+                        await cuts.enter_async_context(cluster.partition(proxy, replica))
+                await shop.apply(route("web", ("/", "b")))
+                await asyncio.sleep(OUTAGE_S)
+                answer = await shop.get()
+                assert is_of(answer.pod, "a"), "the change came through"
+            await shop.until_served(by="b")
+            await shop.until("httproutes", "web", PROGRAMMED)
+
+
+async def test_leader_cut_off_from_the_api_server(cluster: MiniCluster) -> None:
+    async with opened(cluster, deployments=("a", "b")) as shop:
+        await serve(shop)
+        name = await leader(cluster)
+        (cut,) = [pod.status.pod_ip for pod in await cluster.pods(SYSTEM, CONTROL_PLANE) if pod.metadata.name == name]
+
+        async def another() -> bool:
+            return await leader(cluster) not in ("", name)
+
+        async with shop.load("a", "b"):
+            async with cluster.partition(cut):
+                await cluster.wait_for("another leader", another, seconds=LEASE_S + 10)
+                # Written by the new leader; proxies of the other replica wait.
+                await shop.apply(route("web", ("/", "b")))
+                await shop.until("httproutes", "web", "Accepted")
+            await shop.until_served(by="b")
+            await shop.until("httproutes", "web", PROGRAMMED)
+        await install(cluster)
