@@ -46,10 +46,15 @@ def scope_of(settings: Settings) -> str:
     return f"{','.join(sorted(sources.watch_namespaces))};{sources.watch_selector}"
 
 
-def label_of(settings: Settings) -> str:
-    """What tells this Portway's objects from those of others in the cluster."""
+def label_of(settings: Settings, namespace: str) -> str:
+    """What tells this Portway's objects from those of others in the cluster.
+
+    Args:
+        namespace: where it is installed. Two that claim the same classes by mistake would else change each other's
+            objects for ever, as each wants its own address and authorities in them.
+    """
     edge = settings.edge
-    return controller_label(edge.gateway_controller, edge.controller_class, scope_of(settings))
+    return controller_label(edge.gateway_controller, edge.controller_class, f"{namespace};{scope_of(settings)}")
 
 
 async def join_cluster(
@@ -100,7 +105,7 @@ class ClusterSide:
         # Another life of the same pod is another candidate.
         candidate = f"{name}_{secrets.token_hex(4)}"
         address = replica_address(settings.cluster.pod_ips) if identity is not None else ""
-        label = label_of(settings)
+        label = label_of(settings, namespace)
         self.elector = Elector(
             client, namespace=namespace, name=f"portway-{label.rpartition('-')[2]}", identity=candidate, address=address
         )

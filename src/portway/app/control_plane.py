@@ -140,7 +140,7 @@ def data_plane(settings: Settings, namespace: str) -> DataPlane:
         image_pull_policy=cluster.proxy_image_pull_policy,
         control_plane=cluster.discovery_address or f"portway.{namespace}.svc:{XDS_PORT}",
         authorities="",
-        controller=label_of(settings),
+        controller=label_of(settings, namespace),
         drain=settings.host.drain_time,
         withdrawal=settings.proxy.withdrawal_time,
         variables=further,
@@ -200,7 +200,7 @@ class _ControlPlane:
         self._keeper = AuthorityKeeper(client, self._namespace, self._use_authorities)
         self._issuer = Issuer(TokenReviewer(client), self._owner)
 
-        self._inventory = Inventory(label_of(settings))
+        self._inventory = Inventory(label_of(settings, self._namespace))
         self._plane = data_plane(settings, self._namespace)
         self._image_known = asyncio.Event()
         if cluster.proxy_image:
