@@ -93,3 +93,12 @@ def test_a_server_is_never_asked_before_its_time() -> None:
     backoff = Backoff(chance=lambda: 0.0)
     assert backoff.failed(ApiError("list", ROUTES, 429, "", "", retry_after=20)) > 20
     assert backoff.failed(ApiError("list", ROUTES, 429, "", "", retry_after=1e9)) < 200
+
+
+def test_nobody_is_told_to_mend_a_namespace_that_goes() -> None:
+    message = (
+        'services "web" is forbidden: unable to create new content in namespace shop because it is being terminated'
+    )
+    error = ApiError("create", resource_path("", "v1", "services", "shop"), 403, reason="Forbidden", message=message)
+    assert error.is_of_ending_namespace
+    assert "add the rule" not in str(error)

@@ -56,8 +56,15 @@ class ApiError(Exception):
         return ": ".join(part for part in (said, _short(self.message)) if part) + f"; {self.remedy}"
 
     @property
+    def is_of_ending_namespace(self) -> bool:
+        """Whether nothing can be made because the namespace is being deleted: nobody's mistake, and soon over."""
+        return self.status == 403 and "because it is being terminated" in self.message
+
+    @property
     def remedy(self) -> str:
         """What somebody can do about it, in one sentence."""
+        if self.is_of_ending_namespace:
+            return "nothing needs to be done: its namespace is being deleted"
         if self.status == 403 and self.reason in ("Forbidden", ""):
             return missing_rule(self.verb, target_of(self.path))
         return _REMEDIES.get(self.status, _LATER if self.status >= 500 else "look at what was sent")

@@ -98,7 +98,7 @@ class EventWriter:
         try:
             await self._api.create(collection, msgspec.json.encode(self._event(news, namespace)))
         except ApiError as error:
-            if error.status == 404 or "being terminated" in error.message:
+            if error.status == 404 or error.is_of_ending_namespace:
                 return  # its namespace is going
             if error.status != 409:
                 raise

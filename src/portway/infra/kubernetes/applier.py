@@ -231,10 +231,12 @@ class FleetApplier:
         except (ApiError, ApiUnreachable, NotOurs, Unknown, msgspec.MsgspecError) as error:
             # `error` is the API server's word, or ours about somebody else's object; it says what to do.
             wait = self._backoffs.setdefault(name, Backoff(first=RETRY[0], longest=RETRY[1])).failed(error)
+            self._due.setdefault(name, self._clock() + wait)
+            if isinstance(error, ApiError) and error.is_of_ending_namespace:
+                return  # its Gateway goes with it, in a moment
             if self._failed.get(name) != str(error):
                 log.warning("fleet not as it should be", fleet=name, problem=str(error))
             self._failed[name] = str(error)
-            self._due.setdefault(name, self._clock() + wait)
         else:
             self._backoffs.pop(name, None)
             self._failed.pop(name, None)
