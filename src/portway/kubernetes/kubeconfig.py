@@ -10,6 +10,7 @@ Source: Kubernetes docs, "Organizing Cluster Access Using kubeconfig Files", "cl
 """
 
 import asyncio
+import logging
 import os
 import re
 import shutil
@@ -27,6 +28,9 @@ from yaml import MarkedYAMLError, YAMLError
 
 from portway.kubernetes.connection import READ_AGAIN, Connection, Identity, Tls
 from portway.kubernetes.errors import ConnectionProblem
+
+# What it logs without being asked is said in our errors.
+library.logger.addHandler(logging.NullHandler())
 
 DEFAULT: Final = "~/.kube/config"
 EXPIRY_SKEW: Final = 60.0
@@ -151,7 +155,8 @@ class _Loader(library.KubeConfigLoader):
 async def _load(files: str, context: str, folder: str) -> _Loaded:
     merged = library.KubeConfigMerger(files)
     if merged.config is None:
-        raise ConfigException("there is no such file")
+        raise ConnectionProblem(f"{files}: there is no such file; name one with --kubeconfig or KUBECONFIG")
+    _check_context(files, merged.config, context)
     configuration = Configuration()
     loader = _Loader(
         config_dict=merged.config, active_context=context or None, config_base_path=None, temp_file_path=folder
@@ -177,6 +182,19 @@ async def _load(files: str, context: str, folder: str) -> _Loaded:
         ),
         expires=expiry.timestamp() if expiry is not None else _never(loader),
     )
+
+
+def _check_context(files: str, config: library.ConfigNode, context: str) -> None:
+    """Say which contexts there are, where the one that is wanted is not among them."""
+    entries = cast("list[library.ConfigNode]", config.value["contexts"])
+    names = [str(entry.safe_get("name")) for entry in entries]
+    wanted = context or str(config.safe_get("current-context") or "")
+    if wanted in names:
+        return
+    choose = f"choose one of {', '.join(sorted(names))} with --context" if names else "it has none at all"
+    if not wanted:
+        raise ConnectionProblem(f"{files}: names no current context; {choose}")
+    raise ConnectionProblem(f'{files}: there is no context "{wanted}"; {choose}')
 
 
 def _never(loader: library.KubeConfigLoader) -> float | None:

@@ -5,6 +5,7 @@ from hashlib import blake2b
 from itertools import accumulate
 from typing import Final, NamedTuple, final
 
+from portway.objects.defaults import DEFAULT_NAMESPACE
 from portway.objects.verdict import ObjectKey
 from portway.sources.catalog import Claim
 from portway.sources.documents import Chunk, count_lines, has_directive
@@ -63,14 +64,21 @@ class FileReading:
         data: the file's bytes, or the problem with getting them.
         before: the file as it was read last.
         restore: the last good chunks from disk, asked for only if the file is broken and `before` is `EMPTY`.
+        namespace: of objects that name none.
     """
 
     def __init__(
-        self, path: str, data: bytes | Problem, before: FileRecord, restore: Callable[[], Sequence[str]]
+        self,
+        path: str,
+        data: bytes | Problem,
+        before: FileRecord,
+        restore: Callable[[], Sequence[str]],
+        namespace: str = DEFAULT_NAMESPACE,
     ) -> None:
         self._path = path
         self._before = before
         self._restore = restore
+        self._namespace = namespace
         self._is_json = is_json_name(path)
         self._problem: Problem | None = None
         self._data = b""
@@ -158,7 +166,7 @@ class FileReading:
             pass
 
     def _read(self, chunk: Chunk, digest: bytes) -> Reading:
-        reading = read_chunk(chunk.text, is_json=self._is_json)
+        reading = read_chunk(chunk.text, is_json=self._is_json, namespace=self._namespace)
         self.parsed += reading.documents
         if reading.items:
             self.texts[digest] = (chunk.line, chunk.text)
@@ -216,7 +224,7 @@ class FileReading:
         claims: list[Claim] = []
         for line, text in enumerate(self._restore(), start=1):
             data = text.encode()
-            reading = read_chunk(text, is_json=self._is_json)
+            reading = read_chunk(text, is_json=self._is_json, namespace=self._namespace)
             claims.extend(record_chunk(self._path, content_digest(data), len(data), line, reading).claims)
         return claims
 

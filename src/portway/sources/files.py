@@ -20,6 +20,7 @@ from typing import BinaryIO, Final, final
 
 import msgspec
 
+from portway.objects.defaults import DEFAULT_NAMESPACE
 from portway.objects.verdict import ObjectKey, Severity
 from portway.sources.catalog import Catalog
 from portway.sources.contents import FileReading, is_unchanged
@@ -85,6 +86,7 @@ class FileSource:
         follow: report changes after the first load; else `changes()` ends after it.
         poll_interval: look for changes in this interval instead of using inotify, for filesystems that have none.
         stdin: read for `-`.
+        namespace: of objects that name none.
         clock: monotonic seconds.
         wall_clock: Unix time, comparable to the filesystem's.
     """
@@ -97,12 +99,14 @@ class FileSource:
         follow: bool = True,
         poll_interval: timedelta | None = None,
         stdin: BinaryIO | None = None,
+        namespace: str = DEFAULT_NAMESPACE,
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
         self._paths = [display_path(path) for path in paths]
         self._follow = follow
         self._stdin = stdin
+        self._namespace = namespace
         self._piped: Content | None = None
         """Standard input, which cannot be read again to find a line."""
         self._clock = clock
@@ -312,7 +316,7 @@ class FileSource:
             if is_unchanged(before, content.data):
                 return
         data = content.data if isinstance(content, Bytes) else content
-        reading = FileReading(path, data, before, self._keeper.texts_of(path))
+        reading = FileReading(path, data, before, self._keeper.texts_of(path), self._namespace)
         await self._parse(reading)
         change = reading.result()
         may_be_half = why is Why.WHOLE and self._follow and _looks_half_written(change.record, before)

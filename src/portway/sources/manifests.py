@@ -9,6 +9,7 @@ from typing import Final
 
 import msgspec
 
+from portway.objects.defaults import DEFAULT_NAMESPACE
 from portway.objects.kinds import kind_of
 from portway.objects.meta import Object
 from portway.objects.parsing import Parsed, parse
@@ -67,8 +68,12 @@ def split_text(text: str, *, is_json: bool) -> list[Chunk]:
     return split_documents(text)
 
 
-def read_chunk(text: str, *, is_json: bool) -> Reading:
-    """Parse one chunk. Never raises: what is wrong is in `problems`."""
+def read_chunk(text: str, *, is_json: bool, namespace: str = DEFAULT_NAMESPACE) -> Reading:
+    """Parse one chunk. Never raises: what is wrong is in `problems`.
+
+    Args:
+        namespace: of objects that name none.
+    """
     try:
         raws, problems = _load(text, is_json)
     except TextRefused as refused:
@@ -82,7 +87,7 @@ def read_chunk(text: str, *, is_json: bool) -> Reading:
         if raw.data is None:
             continue
         documents += 1
-        parsed = parse(raw.data)
+        parsed = parse(_placed(raw.data, namespace))
         problems.extend(
             Problem(
                 line=lines.line_of(raw.document, join_paths(raw.path, verdict.field)) or raw.line,
@@ -131,6 +136,14 @@ def _verdicts(data: object, parsed: Parsed) -> Iterator[Verdict]:
         kind = kind_of(str(data.get("apiVersion")), str(data.get("kind")))
         if kind is not None:
             yield from unknown_fields(data, kind)
+
+
+def _placed(data: object, namespace: str) -> object:
+    """The document with this namespace if it names none, as `kubectl -n` has it."""
+    metadata = data.get("metadata") if isinstance(data, dict) else None
+    if namespace == DEFAULT_NAMESPACE or not isinstance(data, dict) or not isinstance(metadata, dict):
+        return data
+    return data if metadata.get("namespace") else {**data, "metadata": {**metadata, "namespace": namespace}}
 
 
 def _flatten(raws: list[_Raw]) -> Iterator[_Raw]:

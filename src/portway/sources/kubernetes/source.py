@@ -8,7 +8,7 @@ else every new Gateway would first be told that its certificate does not exist.
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Final, final
@@ -116,6 +116,7 @@ class KubernetesSource:
         self._settled: set[Followed] = set()
         """Plain collections of which everything has been reported once, or of which there is nothing to report."""
         self._missing: set[Followed] = set()
+        self._forbidden: set[Followed] = set()
         self._all_referring = asyncio.Event()
         self._work = asyncio.Event()
         self._tasks: asyncio.TaskGroup | None = None
@@ -142,6 +143,10 @@ class KubernetesSource:
             missing=tuple(sorted({one.kind.name for one in self._missing})),
             error=next((one.error for one in found if one.state is State.FAILING), ""),
         )
+
+    def forbidden(self) -> frozenset[Followed]:
+        """Collections that we may not read. Secrets and ConfigMaps that may be read one by one are not among them."""
+        return frozenset(self._forbidden)
 
     def newest(self) -> dict[str, int]:
         """By kind, the newest version of an object that has been read: what is handed out may follow from it.
@@ -171,7 +176,7 @@ class KubernetesSource:
         for material in self._material:
             yield material.collection, material.reflector
 
-    async def changes(self) -> AsyncIterator[ChangeSet]:
+    async def changes(self) -> AsyncGenerator[ChangeSet, None]:
         """As `portway.store.Source` says. One consumer, once."""
         # Not a TaskGroup of this generator: it would belong to the task that happens to ask first, and the next
         # question may come from another one. `_run` has a task of its own, which ends with this generator.
@@ -226,6 +231,7 @@ class KubernetesSource:
         is_missing = event.type is EventType.MISSING
         is_forbidden = isinstance(event.error, ApiError) and event.error.status == 403
         self._missing = self._missing | {collection} if is_missing else self._missing - {collection}
+        self._forbidden = self._forbidden | {collection} if is_forbidden else self._forbidden - {collection}
         if is_missing:
             self._batch.say(f"kind {collection}", [said.missing(self._server, collection)])
         elif isinstance(event.error, ApiError) and is_forbidden:
