@@ -13,6 +13,7 @@ from portway.model.local import OwnPlaces
 from portway.model.names import HostKey, SecretKey, SocketKey, TableKey, UpstreamKey
 from portway.model.route import RouteTable, VirtualHost
 from portway.model.tls import Secret
+from portway.model.unread import Unread
 from portway.model.upstream import Endpoints, Upstream
 from portway.objects.verdict import ObjectKey
 from portway.store import Input
@@ -25,6 +26,8 @@ OBSERVED_FLEET: Input[str, ObservedFleet] = Input("observed fleet", default=Obse
 """What the infrastructure found out about a fleet, by its name. Only reports read it: no proxy is told."""
 OWN_PLACES: Input[None, OwnPlaces] = Input("own places", default=OwnPlaces())
 """What nobody may be sent to; key `None`."""
+UNREAD: Input[None, Unread] = Input("unread objects", default=Unread())
+"""What may be declared although no source reports it; key `None`. Read only where something is missing."""
 UNAVAILABLE: Input[SocketKey, str] = Input("unavailable socket", default="")
 """Why a socket cannot be had, as the infrastructure found out (a foreign process holds it, no right to bind); empty:
 it can."""

@@ -26,3 +26,5 @@ class Secret(msgspec.Struct, frozen=True, kw_only=True):
     """DNS names that the leaf covers, lower case, sorted."""
     not_after: datetime | None = None
     origins: tuple[ObjectKey, ...] = ()
+    is_unread: bool = False
+    """It stands for one that could not be read: names and end are not known, the bytes are no one's."""

@@ -27,6 +27,7 @@ from portway.objects.core_v1 import ConfigMap
 from portway.objects.core_v1 import Secret as SecretObject
 from portway.objects.verdict import ObjectKey, readable
 from portway.store import read_object
+from portway.translate.absent import is_unread
 
 RENEW: Final = "put a renewed certificate there"
 """What to do about an expired certificate."""
@@ -65,6 +66,17 @@ def covers(names: tuple[str, ...], host: str) -> bool:
     host = host.lower()
     parent = host.partition(".")[2]
     return host in names or (bool(parent) and f"*.{parent}" in names)
+
+
+def is_for(found: Secret, host: str) -> bool:
+    """Whether a certificate is good for a host, as far as one knows."""
+    return found.is_unread or covers(found.names, host)
+
+
+def _stand_in(ctx: Context, key: ObjectKey) -> Secret:
+    """What counts as there and good, since it could not be read. It never gets to a proxy."""
+    fallback = ctx.read(FALLBACK_CERTIFICATE, None)
+    return msgspec.structs.replace(fallback, names=(), not_after=None, origins=(key,), is_unread=True)
 
 
 def parse_certificate(chain: bytes, key: bytes, origins: tuple[ObjectKey, ...]) -> Certificate:
@@ -120,6 +132,8 @@ def certificate(ctx: Context, key: ObjectKey) -> Certificate:
     """The certificate in a Secret of type kubernetes.io/tls."""
     found = read_object(ctx, SecretObject, key.namespace, key.name)
     if found is None:
+        if is_unread(ctx, key):
+            return Certificate(secret=_stand_in(ctx, key))
         return Certificate(problem=f"{key} does not exist", remedy=_CREATE, missing=True)
     if found.type != TLS_TYPE:
         return Certificate(
@@ -144,6 +158,8 @@ def authorities(ctx: Context, key: ObjectKey) -> Certificate:
         entry = None if secret is None else secret.data.get("ca.crt")
         text = None if secret is None else (entry.reveal() if entry else b"")
     remedy = "put the CA certificates into ca.crt, in PEM form"
+    if text is None and is_unread(ctx, key):
+        return Certificate(secret=msgspec.structs.replace(_stand_in(ctx, key), key=None))
     if text is None:
         create = f"create it with the CA certificates in ca.crt, or name another {key.kind}"
         return Certificate(problem=f"{key} does not exist", remedy=create, missing=True)

@@ -18,6 +18,7 @@ from portway.objects.networking_v1 import IngressClass, ParametersScope
 from portway.objects.portway_v1alpha1 import PORTWAY_GROUP
 from portway.objects.verdict import ObjectKey, Severity, Verdict
 from portway.store import read_object
+from portway.translate.absent import absent
 
 KIND: Final = "FleetParameters"
 
@@ -104,6 +105,6 @@ def _read(ctx: Context, field: str, kind: tuple[str, str], namespace: str, name:
     found = read_object(ctx, FleetParameters, namespace, name)
     if found is None:
         return Parameters(
-            field=field, problem=f"{KIND} {namespace}/{name} does not exist", remedy="create it, or name another"
+            field=field, problem=absent(ctx, ObjectKey(KIND, namespace, name)), remedy="create it, or name another"
         )
     return Parameters(spec=found.spec)

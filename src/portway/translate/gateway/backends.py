@@ -17,6 +17,7 @@ from portway.objects.core_v1 import Service, ServiceType
 from portway.objects.portway_v1alpha1 import PORTWAY_GROUP, Backend
 from portway.objects.verdict import ObjectKey
 from portway.store import read_object
+from portway.translate.absent import absent
 from portway.translate.gateway import findings, grants
 from portway.translate.gateway.findings import Problem
 from portway.translate.policy.backend_tls import resolve_backend_tls
@@ -92,7 +93,7 @@ def resolve(ctx: Context, reference: Reference, field: str, use: Use) -> Resolve
 def _service(ctx: Context, target: ObjectKey, number: int | None, field: str, use: Use) -> Resolved:
     service = read_object(ctx, Service, target.namespace, target.name)
     if service is None:
-        return _problem("BackendNotFound", field, f"{target} does not exist", use, _CREATE)
+        return _problem("BackendNotFound", field, absent(ctx, target), use, _CREATE)
     if number is None:
         return _problem("BackendNotFound", field, f"no port of {target} is named", use, _one_of_its_ports(service))
     if service.spec.type is ServiceType.EXTERNAL_NAME and is_this_machine(service.spec.external_name):
@@ -127,7 +128,7 @@ def _service(ctx: Context, target: ObjectKey, number: int | None, field: str, us
 def _backend(ctx: Context, target: ObjectKey, number: int | None, field: str, use: Use) -> Resolved:
     backend = read_object(ctx, Backend, target.namespace, target.name)
     if backend is None:
-        return _problem("BackendNotFound", field, f"{target} does not exist", use, _CREATE)
+        return _problem("BackendNotFound", field, absent(ctx, target), use, _CREATE)
     if use.transport is not Transport.TCP:
         return _problem("UnsupportedProtocol", field, f"{target} is spoken to over TCP only", use, "name a Service")
     # A Backend names the ports of its addresses itself; a port in the reference says nothing more.

@@ -16,6 +16,7 @@ from portway.model.handles import EDGE, INFRASTRUCTURE
 from portway.objects.gateway_v1 import Gateway, GatewayClass, ListenerSet
 from portway.objects.verdict import ObjectKey, Severity, Verdict
 from portway.store import read_object
+from portway.translate.absent import absent
 from portway.translate.gateway import findings
 from portway.translate.gateway.certificates import client_certificate
 from portway.translate.gateway.features import features_of
@@ -223,7 +224,7 @@ def _without_gateway(ctx: Context, key: ObjectKey, gateway: ObjectKey | None) ->
         )
     elif read_object(ctx, Gateway, gateway.namespace, gateway.name) is None:
         problem, remedy = (
-            f"{gateway} does not exist; its listeners are not served",
+            f"{absent(ctx, gateway)}; its listeners are not served",
             "create it, or name one that exists",
         )
     else:

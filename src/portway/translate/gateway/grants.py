@@ -14,6 +14,7 @@ from portway.objects.kinds import KINDS
 from portway.objects.meta import Object
 from portway.objects.verdict import ObjectKey
 from portway.store import Index, Reads
+from portway.translate.absent import is_unread
 
 
 def _permissions(found: Object) -> Iterable[Hashable]:
@@ -30,7 +31,7 @@ GRANTS = Index("permissions of ReferenceGrants", "ReferenceGrant", _permissions)
 
 
 def is_permitted(ctx: Reads, source: ObjectKey, target: ObjectKey) -> bool:
-    """Whether `source` may refer to `target`; always within one namespace.
+    """Whether `source` may refer to `target`; always within one namespace, and where grants could not be read.
 
     Args:
         ctx: where grants are read.
@@ -41,7 +42,9 @@ def is_permitted(ctx: Reads, source: ObjectKey, target: ObjectKey) -> bool:
         return True
     asking = (KINDS[source.kind].group, source.kind, source.namespace)
     asked = (KINDS[target.kind].group, target.kind, target.namespace)
-    return bool(GRANTS.read(ctx, (asking, (*asked, ""))) or GRANTS.read(ctx, (asking, (*asked, target.name))))
+    if GRANTS.read(ctx, (asking, (*asked, ""))) or GRANTS.read(ctx, (asking, (*asked, target.name))):
+        return True
+    return is_unread(ctx, ObjectKey("ReferenceGrant", target.namespace, ""))
 
 
 def remedy(source: ObjectKey, target: ObjectKey) -> str:

@@ -17,6 +17,7 @@ from portway.objects.problems import listed
 from portway.objects.references_v1 import GatewayDefaultScope, LocalPolicyTargetReferenceWithSectionName
 from portway.objects.verdict import ObjectKey, Severity, Verdict
 from portway.store import read_object
+from portway.translate.absent import absent
 from portway.translate.gateway import findings
 from portway.translate.gateway.attachment import ParentAttachment, attachment_of, parent_key, route_of
 from portway.translate.gateway.counts import GATEWAYS_OF_SERVICES, ServiceKey
@@ -130,7 +131,7 @@ def _parent_verdicts(ctx: Context, key: ObjectKey) -> list[Verdict]:
                     severity=Severity.ERROR,
                     reason="NoMatchingParent",
                     field=f"spec.parentRefs[{index}]",
-                    problem=f"{parent} does not exist; the route is not served by it",
+                    problem=f"{absent(ctx, parent)}; the route is not served by it",
                     remedy="create it, or name one that exists",
                 )
             )
@@ -209,7 +210,7 @@ def _target_problem(
         return _policy_problem("Invalid", field, f"{name} cannot be a target", "name a Service")
     service = read_object(ctx, Service, key.namespace, target.name)
     if service is None:
-        message = f"Service {key.namespace}/{target.name} does not exist"
+        message = absent(ctx, ObjectKey("Service", key.namespace, target.name))
         return _policy_problem("TargetNotFound", f"{field}.name", message, "create it, or name one that exists")
     section = target.section_name
     if section is not None and all(port.name != section for port in service.spec.ports):

@@ -16,7 +16,9 @@ from portway.model.upstream import Discovery, EndpointHealth, UpstreamSettings, 
 from portway.objects.core_v1 import Protocol, Service, ServicePort, ServiceType
 from portway.objects.networking_v1 import IngressBackend, IngressServiceBackend, ServiceBackendPort
 from portway.objects.portway_v1alpha1 import PORTWAY_GROUP, Backend
+from portway.objects.verdict import ObjectKey
 from portway.store import read_object
+from portway.translate.absent import absent
 
 NOT_FOUND: Final = 404
 UNAVAILABLE: Final = 503
@@ -50,14 +52,14 @@ def place_of(ctx: Context, namespace: str, backend: IngressBackend) -> Place:
             remedy=f"name a Service, or a Backend of {PORTWAY_GROUP}",
         )
     if read_object(ctx, Backend, namespace, resource.name) is None:
-        return Place(field="resource.name", problem=f"Backend {namespace}/{resource.name} does not exist")
+        return Place(field="resource.name", problem=absent(ctx, ObjectKey("Backend", namespace, resource.name)))
     return Place(upstream=UpstreamKey(UpstreamKind.BACKEND, namespace, resource.name, 0))
 
 
 def _service(ctx: Context, namespace: str, backend: IngressServiceBackend) -> Place:
     service = read_object(ctx, Service, namespace, backend.name)
     if service is None:
-        return Place(field="service.name", problem=f"Service {namespace}/{backend.name} does not exist")
+        return Place(field="service.name", problem=absent(ctx, ObjectKey("Service", namespace, backend.name)))
     if service.spec.type is ServiceType.EXTERNAL_NAME and is_this_machine(service.spec.external_name):
         return Place(
             field="service.name",
@@ -101,7 +103,7 @@ def first_port(ctx: Context, namespace: str, name: str) -> Place:
     """The first port of a Service, for the annotation `default-backend`, which names no port."""
     service = read_object(ctx, Service, namespace, name)
     if service is None:
-        return Place(problem=f"Service {namespace}/{name} does not exist")
+        return Place(problem=absent(ctx, ObjectKey("Service", namespace, name)))
     if not service.spec.ports:
         return Place(problem=f"Service {namespace}/{name} has no ports")
     port = service.spec.ports[0].port

@@ -27,7 +27,7 @@ from portway.model.names import SecretKey, SecretUse, SocketKey
 from portway.model.route import Source, WeightedUpstream
 from portway.model.upstream import Protocol, UpstreamSettings
 from portway.objects.verdict import ObjectKey
-from portway.translate.certificates import Certificate, certificate, covers
+from portway.translate.certificates import Certificate, certificate, covers, is_for
 from portway.translate.ingress.backends import place_of, with_settings
 from portway.translate.ingress.hosts import FURTHER, HostPlan, Owned, host_plan
 from portway.translate.ingress.matching import is_wildcard
@@ -81,14 +81,14 @@ def certificate_choice(ctx: Context, key: IngressHost) -> Choice:
 
 
 def _is_for(found: Certificate, host: str) -> bool:
-    return found.secret is not None and covers(found.secret.names, host)
+    return found.secret is not None and is_for(found.secret, host)
 
 
 def _checked(ctx: Context, share: Share, key: ObjectKey, host: str) -> Choice:
     found = ctx.get(certificate, key)
     if found.secret is None:
         return Choice(ingress=share.ingress, problem=found.problem)
-    if not covers(found.secret.names, host):
+    if not is_for(found.secret, host):
         names = ", ".join(found.secret.names) or "no name at all"
         return Choice(ingress=share.ingress, problem=f"the certificate in {key} is for {names}, not for {host}")
     return Choice(secret=key, ingress=share.ingress)
@@ -119,7 +119,7 @@ def _server_names(ctx: Context, host: IngressHost) -> Mapping[ShownSecret, tuple
         return {}
     found = ctx.get(certificate, choice.secret).secret
     # Other names of the host show its certificate only if that covers them.
-    aliases = [name for name in granted_aliases(ctx, plan) if found is not None and covers(found.names, name)]
+    aliases = [name for name in granted_aliases(ctx, plan) if found is not None and is_for(found, name)]
     return {ShownSecret(host.fleet, choice.secret): (host.host, *aliases)}
 
 

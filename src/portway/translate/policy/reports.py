@@ -10,6 +10,7 @@ from portway.objects.portway_v1alpha1 import Backend, UpstreamPolicy
 from portway.objects.references_v1 import LocalPolicyTargetReferenceWithSectionName
 from portway.objects.verdict import ObjectKey, Severity, Verdict
 from portway.store import read_object
+from portway.translate.absent import absent
 from portway.translate.certificates import Certificate, authorities, certificate
 from portway.translate.local_backends import refusals
 from portway.translate.policy.upstream import GROUPS, policies_for
@@ -60,7 +61,9 @@ def _target_verdicts(
     ports = _ports(ctx, kind, key.namespace, target.name)
     if ports is None:
         yield problem(
-            "TargetNotFound", f"{subject} does not exist; the policy waits for it", "create it, or correct the name"
+            "TargetNotFound",
+            f"{absent(ctx, ObjectKey(target.kind, key.namespace, target.name))}; the policy waits for it",
+            "create it, or correct the name",
         )
     elif target.section_name is not None and target.section_name not in ports:
         named = ", ".join(sorted(filter(None, ports))) or "none with a name"
