@@ -92,7 +92,7 @@ class Reader:
     def not_ready_because(self) -> str:
         return ""
 
-    async def status(self) -> bytes:
+    async def status(self, gateway: str, ingress_class: str) -> bytes:
         return b'"status"'
 
     async def explain(self, body: bytes) -> bytes:

@@ -175,6 +175,7 @@ def test_json(tmp_path: Path) -> None:
                 "remedy": "write 80 without quotes",
             }
         ],
+        "notes": [],
     }
 
 

@@ -81,6 +81,7 @@ def test_explain_as_json(shop: Path) -> None:
     report = json.loads(result.output)
     assert list(report) == [
         "request",
+        "fleet",
         "listener",
         "chain",
         "table",
@@ -209,7 +210,10 @@ ODD_QUESTIONS = {
     ("-f", "/no/such/folder"): "/no/such/folder: there is no such file or folder; create it, or correct the path",
     ("--client", "localhost"): '--client: "localhost" is not an IP address',
     ("--listen-address", "lo"): '--listen-address: "lo" is not an IP address',
-    ("--admin-address", ""): "the admin address is empty, so no Portway can be asked; give files with -f, or name",
+    (
+        "--admin-address",
+        "",
+    ): "the admin address is empty, so no Portway can be asked; give files with -f, a cluster with",
     ("--admin-address", "127.0.0.1:1"): "no Portway answers at 127.0.0.1:1: Connection refused; give files with -f",
 }
 

@@ -35,8 +35,9 @@ class Answers(Protocol):
         """Empty when requests are served as declared."""
         ...
 
-    async def status(self) -> bytes:
-        """JSON of the whole picture."""
+    async def status(self, gateway: str, ingress_class: str) -> bytes:
+        """JSON of the whole picture, or of the proxies of one Gateway (`namespace/name`) or IngressClass, and what
+        they serve. Raises BadQuestion."""
         ...
 
     async def explain(self, body: bytes) -> bytes:
@@ -102,8 +103,8 @@ class AdminServer:
         body = await self._answers.metrics()
         return web.Response(body=body, headers={"content-type": "text/plain; version=0.0.4; charset=utf-8"})
 
-    async def _status(self, _request: web.Request) -> web.Response:
-        return await self._json(self._answers.status())
+    async def _status(self, request: web.Request) -> web.Response:
+        return await self._json(self._answers.status(request.query.get("gateway", ""), request.query.get("class", "")))
 
     async def _explain(self, request: web.Request) -> web.Response:
         return await self._json(self._answers.explain(await request.read()))

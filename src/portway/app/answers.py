@@ -8,18 +8,20 @@ import asyncio
 import socket
 from collections.abc import Sequence
 from datetime import timedelta
+from functools import partial
 from typing import final
 
 import msgspec
 import structlog
 
 from portway.admin.server import AdminServer, BadQuestion, NotNow
+from portway.app.explaining import explained, is_served_by, observed
 from portway.app.machine import Machine
 from portway.app.metrics import make_registry, render
 from portway.app.status import look, make_status
-from portway.explain.report import make_report
+from portway.explain.fleets import Asked, UnknownFleet, named_fleet
 from portway.explain.request import Request
-from portway.explain.trace import World, explain
+from portway.explain.trace import World
 from portway.infra.envoy_admin import AdminUnreachable
 
 log = structlog.get_logger(__name__)
@@ -33,6 +35,12 @@ class ExplainQuestion(msgspec.Struct, frozen=True):
 
     request: Request
     address: str = ""
+    """That it arrives at."""
+    gateway: str = ""
+    """`namespace/name`, where each Gateway has its own proxies."""
+    ingress_class: str = ""
+    dialled: str = ""
+    """The URL's host, where the request names another one."""
 
 
 @final
@@ -48,14 +56,21 @@ class MachineAnswers:
     def not_ready_because(self) -> str:
         return self._machine.not_ready_because()
 
-    async def status(self) -> bytes:
+    async def status(self, gateway: str, ingress_class: str) -> bytes:
         async with self._one_at_a_time:
             await self._machine.pipeline.caught_up()
+            world = World(self._machine.pipeline.engine)
+            try:
+                asked = Asked(gateway=gateway, ingress_class=ingress_class)
+                fleet = named_fleet(world, asked, observed(world)) if gateway or ingress_class else ""
+            except UnknownFleet as error:
+                raise BadQuestion(str(error)) from error
             seen = await look(
                 self._machine.pipeline,
-                self._machine.fleets(),
+                {name: state for name, state in self._machine.fleets().items() if fleet in ("", name)},
                 self._machine.processes(),
                 self._machine.not_ready_because(),
+                partial(is_served_by, world, fleet) if fleet else None,
             )
             locate, controller = self._machine.declared.locator(), self._machine.settings.edge.gateway_controller
             return await asyncio.to_thread(lambda: msgspec.json.encode(make_status(seen, locate, controller)))
@@ -69,8 +84,17 @@ class MachineAnswers:
             raise NotNow(f"{reason}; portway explain -f PATH says what files would do")
         await self._machine.pipeline.settle()
         world = World(self._machine.pipeline.engine)
-        found = explain(world, question.request, question.address)
-        return msgspec.json.encode(make_report(world, found, self._machine.declared.locator()))
+        asked = Asked(
+            gateway=question.gateway,
+            ingress_class=question.ingress_class,
+            address=question.address,
+            dialled=question.dialled,
+        )
+        try:
+            report = explained(world, question.request, asked, observed(world), self._machine.declared.locator())
+        except UnknownFleet as error:
+            raise BadQuestion(str(error)) from error
+        return msgspec.json.encode(report)
 
     async def metrics(self) -> bytes:
         proxy = self._machine.proxy

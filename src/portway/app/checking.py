@@ -7,8 +7,10 @@ import msgspec
 
 from portway.app.compiler import REPORTS, compile_files
 from portway.explain.report import Locate
+from portway.incremental import Engine
 from portway.model.condition import ObjectReport
 from portway.model.local import OwnPlaces
+from portway.model.unread import NOT_READ
 from portway.objects.kinds import KINDS
 from portway.objects.verdict import ObjectKey, Severity, Verdict
 from portway.settings import Edge
@@ -73,6 +75,8 @@ class CheckResult(msgspec.Struct, frozen=True, kw_only=True):
     """Served, but probably not as its owner thinks."""
     verdicts: tuple[Remark, ...]
     """By file, line, severity and object; what belongs to no file comes last."""
+    notes: tuple[str, ...] = ()
+    """What is not known of a cluster, why, and what to do about it."""
 
 
 class InternalError(Exception):
@@ -83,6 +87,7 @@ RANK = {Severity.ERROR: 0, Severity.WARNING: 1, Severity.INFO: 2}
 
 
 def make_remark(verdict: Verdict, file: str, line: int) -> Remark:
+    verdict = _as_known(verdict)
     key = verdict.object
     return Remark(
         file=file,
@@ -99,6 +104,15 @@ def make_remark(verdict: Verdict, file: str, line: int) -> Remark:
         problem=verdict.problem,
         remedy=verdict.remedy,
     )
+
+
+def _as_known(verdict: Verdict) -> Verdict:
+    """What hangs on an object that could not be read is no fault of anybody's."""
+    said, not_read, _ = verdict.problem.partition(NOT_READ)
+    if not not_read:
+        return verdict
+    problem = f"{said}{not_read}, so what becomes of this is not known"
+    return msgspec.structs.replace(verdict, severity=Severity.INFO, reason="NotRead", problem=problem, remedy="")
 
 
 def by_place(one: Remark) -> tuple[object, ...]:
@@ -149,8 +163,7 @@ async def check_files(
     """
     engine, source = await compile_files(paths, edge, own=own, show=show)
     reports, _ = engine.settle().of(REPORTS)
-    for failure in engine.failures():
-        raise InternalError(f"{failure.name}({failure.key}): {failure.error}")
+    refuse_failures(engine)
     found = remarks(engine.store.findings(), (one.report for one in reports.values()), source.locator())
     # A Namespace that nobody declared exists all the same, but it is no object of the reader's.
     implied = sum(not stored.origin.file for key in engine.store.keys("Namespace") if (stored := engine.store.get(key)))
@@ -172,6 +185,16 @@ async def check_files(
         warnings=count[Severity.WARNING],
         verdicts=found,
     )
+
+
+def refuse_failures(engine: Engine) -> None:
+    """Never let a bug of ours look like a green result.
+
+    Raises:
+        InternalError: see there.
+    """
+    for failure in engine.failures():
+        raise InternalError(f"{failure.name}({failure.key}): {failure.error}")
 
 
 def _nothing(path: str) -> Remark:

@@ -93,10 +93,19 @@ async def compile_files(
     async for change in source.changes():
         engine.apply(change)
         show(compiling_progress(source.statistics(), engine.statistics().pending))
+    settle_slowly(engine, show)
+    return engine, source
+
+
+def settle_slowly(engine: Engine, show: Callable[[str], None]) -> None:
+    """Let the engine do all that it has to do. Nothing is taken from it.
+
+    Args:
+        show: gets a few words about how far it has come, now and then; empty at the end.
+    """
     steps = 0
     while engine.step():
         steps += 1
         if steps % PROGRESS_STEPS == 0:
-            show(compiling_progress(source.statistics(), engine.statistics().pending))
+            show(f"compiling: {engine.statistics().pending:,} left to look at")
     show("")
-    return engine, source

@@ -1,7 +1,7 @@
 """What `portway status` shows: one picture of a running Portway, made from the frozen statistics of its parts."""
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import msgspec
 
@@ -98,13 +98,23 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def look(
-    pipeline: Pipeline, fleets: Mapping[str, FleetState], processes: Mapping[str, HostStatistics], reason: str
+    pipeline: Pipeline,
+    fleets: Mapping[str, FleetState],
+    processes: Mapping[str, HostStatistics],
+    reason: str,
+    counts: Callable[[ObjectReport], bool] | None = None,
 ) -> Seen:
-    """Ask the parts, a little at a time."""
+    """Ask the parts, a little at a time.
+
+    Args:
+        reason: why requests are not served as declared; empty: they are.
+        counts: whether an object is asked about; `None`: all are.
+    """
     hosts = hosts_by_origin(fleets)
     reports: list[ObjectReport] = []
     for number, report in enumerate(tuple(pipeline.reports.values())):
-        reports.append(as_programmed(report, fleets, hosts))
+        if counts is None or counts(report):
+            reports.append(as_programmed(report, fleets, hosts))
         if number % TURN == 0:
             await asyncio.sleep(0)
     return Seen(
@@ -185,7 +195,8 @@ def _count_done(fleet: FleetState, session: Session) -> int:
     )
 
 
-def _object(report: ObjectReport, locate: Locate, controller: str) -> ObjectStatus:
+def remarks_of(report: ObjectReport, locate: Locate) -> tuple[Remark, ...]:
+    """What there is to say about an object, by place; the object is named only where it is another one."""
     remarks: list[Remark] = []
     for verdict in report.verdicts:
         file, line = locate(verdict.object, verdict.field) or ("", 0)
@@ -193,8 +204,12 @@ def _object(report: ObjectReport, locate: Locate, controller: str) -> ObjectStat
         # The object is named once, in `ObjectStatus.object`.
         own = verdict.object == report.object
         remarks.append(msgspec.structs.replace(remark, object="") if own else remark)
+    return tuple(sorted(remarks, key=by_place))
+
+
+def _object(report: ObjectReport, locate: Locate, controller: str) -> ObjectStatus:
     return ObjectStatus(
         object=str(report.object),
         status=make_kubernetes_status(report, controller),
-        remarks=tuple(str(remark) for remark in sorted(remarks, key=by_place)),
+        remarks=tuple(map(str, remarks_of(report, locate))),
     )

@@ -9,17 +9,18 @@ import msgspec
 
 from portway.app.checking import CheckResult, InternalError, Remark, check_files
 from portway.app.own_places import own_places
+from portway.cli import cluster
 from portway.cli.options import (
     COMPILING,
     COMPILING_EPILOG,
     Output,
     output_option,
     paint,
-    read_settings,
     setting_options,
 )
 from portway.cli.progress import ProgressLine
 from portway.objects.verdict import Severity
+from portway.settings import Settings
 
 NOT_OURS = "NotOurs"
 JUDGED = frozenset({"Ingress", "Gateway"})
@@ -28,30 +29,37 @@ COLOURS = {Severity.ERROR: "red", Severity.WARNING: "yellow", Severity.INFO: "bl
 
 
 @click.command(epilog=COMPILING_EPILOG)
-@setting_options("sources", "edge", shown=("filenames", *COMPILING))
+@setting_options("sources", "edge", shown=("filenames", *cluster.SHOWN, *COMPILING), fields=cluster.FIELDS)
+@cluster.namespace_option
 @click.option("--strict", is_flag=True, help="Exit with 1 for warnings too.")
 @click.option("--quiet", is_flag=True, help="Leave out what is only worth knowing.")
 @output_option
-def check(strict: bool, quiet: bool, output: str, settings_file: Path | None, **flags: object) -> None:
+def check(strict: bool, quiet: bool, output: str, namespace: str, settings_file: Path | None, **flags: object) -> None:
     """Say what would not work, before it is run.
 
     Each line names file and line, object and field, what is wrong with which value, what happens meanwhile, and what to
     do. With -o json the same comes as one object: objects, refused, errors, warnings and verdicts (file, line,
-    severity, reason, object, kind, namespace, name, field, problem, remedy).
+    severity, reason, object, kind, namespace, name, field, problem, remedy), notes.
+
+    With --context or --kubeconfig the objects of that cluster are checked, with -n those of a namespace; -f then checks
+    files as if they were applied there. Nothing is written, and rights to read what you may are enough.
 
     Exit code 0: no error; 1: an object or a file has an error (with --strict: or a warning); 2: wrong usage.
 
     \b
     portway check -f manifests/
     helm template shop | portway check -f - --all-classes --strict
+    portway check --context prod -n shop
+    portway check --context prod -f shop.yaml
     """
-    settings = read_settings(flags, settings_file)
-    if not settings.sources.filenames:
-        raise click.UsageError("give at least one -f PATH: a file, a folder, or - for standard input")
+    settings, asks_cluster = cluster.read_cluster_settings(flags, settings_file, namespace=namespace)
+    if not settings.sources.filenames and not asks_cluster:
+        raise click.UsageError(
+            "give at least one -f PATH: a file, a folder, or - for standard input; or --kubernetes or --context for a "
+            "cluster"
+        )
     try:
-        files = settings.sources.filenames
-        own = own_places(settings)
-        result = asyncio.run(check_files(files, settings.edge, own=own, show=ProgressLine().show))
+        result = _of_cluster(settings, namespace) if asks_cluster else _of_files(settings)
     except InternalError as error:
         # Never hidden behind a green result.
         raise click.ClickException(
@@ -66,11 +74,28 @@ def check(strict: bool, quiet: bool, output: str, settings_file: Path | None, **
     else:
         for remark in result.verdicts:
             click.echo(_line(remark))
+        cluster.tell_notes(result.notes)
         click.echo(_summary(result), err=True)
         if foreign:
             unchecked = f"{_counted(foreign, 'object')} of other classes not checked"
             click.echo(f"hint: {unchecked}; --all-classes checks all", err=True)
     sys.exit(1 if result.errors or (strict and result.warnings) else 0)
+
+
+def _of_files(settings: Settings) -> CheckResult:
+    own = own_places(settings)
+    return asyncio.run(check_files(settings.sources.filenames, settings.edge, own=own, show=ProgressLine().show))
+
+
+def _of_cluster(settings: Settings, namespace: str) -> CheckResult:
+    from portway.app.cluster_checking import check_cluster  # late: who checks files needs none of it
+
+    return cluster.ask_cluster(
+        settings,
+        lambda client: check_cluster(
+            client, settings, namespace=namespace, paths=settings.sources.filenames, show=ProgressLine().show
+        ),
+    )
 
 
 def _line(remark: Remark) -> str:

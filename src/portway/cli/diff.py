@@ -7,9 +7,11 @@ from pathlib import Path
 import click
 import msgspec
 
+from portway.app.checking import STDIN
 from portway.app.compiler import compile_files
 from portway.app.fallback import make_fallback_certificate
 from portway.app.own_places import own_places
+from portway.cli import cluster
 from portway.cli.left_out import tell_left_out
 from portway.cli.options import (
     COMPILING,
@@ -17,7 +19,6 @@ from portway.cli.options import (
     Output,
     output_option,
     paint,
-    read_settings,
     setting_options,
 )
 from portway.cli.progress import ProgressLine
@@ -27,23 +28,59 @@ from portway.settings import Settings
 
 
 @click.command(epilog=COMPILING_EPILOG, short_help="Say which requests a change answers differently.")
-@click.argument("before", metavar="A", type=click.Path(exists=True, allow_dash=True))
-@click.argument("after", metavar="B", type=click.Path(exists=True, allow_dash=True))
-@setting_options("edge", shown=COMPILING)
+@click.argument("paths", metavar="[A B]", nargs=-1, type=click.Path(exists=True, allow_dash=True))
+@setting_options("sources", "edge", shown=("filenames", *cluster.SHOWN, *COMPILING), fields=cluster.FIELDS)
+@cluster.namespace_option
 @output_option
-def diff(before: str, after: str, output: str, settings_file: Path | None, **flags: object) -> None:
+def diff(paths: tuple[str, ...], output: str, namespace: str, settings_file: Path | None, **flags: object) -> None:
     """Say which requests are answered differently under B than under A (files or folders), with examples.
+
+    With --context or --kubeconfig, and -f: which requests applying these files to that cluster would change. Nothing is
+    written. An object of the same name is replaced; none is deleted.
 
     Compares behaviour, not text: an edit that changes no request is none. Exit code 0: no request changes; 1: some do;
     2: wrong usage.
+
+    \b
+    portway diff old/ new/
+    portway diff --context prod -f new.yaml
     """
-    settings = read_settings(flags, settings_file)
-    difference = asyncio.run(_diff(settings, before, after))
+    settings, asks_cluster = cluster.read_cluster_settings(flags, settings_file, namespace=namespace)
+    files = settings.sources.filenames
+    if asks_cluster:
+        if paths or not files:
+            raise click.UsageError("what would be applied to the cluster is given with -f PATH, and nothing else")
+        difference, names = _with_cluster(settings, namespace), ("the cluster", f"with {', '.join(files)}")
+    else:
+        if len(paths) != 2 or files:
+            raise click.UsageError(
+                "give two files or folders, A and B; or -f PATH with --context or --kubernetes for a cluster"
+            )
+        difference, names = asyncio.run(_diff(settings, *paths)), (paths[0], paths[1])
     if output == Output.JSON:
         click.echo(msgspec.json.format(msgspec.json.encode(difference), indent=2).decode())
     else:
-        show(difference, (before, after))
+        show(difference, names)
     sys.exit(1 if difference.changes else 0)
+
+
+def _with_cluster(settings: Settings, namespace: str) -> Difference:
+    from portway.app.cluster_explaining import diff_cluster  # late: who compares files needs none of it
+
+    for name in settings.sources.filenames:
+        if name != STDIN and not Path(name).exists():
+            raise click.UsageError(f"{name}: there is no such file or folder; create it, or correct the path")
+    return cluster.ask_cluster(
+        settings,
+        lambda client: diff_cluster(
+            client,
+            settings,
+            settings.sources.filenames,
+            namespace=namespace,
+            show=ProgressLine().show,
+            tell=cluster.tell,
+        ),
+    )
 
 
 async def _diff(settings: Settings, before: str, after: str) -> Difference:
@@ -65,7 +102,7 @@ def show(difference: Difference, names: tuple[str, str]) -> None:
         names: what A and B were on the command line.
     """
     for change in difference.changes:
-        click.echo(change.subject)
+        click.echo(f"{change.subject} at {change.fleet}" if change.fleet else change.subject)
         click.echo(f"  {paint('-', 'red')} {change.before}")
         click.echo(f"  {paint('+', 'green')} {change.after}")
         if change.also:

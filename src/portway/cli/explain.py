@@ -3,13 +3,16 @@
 import asyncio
 from ipaddress import ip_address
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import click
 import msgspec
 
 from portway.app.checking import STDIN
 from portway.app.compiler import compile_files
+from portway.app.explaining import explained
 from portway.app.own_places import own_places
+from portway.cli import cluster
 from portway.cli.left_out import tell_left_out
 from portway.cli.live import ask
 from portway.cli.options import (
@@ -18,14 +21,13 @@ from portway.cli.options import (
     Output,
     output_option,
     paint,
-    read_settings,
     setting_options,
 )
 from portway.cli.progress import ProgressLine
-from portway.explain.report import Report, Result, make_report
+from portway.explain.fleets import Asked, UnknownFleet
+from portway.explain.report import Report, Result
 from portway.explain.request import Request, RequestError, make_request
 from portway.explain.trace import World
-from portway.explain.trace import explain as follow
 from portway.settings import Settings
 
 
@@ -37,7 +39,15 @@ from portway.settings import Settings
 @click.option("--sni", metavar="NAME", help="Server name of the TLS connection, if not the URL's host.")
 @click.option("--client", default="127.0.0.1", show_default=True, help="Address of the client.")
 @click.option("--listen-address", default="", help="Address the request arrives at, where the port is open on several.")
-@setting_options("sources", "edge", "admin", shown=("filenames", "admin_address", *COMPILING))
+@cluster.fleet_options
+@setting_options(
+    "sources",
+    "edge",
+    "admin",
+    shown=("filenames", "admin_address", *cluster.SHOWN, *COMPILING),
+    fields=cluster.FIELDS,
+)
+@cluster.namespace_option
 @output_option
 def explain(
     method: str,
@@ -47,19 +57,25 @@ def explain(
     sni: str | None,
     client: str,
     listen_address: str,
+    gateway: str,
+    of_class: str,
+    namespace: str,
     output: str,
     settings_file: Path | None,
     **flags: object,
 ) -> None:
     """Say where a request goes and why: listener, host, every route that was tried and why it lost, filters, upstream.
 
-    With -f the files are asked, otherwise the Portway that runs at --admin-address.
+    With -f the files are asked, with --context or --kubeconfig the objects of that cluster (and -f as if applied
+    there), otherwise the Portway that runs at --admin-address. Where each Gateway has proxies of its own, the URL's
+    host or --listen-address may be an address of theirs; else say --gateway or --class.
 
     \b
     portway explain GET http://shop.example/cart -f manifests/
     portway explain POST https://shop.example/pay -H 'x-canary: always'
+    portway explain GET https://shop.example/pay --context prod --gateway shop/web
     """
-    settings = read_settings(flags, settings_file)
+    settings, asks_cluster = cluster.read_cluster_settings(flags, settings_file, namespace=namespace)
     if tls and url.startswith("http://"):
         url = "https://" + url.removeprefix("http://")
     if listen_address:
@@ -69,21 +85,40 @@ def explain(
         request = make_request(method, url, _fields(headers), client=client, server_name=sni)
     except RequestError as error:
         raise click.UsageError(str(error)) from error
-    if settings.sources.filenames:
-        for name in settings.sources.filenames:
-            if name != STDIN and not Path(name).exists():
-                raise click.UsageError(f"{name}: there is no such file or folder; create it, or correct the path")
-        report = asyncio.run(_explain_files(settings, request, listen_address))
-    else:
-        body = msgspec.json.encode({"request": request, "address": listen_address})
-        remedy = "give files with -f, or name the --admin-address of one that runs"
-        report = msgspec.json.decode(
-            ask(settings.admin.admin_address, "/api/v1/explain", body, remedy=remedy), type=Report
-        )
+    for name in settings.sources.filenames:
+        if name != STDIN and not Path(name).exists():
+            raise click.UsageError(f"{name}: there is no such file or folder; create it, or correct the path")
+    asked = Asked(gateway=gateway, ingress_class=of_class, address=listen_address, dialled=_host_of(url))
+    try:
+        report = _explain(settings, request, asked, namespace, asks_cluster=asks_cluster)
+    except UnknownFleet as error:
+        raise click.UsageError(str(error)) from error
     if output == Output.JSON:
         click.echo(msgspec.json.format(msgspec.json.encode(report), indent=2).decode())
     else:
         show(report)
+
+
+def _explain(settings: Settings, request: Request, asked: Asked, namespace: str, *, asks_cluster: bool) -> Report:
+    if asks_cluster:
+        from portway.app.cluster_explaining import explain_cluster  # late: who asks files needs none of it
+
+        return cluster.ask_cluster(
+            settings,
+            lambda client: explain_cluster(
+                client, settings, request, asked, namespace=namespace, show=ProgressLine().show, tell=cluster.tell
+            ),
+        )
+    if settings.sources.filenames:
+        return asyncio.run(_explain_files(settings, request, asked))
+    body = msgspec.json.encode({"request": request, **msgspec.structs.asdict(asked)})
+    remedy = "give files with -f, a cluster with --context, or name the --admin-address of one that runs"
+    answer = ask(settings.admin.admin_address, "/api/v1/explain", body, remedy=remedy)
+    return msgspec.json.decode(answer, type=Report)
+
+
+def _host_of(url: str) -> str:
+    return urlsplit(url).hostname or ""
 
 
 def _check_address(option: str, address: str) -> None:
@@ -103,20 +138,21 @@ def _fields(headers: tuple[str, ...]) -> list[tuple[str, str]]:
     return fields
 
 
-async def _explain_files(settings: Settings, request: Request, address: str) -> Report:
+async def _explain_files(settings: Settings, request: Request, asked: Asked) -> Report:
     engine, source = await compile_files(
         settings.sources.filenames, settings.edge, outputs=(), own=own_places(settings), show=ProgressLine().show
     )
     engine.settle()
     tell_left_out(engine.store)
     world = World(engine)
-    return make_report(world, follow(world, request, address), source.locate)
+    return explained(world, request, asked, {}, source.locate)
 
 
 def show(report: Report) -> None:
     """Print for a reader."""
     click.echo(report.request)
     for word, value in (
+        ("at", report.fleet),
         ("listener", report.listener),
         ("chain", report.chain),
         ("table", report.table),

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -43,6 +43,7 @@ COMPILING = (
 
 COMPILING_EPILOG = "All other options of `portway run` about listeners, routes and upstreams are taken too."
 
+NOTHING: Mapping[str, object] = {}
 PLACES = frozenset(
     {"filenames", "state_dir", "envoy_binary", "access_log", "authorities", "token", "xds_certificate", "xds_key"}
 )
@@ -109,8 +110,14 @@ def _show(default: object) -> str:
     return str(default).lower() if isinstance(default, bool) else str(default)
 
 
-def read_settings(flags: dict[str, object], settings_file: Path | None) -> Settings:
-    """Join flags, environment and file; a mistake ends the command with exit code 2."""
+def read_settings(
+    flags: dict[str, object], settings_file: Path | None, beneath: Mapping[str, object] = NOTHING
+) -> Settings:
+    """Join flags, environment and file; a mistake ends the command with exit code 2.
+
+    Args:
+        beneath: values by setting name where none of these says one.
+    """
     file: dict[str, object] = {}
     if settings_file is not None:
         try:
@@ -134,7 +141,7 @@ def read_settings(flags: dict[str, object], settings_file: Path | None) -> Setti
         if not name.startswith("PORTWAY_COMPLETE") and name != "_PORTWAY_COMPLETE"
     }
     try:
-        settings = make_settings(flags, environment, file, str(settings_file or ""))
+        settings = make_settings(flags, environment, {**beneath, **file}, str(settings_file or ""))
     except SettingsError as error:
         raise click.UsageError(str(error)) from error
     _refuse_unknown_annotations(settings.edge.allow_unsupported)

@@ -50,6 +50,8 @@ def _certificate(world: World, key: SecretKey) -> str:
     secret = world.engine.get(SECRET, key)
     if secret is None:
         return "a certificate that is not there"
+    if secret.is_unread:
+        return f"the certificate in {key.sources[0]} (not read)"
     return f"certificate {sha256(secret.certificates).hexdigest()[:12]}"
 
 

@@ -13,6 +13,7 @@ import msgspec
 
 from portway.explain.behaviour import behaviour_of, differing_texts, sort_of
 from portway.explain.compared import chain_texts, handler_texts, upstream_texts
+from portway.explain.fleets import fleet_label
 from portway.explain.match import domain_candidates
 from portway.explain.request import Request
 from portway.explain.samples import path_samples, samples
@@ -48,6 +49,8 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
     """An example request (`GET http://shop.example/cart`), a socket, an upstream."""
     before: str
     after: str
+    fleet: str = ""
+    """Where there are several: whose proxies, `Gateway shop/web`."""
     request: Request | None = None
     requests: int = 1
     """How many of the requests that were compared change like this."""
@@ -87,7 +90,11 @@ def _compare_socket(before: World, after: World, socket: SocketKey) -> Iterator[
         if one is not other:
             states = ("closed", "open")
             yield Change(
-                kind=Kind.SOCKET, subject=str(socket), before=states[one is not None], after=states[other is not None]
+                kind=Kind.SOCKET,
+                subject=str(socket),
+                before=states[one is not None],
+                after=states[other is not None],
+                fleet=fleet_label(socket.fleet),
             )
         return
     texts = chain_texts(before, one), chain_texts(after, other)
@@ -95,10 +102,10 @@ def _compare_socket(before: World, after: World, socket: SocketKey) -> Iterator[
         old, new = (side.get(name, "connections are closed") for side in texts)
         if old != new:
             subject = f"{socket} server name {name}" if name != "*" else str(socket)
-            yield Change(kind=Kind.SOCKET, subject=subject, before=old, after=new)
+            yield Change(kind=Kind.SOCKET, subject=subject, before=old, after=new, fleet=fleet_label(socket.fleet))
     old, new = handler_texts(one), handler_texts(other)
     if old != new:
-        yield Change(kind=Kind.SOCKET, subject=str(socket), before=old, after=new)
+        yield Change(kind=Kind.SOCKET, subject=str(socket), before=old, after=new, fleet=fleet_label(socket.fleet))
 
 
 class _Table(NamedTuple):
@@ -136,6 +143,7 @@ class _Found(msgspec.Struct):
     """Requests that change in one way."""
 
     example: Request
+    fleet: str
     texts: tuple[str, str]
     requests: int = 0
     hosts: dict[str, None] = {}
@@ -184,16 +192,20 @@ class _Comparison:
         self.requests += len(requests)
         for request in requests:
             self._request(request, socket)
-        self._unsampled += _unsampled(base, *sides)
+        self._unsampled += (
+            msgspec.structs.replace(change, fleet=fleet_label(socket.fleet)) for change in _unsampled(base, *sides)
+        )
 
     def _request(self, request: Request, socket: SocketKey) -> None:
-        one, other = (explain(world, request, socket.address) for world in (self.before, self.after))
+        one, other = (explain(world, request, socket.address, socket.fleet) for world in (self.before, self.after))
         if behaviour_of(one) == behaviour_of(other):
             return
-        key = sort_of(one, other)
+        key = (socket.fleet, *sort_of(one, other))
         found = self._found.get(key)
         if found is None:
-            found = self._found[key] = _Found(example=request, texts=differing_texts(one, other))
+            found = self._found[key] = _Found(
+                example=request, fleet=fleet_label(socket.fleet), texts=differing_texts(one, other)
+            )
         found.requests += 1
         found.hosts[request.host] = None
 
@@ -207,6 +219,7 @@ class _Comparison:
                 subject=request_text(found.example),
                 before=found.texts[0],
                 after=found.texts[1],
+                fleet=found.fleet,
                 request=found.example,
                 requests=found.requests,
                 also=(*others[:SHOWN_HOSTS], *more),

@@ -76,6 +76,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     """What `portway explain -o json` prints."""
 
     request: str
+    fleet: str
+    """Where there are several: whose proxies, `Gateway shop/web`; else empty."""
     listener: str
     chain: str
     table: str
@@ -87,8 +89,12 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     """What the asker may have meant, or should know."""
 
 
-def make_report(world: World, found: Explanation, locate: Locate) -> Report:
-    """Put names, places and endpoints to an explanation."""
+def make_report(world: World, found: Explanation, locate: Locate, fleet: str = "") -> Report:
+    """Put names, places and endpoints to an explanation.
+
+    Args:
+        fleet: whose proxies, where there are several.
+    """
 
     def place(source: Source) -> Place:
         where = locate(source.object, source.field) or ("", 0)
@@ -120,6 +126,7 @@ def make_report(world: World, found: Explanation, locate: Locate) -> Report:
         )
     return Report(
         request=f"{found.request.method} {found.request.url}",
+        fleet=fleet,
         listener=found.socket,
         chain=found.chain,
         table=found.table,

@@ -93,13 +93,14 @@ GRPC_STATUSES = {400: 13, 401: 16, 403: 7, 404: 12, 429: 14, 502: 14, 503: 14, 5
 GRPC_NAMES = {2: "UNKNOWN", 7: "PERMISSION_DENIED", 12: "UNIMPLEMENTED", 13: "INTERNAL", 14: "UNAVAILABLE"}
 
 
-def explain(world: World, request: Request, address: str = "") -> Explanation:
+def explain(world: World, request: Request, address: str = "", fleet: str = "") -> Explanation:
     """Follow a request through what the engine serves.
 
     Args:
         address: that the request arrives at, where a port is open on several.
+        fleet: that it arrives at, where there are several (`fleets.py`); empty: there is one.
     """
-    found = _explain(world, request, address)
+    found = _explain(world, request, address, fleet)
     if not is_grpc(request):
         return found
     return msgspec.structs.replace(found, outcomes=tuple(map(_as_grpc, found.outcomes)))
@@ -114,11 +115,11 @@ def _as_grpc(outcome: Outcome) -> Outcome:
     return msgspec.structs.replace(outcome, grpc_status=status, text=text)
 
 
-def _explain(world: World, request: Request, address: str) -> Explanation:
-    socket = world.find_socket(request, address)
+def _explain(world: World, request: Request, address: str, fleet: str) -> Explanation:
+    socket = world.find_socket(request, address, fleet)
     listener = world.listener(socket) if socket is not None else None
     if socket is None or listener is None:
-        ports = sorted({key.port for key in world.sockets if key.transport == "tcp"})
+        ports = sorted({key.port for key in world.sockets if key.transport == "tcp" and fleet in ("", key.fleet)})
         hint = f"open TCP ports: {_listed(map(str, ports))}" if ports else NOTHING_OPEN
         return _closed(request, f"nothing listens on port {request.port}; the connection is refused", hints=(hint,))
     where = str(socket)

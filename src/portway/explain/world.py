@@ -14,6 +14,8 @@ from portway.incremental import Engine
 from portway.model.condition import ObjectReport
 from portway.model.handles import (
     ENDPOINTS,
+    FLEETS,
+    INFRASTRUCTURE,
     LISTENER,
     REPORT,
     SOCKETS,
@@ -101,10 +103,34 @@ class World:
                 return said[0] + more
         return ""
 
-    def find_socket(self, request: Request, address: str = "") -> SocketKey | None:
+    @property
+    def is_host(self) -> bool:
+        """Whether one fleet serves everything."""
+        return self.engine.read(INFRASTRUCTURE, None).is_host
+
+    @property
+    def fleets(self) -> tuple[str, ...]:
+        """Names of all fleets that there are, sorted; those without an open socket too."""
+        return tuple(sorted({*self.engine.groups(FLEETS), *(key.fleet for key in self.sockets)}))
+
+    def open_at(self, port: int) -> tuple[str, ...]:
+        """Names of the fleets that have the TCP port open, sorted."""
+        return tuple(
+            dict.fromkeys(key.fleet for key in self.sockets if key.port == port and key.transport is Transport.TCP)
+        )
+
+    def find_socket(self, request: Request, address: str = "", fleet: str = "") -> SocketKey | None:
         """The TCP socket that the request arrives at; among several addresses of the port the given one, else the
-        first."""
-        fitting = [key for key in self.sockets if key.port == request.port and key.transport is Transport.TCP]
+        first.
+
+        Args:
+            fleet: empty: any.
+        """
+        fitting = [
+            key
+            for key in self.sockets
+            if key.port == request.port and key.transport is Transport.TCP and fleet in ("", key.fleet)
+        ]
         for key in fitting:
             if address and key.address == address:
                 return key

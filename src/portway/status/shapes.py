@@ -34,7 +34,7 @@ class RouteGroupKind(msgspec.Struct, frozen=True, kw_only=True):
 
 class ListenerStatus(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     name: str
-    supported_kinds: tuple[RouteGroupKind, ...]
+    supported_kinds: tuple[RouteGroupKind, ...] = ()
     attached_routes: int
     conditions: tuple[ConditionStatus, ...]
 
@@ -42,7 +42,7 @@ class ListenerStatus(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 class ParentReference(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
     group: str
     kind: str
-    namespace: str
+    namespace: str = ""
     name: str
     section_name: str = ""
     port: int = 0
