@@ -111,6 +111,7 @@ async def test_writes_that_fail(cluster: MiniCluster, status: int) -> None:
             await shop.until("httproutes", "refused", PROGRAMMED)
 
 
+@pytest.mark.slow
 async def test_reads_that_fail(cluster: MiniCluster) -> None:
     """Without etcd the API server answers 500 and 504 to whoever lists: a replica that starts then waits."""
     async with opened(cluster) as shop:
@@ -222,6 +223,7 @@ class _Route(msgspec.Struct, frozen=True):
     status: _RouteStatus
 
 
+@pytest.mark.slow
 async def test_gateways_come_and_go(cluster: MiniCluster) -> None:
     """Twenty, four at a time, each with its own proxies: nothing of them stays, and their neighbour notices nothing."""
     async with opened(cluster) as shop:

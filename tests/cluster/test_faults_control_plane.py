@@ -87,6 +87,7 @@ async def test_lease_from_the_future_ends_too(cluster: MiniCluster) -> None:
         await works(shop, "after")
 
 
+@pytest.mark.slow
 async def test_api_server_down_and_portway_restarted_meanwhile(cluster: MiniCluster) -> None:
     async with opened(cluster) as shop:
         await serve(shop)
@@ -112,6 +113,7 @@ async def test_api_server_that_hangs(cluster: MiniCluster) -> None:
             await install(cluster)
 
 
+@pytest.mark.slow
 async def test_etcd_restored_to_an_older_state(cluster: MiniCluster) -> None:
     async with opened(cluster, deployments=("a", "b")) as shop:
         await serve(shop)

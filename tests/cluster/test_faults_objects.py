@@ -306,6 +306,7 @@ async def test_a_definition_is_deleted_and_made_again(cluster: MiniCluster) -> N
             await shop.until("grpcroutes", "grpc", PROGRAMMED)
 
 
+@pytest.mark.slow
 async def test_a_namespace_is_deleted_under_traffic(cluster: MiniCluster) -> None:
     listener = "{name: http, port: 80, protocol: HTTP, allowedRoutes: {namespaces: {from: All}}}"
     async with opened(cluster) as shop, opened(cluster) as other:

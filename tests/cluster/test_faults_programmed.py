@@ -63,6 +63,7 @@ async def spread(cluster: MiniCluster, shop: Shop, proxies: int) -> dict[str, se
         await shop.pods(count=proxies)
 
 
+@pytest.mark.slow
 async def test_a_proxy_that_hangs_is_missed_at_whichever_replica_it_is(cluster: MiniCluster) -> None:
     async with opened(cluster, proxies=3) as shop:
         await shop.apply(route("web", ("/", "a")))
