@@ -19,7 +19,7 @@ import msgspec
 from bench.cluster.appearing import Appearances, appear, prepare, vanish
 from bench.cluster.contenders import contenders, parser, start
 from bench.cluster.objects import GATEWAY, GATEWAYS, create_all, endpoint_slice, host, route, service
-from bench.cluster.requests import requests_so_far
+from bench.cluster.requests import requests_so_far, until_written
 from bench.cluster.stage import Contender, Edge, standing
 from bench.report import table, title
 from tests.cluster.api import Api
@@ -110,12 +110,12 @@ async def measure(contender: Contender, routes: int) -> Outcome:
         watched = Watched()
         async with asyncio.TaskGroup() as tasks:
             following = tasks.create_task(watched.follow(edge.api))
-            await _until_quiet(edge, watched)
+            await until_written(edge.api)
             versions, asked = len(watched.seen), await requests_so_far(edge.api)
             written = await create_all(edge.api, map(route, range(routes)))
             right = await watched.until(routes) - written
             await edge.served(map(host, range(routes)))
-            await _until_quiet(edge, watched)
+            await until_written(edge.api)
             versions = len(watched.seen) - versions
             route_writes = (await requests_so_far(edge.api)).since(asked).of["PUT", "httproutes/status"]
             quiet = await _appear(edge, FIRST_NEW)
@@ -146,15 +146,6 @@ async def _appear(edge: Edge, first: int) -> Appearances:
     for number in range(first, first + NEW):
         await vanish(edge, number)
     return Appearances(found)
-
-
-async def _until_quiet(edge: Edge, watched: Watched) -> None:
-    """Until neither the Gateway nor a route's status has been written for two seconds."""
-    while True:
-        before = len(watched.seen), (await requests_so_far(edge.api)).of["PUT", "httproutes/status"]
-        await asyncio.sleep(2.0)
-        if before == (len(watched.seen), (await requests_so_far(edge.api)).of["PUT", "httproutes/status"]):
-            return
 
 
 def print_outcomes(outcomes: Sequence[Outcome]) -> None:

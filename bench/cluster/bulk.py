@@ -23,7 +23,7 @@ import msgspec
 
 from bench.cluster.contenders import contenders, parser, start
 from bench.cluster.objects import Written, address, create_all, endpoint_slice, host, route, service
-from bench.cluster.requests import Requests, requests_so_far
+from bench.cluster.requests import Requests, requests_so_far, until_written
 from bench.cluster.stage import Contender, Edge, Processes, Usage, standing
 from bench.report import table, title
 
@@ -114,7 +114,7 @@ async def measure(contender: Contender, routes: int, endpoints: int) -> Outcome:
         written = await create_all(edge.api, triples(routes, endpoints, edge.port))
         served = await edge.served(sample(routes))
         await edge.served(map(host, range(routes)))
-        await asyncio.sleep(IDLE_SECONDS)
+        await until_written(edge.api)
         asked = await requests_so_far(edge.api)
         restart = await restarted(edge, routes)
         answered = (await requests_so_far(edge.api)).since(asked)

@@ -17,6 +17,7 @@ import msgspec
 from bench.cluster.appearing import Appearances, appear, prepare, vanish
 from bench.cluster.contenders import contenders, parser, start
 from bench.cluster.objects import ROUTES, SLICES, address, create_routes, host, rule
+from bench.cluster.requests import until_written
 from bench.cluster.stage import Contender, Edge, Usage, standing
 from bench.report import table, title
 from tests.cluster.api import Api
@@ -27,8 +28,6 @@ ENDPOINT_RATE = 20.0
 ROUTE_RATE = 2.0
 """Changed HTTPRoutes a second."""
 FIRST_NEW = 100_000
-IDLE_SECONDS = 5.0
-"""For what follows from making so many routes."""
 
 GOAL_P50_MS = 60.0
 GOAL_LONGEST_MS = 150.0
@@ -103,7 +102,7 @@ async def measure(contender: Contender, routes: int, changes: int, seconds: floa
         numbers = range(FIRST_NEW, FIRST_NEW + changes)
         for number in numbers:
             await prepare(edge, number)
-        await asyncio.sleep(IDLE_SECONDS)
+        await until_written(edge.api)
         idle = await cores(edge, seconds / 2)
         async with churning(edge, routes) as done:
             await asyncio.sleep(1.0)

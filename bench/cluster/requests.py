@@ -1,5 +1,6 @@
 """What the API server was asked, by its own count: all its clients together."""
 
+import asyncio
 import re
 from collections import Counter
 
@@ -9,6 +10,8 @@ from tests.cluster.api import Api
 
 _LINE = re.compile(r"^apiserver_request_total\{(?P<labels>[^}]*)\} (?P<value>\S+)$", re.MULTILINE)
 _LABEL = re.compile(r'(\w+)="([^"]*)"')
+
+QUIET_SECONDS = 2.0
 
 OURS = frozenset({"services", "endpointslices", "httproutes", "gateways", "gatewayclasses"})
 """Resources that matter here: nobody but the controller and the cluster's own load balancer reads them."""
@@ -41,3 +44,15 @@ async def requests_so_far(api: Api) -> Requests:
             resource += f"/{labels['subresource']}"
         found[labels.get("verb", ""), resource] += int(float(line["value"]))
     return Requests(found)
+
+
+async def until_written(api: Api) -> None:
+    """Until nobody has written a status of a route or a Gateway for two seconds."""
+    before: list[int] = []
+    while True:
+        of = (await requests_so_far(api)).of
+        written = [of["PUT", f"{kind}/status"] + of["PATCH", f"{kind}/status"] for kind in ("httproutes", "gateways")]
+        if written == before:
+            return
+        before = written
+        await asyncio.sleep(QUIET_SECONDS)

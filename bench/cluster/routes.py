@@ -20,6 +20,7 @@ from bench.cluster.appearing import Appearance, Appearances, appear, prepare, va
 from bench.cluster.contenders import contenders, parser, start
 from bench.cluster.objects import create_routes, host
 from bench.cluster.portway import CONTROL_PLANE, SYSTEM, Portway
+from bench.cluster.requests import until_written
 from bench.cluster.stage import Contender, Edge, standing
 from bench.floor import Floor, floor
 from bench.report import quantile, table, title
@@ -31,8 +32,6 @@ GOAL_P99_MS = 100.0
 GOAL_OF_FLOOR = 1.3
 PAUSE_SECONDS = 0.05
 """After each change, so that statuses and Events of it disturb the next one less."""
-SETTLE_SECONDS = 5.0
-"""For the statuses of all routes that have been made."""
 FIRST_NEW = 100_000
 CHANGES_BESIDE = 20
 """Of who takes two seconds for each."""
@@ -80,7 +79,7 @@ async def measure(contender: Contender, sizes: Sequence[int], changes: int, *, p
             await create_routes(edge.api, range(there, routes), edge.port)
             await edge.served(map(host, range(there, routes)))
             there = routes
-            await asyncio.sleep(SETTLE_SECONDS)
+            await until_written(edge.api)
             first = FIRST_NEW + place * changes
             numbers = range(first, first + (changes if is_portway else min(changes, CHANGES_BESIDE)))
             async with AsyncExitStack() as stack:
