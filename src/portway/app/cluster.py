@@ -8,7 +8,7 @@ import asyncio
 import secrets
 import socket
 import ssl
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from ipaddress import ip_address
 from typing import final
@@ -37,7 +37,7 @@ from portway.xds.server import DiscoveryServer
 
 log = structlog.get_logger(__name__)
 
-Work = Callable[[], Awaitable[None]]
+Work = Callable[[], Coroutine[None, None, None]]
 
 
 def scope_of(settings: Settings) -> str:
@@ -182,7 +182,7 @@ class ClusterSide:
         async with asyncio.TaskGroup() as tasks:
             told = (self.writer.run, self._events.run) if self._settings.cluster.write_status else ()
             for work in (*told, *self._lead_too):
-                tasks.create_task(_as_task(work))
+                tasks.create_task(work())
             if self._exchange is not None:
                 tasks.create_task(self._exchange.lead())
 
@@ -202,7 +202,3 @@ def replica_address(pod_ips: str) -> str:
     if not first:
         return ""
     return f"[{first}]:{REPLICA_PORT}" if ip_address(first).version == 6 else f"{first}:{REPLICA_PORT}"
-
-
-async def _as_task(work: Work) -> None:
-    await work()

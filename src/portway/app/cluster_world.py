@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable
 from portway.app.compiler import EVERYTHING, make_engine, settle_slowly
 from portway.app.own_places import own_places
 from portway.app.reading import ClusterRead
+from portway.identity.contract import SYSTEM_NAMESPACE
 from portway.incremental import AnyOutput, Engine
 from portway.model.fleet import Infrastructure, InfrastructureKind
 from portway.model.handles import INFRASTRUCTURE, OWN_PLACES, UNREAD
@@ -16,9 +17,6 @@ from portway.objects.parsing import parse
 from portway.objects.verdict import ObjectKey
 from portway.settings import Settings
 from portway.store import ChangeSet, Store, Stored
-
-SYSTEM_NAMESPACE = "portway-system"
-"""Where Portway is installed unless somebody says otherwise."""
 
 
 def infrastructure_of(settings: Settings) -> Infrastructure:

@@ -33,7 +33,7 @@ from portway.app.signals import ending_signals
 from portway.envoy.position import position_marker
 from portway.identity.authorisation import FleetAuthorization
 from portway.identity.authorities import Authority, bundle
-from portway.identity.contract import IDENTITY_PORT, MAX_CONNECTIONS_VARIABLE, XDS_PORT
+from portway.identity.contract import IDENTITY_PORT, MAX_CONNECTIONS_VARIABLE, SYSTEM_NAMESPACE, XDS_PORT
 from portway.identity.issuer import Issuer, Owner
 from portway.identity.keeper import AuthorityKeeper
 from portway.identity.service import IssuingService
@@ -63,8 +63,6 @@ from portway.xds.server import DiscoveryServer
 
 log = structlog.get_logger(__name__)
 
-SYSTEM_NAMESPACE: Final = "portway-system"
-"""Where Portway is installed unless somebody says otherwise."""
 MAX_CONNECTIONS: Final = Edge().max_connections
 """What a proxy goes by that is told nothing."""
 LOOK: Final = 0.05

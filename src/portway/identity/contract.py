@@ -6,6 +6,9 @@ meaning; what is new gets a new name. `docs/design/replicas.md` has the rules.
 
 import re
 
+SYSTEM_NAMESPACE = "portway-system"
+"""Where Portway is installed unless somebody says otherwise."""
+
 # The control plane's Service.
 
 XDS_PORT = 18000
