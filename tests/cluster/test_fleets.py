@@ -31,6 +31,8 @@ NAMESPACE = "fleets"
 ROLE = "fleets"
 LIMIT = 20.0
 """Seconds for anything to happen."""
+COLLECTED = 90.0
+"""The same for the garbage collector, which looks for kinds that are new to it twice a minute."""
 
 
 @pytest.fixture(scope="module")
@@ -77,8 +79,8 @@ class World:
     def _publish(self, name: str, observed: ObservedFleet) -> None:
         self.observed[name] = observed
 
-    async def until(self, condition: Callable[[], bool]) -> None:
-        async with asyncio.timeout(LIMIT):
+    async def until(self, condition: Callable[[], bool], *, seconds: float = LIMIT) -> None:
+        async with asyncio.timeout(seconds):
             while not condition():  # noqa: ASYNC110 - of several parts, in a test
                 await asyncio.sleep(0.02)
 
@@ -356,4 +358,4 @@ spec: {{gatewayClassName: portway, listeners: [{{name: http, port: 80, protocol:
         assert world.kinds("portway-owner") == WHOLE
         world.plane.kubectl("delete", "gateway", "owner", "-n", NAMESPACE)
         world.applier.want({}, tuple(wanted))
-        await world.until(lambda: world.kinds("portway-owner") == set())
+        await world.until(lambda: world.kinds("portway-owner") == set(), seconds=COLLECTED)

@@ -4,8 +4,9 @@ What happens to a watch, and what is done:
 
 - it ends after some minutes, as asked for: it goes on from the last resource version;
 - it is cut off, refused, or silent for longer than the server's bookmarks allow: the same, after a wait with jitter;
-- `410 Expired`, or a server whose versions are older than ours (an etcd from a backup; a watch from a version of the
-  future is silent for ever): everything is listed anew, what is gone is reported as deleted;
+- `410 Expired`, a server whose versions are older than ours (a watch from a version of the future is silent for ever),
+  or one that failed twice in a row (its etcd may come from a backup, and be past our version before we can compare):
+  everything is listed anew, what is gone is reported as deleted;
 - events repeat, come out of order or are left out: `versions` drops the first two; for the third, everything is listed
   once an hour, and what is known already costs nothing further on;
 - the server says `429` or `5xx`: it is asked again, not before the time that it names;
@@ -200,6 +201,9 @@ class Reflector:
         self._state = state
         self._error = str(error)
         self._is_doubtful = True
+        is_throttled = isinstance(error, ApiError) and error.status == 429
+        if self._backoff.failures and not is_throttled:
+            self._resume = ""  # not just a connection that was cut: the server was away
         return Event(EventType.FAILED, error=error)
 
     async def _follow(self) -> AsyncGenerator[Event, None]:
