@@ -4,12 +4,12 @@ from pathlib import Path
 
 from portway.app.compiler import compile_files
 from portway.app.declared import Declared
-from portway.settings import Edge
+from portway.settings import Settings
 
 
 async def reason(*paths: Path) -> str:
     texts = [str(path) for path in paths]
-    engine, source = await compile_files(texts, Edge())
+    engine, source = await compile_files(texts, Settings())
     return Declared(files=source, paths=texts).unreadable(engine.store.findings())
 
 

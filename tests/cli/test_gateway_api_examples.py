@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from portway.app.checking import Remark, check_files
-from portway.settings import Edge
+from portway.settings import Edge, Settings
 from tests.objects.gateway_module import MODULE, needs_module
 
 EXAMPLES = MODULE / "examples"
@@ -43,7 +43,7 @@ def names() -> list[str]:
 
 def said(name: str) -> list[str]:
     """What `check` says about a manifest or a folder, in its order."""
-    result = asyncio.run(check_files([str(EXAMPLES / name)], Edge(all_classes=True)))
+    result = asyncio.run(check_files([str(EXAMPLES / name)], Settings(edge=Edge(all_classes=True))))
     assert result.objects > 0
     return [_text(remark, EXAMPLES / name) for remark in result.verdicts]
 

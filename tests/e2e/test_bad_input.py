@@ -13,7 +13,7 @@ import msgspec
 import pytest
 
 from portway.app.checking import check_files
-from portway.settings import Edge
+from portway.settings import Settings
 from tests.kit.backends import Backends
 from tests.kit.certificates import Authority
 from tests.kit.load import LoadProcess, LoadSpec
@@ -340,7 +340,7 @@ async def test_check_says_it(tmp_path: Path, name: str) -> None:
     for file, text in good({"a": 8001, "b": 8002}).items():
         (tmp_path / file).write_text(text)
     put(tmp_path, case)
-    result = await check_files([str(tmp_path)], Edge())
+    result = await check_files([str(tmp_path)], Settings())
     assert faults_of_all(result.verdicts) == []
     said = [str(remark).replace(f"{tmp_path}/", "") for remark in result.verdicts]
     assert len(said) == len(case.said), said

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from portway.app.checking import check_files
-from portway.settings import Edge
+from portway.settings import Settings
 from tests.kit.backends import Backends
 from tests.kit.certificates import Authority, client_context
 from tests.kit.manifests import ingress, secret, service
@@ -129,5 +129,5 @@ async def test_the_documentations_examples_are_served(tmp_path: Path) -> None:
                 asked[f"http://{name}.paths.test{path}"] = path_answer(paths, answering)
             problems = [await problem(running, url, expected, authority.certificate) for url, expected in asked.items()]
             assert [one for one in problems if one] == []
-            result = await check_files([str(running.files)], Edge())
+            result = await check_files([str(running.files)], Settings())
             assert [str(remark) for remark in result.verdicts] == []

@@ -12,10 +12,10 @@ from portway.explain.diff import compare
 from portway.explain.fleets import Asked, UnknownFleet, choose_fleet, named_fleet
 from portway.explain.request import make_request
 from portway.explain.trace import World
-from portway.model.fleet import Infrastructure, InfrastructureKind
-from portway.model.handles import INFRASTRUCTURE, REPORT
+from portway.model.fleet import InfrastructureKind
+from portway.model.handles import REPORT
 from portway.objects.verdict import ObjectKey
-from portway.settings import Edge
+from portway.settings import Cluster, Settings
 from tests.kit.manifests import CLASS, gateway, http_route, ingress, service
 
 WEB = gateway("web", [("http", 80, "HTTP"), ("more", 8080, "HTTP")])
@@ -38,9 +38,8 @@ ADDRESSES: Mapping[str, Sequence[str]] = {
 def world(folder: Path, manifests: Sequence[str], kind: InfrastructureKind = InfrastructureKind.KUBERNETES) -> World:
     folder.mkdir(exist_ok=True)
     (folder / "all.yaml").write_text("---\n".join(manifests))
-    engine, _ = asyncio.run(compile_files([str(folder)], Edge(), outputs=()))
-    engine.set(INFRASTRUCTURE, None, Infrastructure(kind=kind))
-    engine.settle()
+    settings = Settings(cluster=Cluster(infrastructure=kind))
+    engine, _ = asyncio.run(compile_files([str(folder)], settings, outputs=()))
     return World(engine)
 
 
@@ -106,6 +105,13 @@ def test_a_guess_is_told(shop: World) -> None:
         "3 sets of proxies have port 80 open, only Gateway shop/web has something for shop.test; --gateway or --class "
         "names another"
     )
+
+
+def test_proxies_that_alone_have_the_port_are_told(shop: World) -> None:
+    # Whoever asks may have meant others, whose listener is not served.
+    request = make_request("GET", "http://inner.test:8080/")
+    report = explained(shop, request, Asked(), ADDRESSES, lambda key, field: None)
+    assert report.hints[-1] == "only Gateway shop/web has port 8080 open"
 
 
 def test_one_machine_has_one_set_of_proxies(tmp_path: Path) -> None:

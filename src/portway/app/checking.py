@@ -9,11 +9,10 @@ from portway.app.compiler import REPORTS, compile_files
 from portway.explain.report import Locate
 from portway.incremental import Engine
 from portway.model.condition import ObjectReport
-from portway.model.local import OwnPlaces
 from portway.model.unread import NOT_READ
 from portway.objects.kinds import KINDS
 from portway.objects.verdict import ObjectKey, Severity, Verdict
-from portway.settings import Edge
+from portway.settings import Settings
 from portway.sources.problems import FILE_KIND
 from portway.store import Finding
 
@@ -146,22 +145,20 @@ def no_place(key: ObjectKey, field: str) -> tuple[str, int] | None:
 
 async def check_files(
     paths: Sequence[str],
-    edge: Edge,
+    settings: Settings,
     *,
-    own: OwnPlaces | None = None,
     show: Callable[[str], None] = lambda text: None,
 ) -> CheckResult:
     """Read files once, compile them, and gather what there is to say.
 
     Args:
         paths: files, folders, or `-` for standard input.
-        edge: what would be served with which settings.
-        own, show: as for `compile_files`.
+        settings, show: as for `compile_files`.
 
     Raises:
         InternalError: see there.
     """
-    engine, source = await compile_files(paths, edge, own=own, show=show)
+    engine, source = await compile_files(paths, settings, show=show)
     reports, _ = engine.settle().of(REPORTS)
     refuse_failures(engine)
     found = remarks(engine.store.findings(), (one.report for one in reports.values()), source.locator())

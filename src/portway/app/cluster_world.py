@@ -2,13 +2,10 @@
 
 from collections.abc import Callable, Iterable
 
-from portway.app.compiler import EVERYTHING, make_engine, settle_slowly
-from portway.app.own_places import own_places
+from portway.app.compiler import EVERYTHING, make_engine_for, settle_slowly
 from portway.app.reading import ClusterRead
-from portway.identity.contract import SYSTEM_NAMESPACE
 from portway.incremental import AnyOutput, Engine
-from portway.model.fleet import Infrastructure, InfrastructureKind
-from portway.model.handles import INFRASTRUCTURE, OWN_PLACES, UNREAD
+from portway.model.handles import UNREAD
 from portway.model.tls import Secret
 from portway.objects.gateway_v1 import Gateway, GatewayClass
 from portway.objects.meta import Object
@@ -17,14 +14,6 @@ from portway.objects.parsing import parse
 from portway.objects.verdict import ObjectKey
 from portway.settings import Settings
 from portway.store import ChangeSet, Store, Stored
-
-
-def infrastructure_of(settings: Settings) -> Infrastructure:
-    """Where the proxies run that would serve these objects."""
-    return Infrastructure(
-        kind=InfrastructureKind(settings.cluster.infrastructure),
-        namespace=settings.cluster.system_namespace or SYSTEM_NAMESPACE,
-    )
 
 
 def compile_cluster(
@@ -41,11 +30,7 @@ def compile_cluster(
         outputs: as for `make_engine`.
         show: gets a few words about how far it has come, now and then; empty at the end.
     """
-    engine = make_engine(settings.edge, fallback, outputs)
-    infrastructure = infrastructure_of(settings)
-    engine.set(INFRASTRUCTURE, None, infrastructure)
-    if infrastructure.is_host:
-        engine.set(OWN_PLACES, None, own_places(settings))
+    engine = make_engine_for(settings, fallback, outputs)
     engine.set(UNREAD, None, read.unread)
     for change in read.changes:
         engine.apply(change)

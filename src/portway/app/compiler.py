@@ -3,14 +3,16 @@
 from collections.abc import Callable, Iterable, Sequence
 
 from portway.app.fallback import make_fallback_certificate
+from portway.app.own_places import own_places
 from portway.envoy.outputs import OUTPUTS
+from portway.identity.contract import SYSTEM_NAMESPACE
 from portway.incremental import AnyOutput, Context, Engine, Output, Program
 from portway.model.condition import Reported
-from portway.model.handles import EDGE, FALLBACK_CERTIFICATE, OWN_PLACES, REPORT
-from portway.model.local import OwnPlaces
+from portway.model.fleet import Infrastructure, InfrastructureKind
+from portway.model.handles import EDGE, FALLBACK_CERTIFICATE, INFRASTRUCTURE, OWN_PLACES, REPORT
 from portway.model.tls import Secret
 from portway.objects.verdict import ObjectKey
-from portway.settings import Edge
+from portway.settings import Edge, Settings
 from portway.sources.files import FileSource, FileStatistics
 from portway.store import GENERATION, OBJECT, Store
 from portway.translate import program
@@ -59,6 +61,19 @@ def make_engine(edge: Edge, fallback: Secret, outputs: Iterable[AnyOutput] = EVE
     return engine
 
 
+def make_engine_for(settings: Settings, fallback: Secret, outputs: Iterable[AnyOutput] = EVERYTHING) -> Engine:
+    """As `make_engine`, for a Portway of these settings that does not run: its proxies are where they say."""
+    engine = make_engine(settings.edge, fallback, outputs)
+    infrastructure = Infrastructure(
+        kind=InfrastructureKind(settings.cluster.infrastructure),
+        namespace=settings.cluster.system_namespace or SYSTEM_NAMESPACE,
+    )
+    engine.set(INFRASTRUCTURE, None, infrastructure)
+    if infrastructure.is_host:
+        engine.set(OWN_PLACES, None, own_places(settings))
+    return engine
+
+
 def compiling_progress(source: FileStatistics, pending: int) -> str:
     """How far reading or compiling has come, in a few words for a person who waits.
 
@@ -73,23 +88,21 @@ def compiling_progress(source: FileStatistics, pending: int) -> str:
 
 async def compile_files(
     paths: Sequence[str],
-    edge: Edge,
+    settings: Settings,
     fallback: Secret | None = None,
     *,
     outputs: Iterable[AnyOutput] = EVERYTHING,
-    own: OwnPlaces | None = None,
     show: Callable[[str], None] = lambda text: None,
 ) -> tuple[Engine, FileSource]:
     """Read files once and compile them; for `check`, `explain` and `diff`.
 
     Args:
+        settings: of the Portway that is to serve them.
         outputs: as for `make_engine`.
-        own: the places of the Portway that is to serve them; `None`: of no Portway.
         show: gets a few words about how far it has come, now and then; empty at the end.
     """
     source = FileSource(paths, follow=False)
-    engine = make_engine(edge, fallback or make_fallback_certificate(), outputs)
-    engine.set(OWN_PLACES, None, own or OwnPlaces())
+    engine = make_engine_for(settings, fallback or make_fallback_certificate(), outputs)
     async for change in source.changes():
         engine.apply(change)
         show(compiling_progress(source.statistics(), engine.statistics().pending))

@@ -8,7 +8,6 @@ import click
 import msgspec
 
 from portway.app.checking import CheckResult, InternalError, Remark, check_files
-from portway.app.own_places import own_places
 from portway.cli import cluster
 from portway.cli.options import (
     COMPILING,
@@ -29,7 +28,9 @@ COLOURS = {Severity.ERROR: "red", Severity.WARNING: "yellow", Severity.INFO: "bl
 
 
 @click.command(epilog=COMPILING_EPILOG)
-@setting_options("sources", "edge", shown=("filenames", *cluster.SHOWN, *COMPILING), fields=cluster.FIELDS)
+@setting_options(
+    "sources", "edge", shown=("filenames", *cluster.SHOWN, *COMPILING), fields=cluster.FIELDS, words=cluster.WORDS
+)
 @cluster.namespace_option
 @click.option("--strict", is_flag=True, help="Exit with 1 for warnings too.")
 @click.option("--quiet", is_flag=True, help="Leave out what is only worth knowing.")
@@ -42,13 +43,15 @@ def check(strict: bool, quiet: bool, output: str, namespace: str, settings_file:
     severity, reason, object, kind, namespace, name, field, problem, remedy), notes.
 
     With --context or --kubeconfig the objects of that cluster are checked, with -n those of a namespace; -f then checks
-    files as if they were applied there. Nothing is written, and rights to read what you may are enough.
+    files as if they were applied there. Nothing is written, and rights to read what you may are enough. Files alone are
+    judged as for one machine, with --infrastructure kubernetes as in a cluster.
 
     Exit code 0: no error; 1: an object or a file has an error (with --strict: or a warning); 2: wrong usage.
 
     \b
     portway check -f manifests/
     helm template shop | portway check -f - --all-classes --strict
+    portway check -f manifests/ --infrastructure kubernetes
     portway check --context prod -n shop
     portway check --context prod -f shop.yaml
     """
@@ -83,8 +86,7 @@ def check(strict: bool, quiet: bool, output: str, namespace: str, settings_file:
 
 
 def _of_files(settings: Settings) -> CheckResult:
-    own = own_places(settings)
-    return asyncio.run(check_files(settings.sources.filenames, settings.edge, own=own, show=ProgressLine().show))
+    return asyncio.run(check_files(settings.sources.filenames, settings, show=ProgressLine().show))
 
 
 def _of_cluster(settings: Settings, namespace: str) -> CheckResult:

@@ -21,6 +21,14 @@ SHOWN: Final = ("kubernetes", "kubeconfig", "context", "infrastructure", "gatewa
 """Settings that the help of these commands shows."""
 FIELDS: Final = ("infrastructure", "system_namespace")
 """Settings of the branch `cluster` that they take."""
+WORDS: Final = {
+    "kubernetes": "Read the objects of a cluster: of the kubeconfig's current context, or the one of this pod.",
+    "infrastructure": (
+        "Where proxies run: `host`, one Envoy that serves everything, or `kubernetes`, where each Gateway and "
+        "IngressClass has its own.  [default: kubernetes where a cluster is read, else host]"
+    ),
+}
+"""Help of settings for commands that only look."""
 IN_CLUSTER: Final = {"infrastructure": "kubernetes"}
 """Where a cluster is read its proxies run there, unless somebody says otherwise."""
 

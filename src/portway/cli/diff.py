@@ -10,7 +10,6 @@ import msgspec
 from portway.app.checking import STDIN
 from portway.app.compiler import compile_files
 from portway.app.fallback import make_fallback_certificate
-from portway.app.own_places import own_places
 from portway.cli import cluster
 from portway.cli.left_out import tell_left_out
 from portway.cli.options import (
@@ -29,7 +28,9 @@ from portway.settings import Settings
 
 @click.command(epilog=COMPILING_EPILOG, short_help="Say which requests a change answers differently.")
 @click.argument("paths", metavar="[A B]", nargs=-1, type=click.Path(exists=True, allow_dash=True))
-@setting_options("sources", "edge", shown=("filenames", *cluster.SHOWN, *COMPILING), fields=cluster.FIELDS)
+@setting_options(
+    "sources", "edge", shown=("filenames", *cluster.SHOWN, *COMPILING), fields=cluster.FIELDS, words=cluster.WORDS
+)
 @cluster.namespace_option
 @output_option
 def diff(paths: tuple[str, ...], output: str, namespace: str, settings_file: Path | None, **flags: object) -> None:
@@ -85,10 +86,9 @@ def _with_cluster(settings: Settings, namespace: str) -> Difference:
 
 async def _diff(settings: Settings, before: str, after: str) -> Difference:
     fallback = make_fallback_certificate()
-    own = own_places(settings)
     worlds: list[World] = []
     for path in (before, after):
-        engine, _ = await compile_files([path], settings.edge, fallback, outputs=(), own=own, show=ProgressLine().show)
+        engine, _ = await compile_files([path], settings, fallback, outputs=(), show=ProgressLine().show)
         engine.settle()
         tell_left_out(engine.store)
         worlds.append(World(engine))

@@ -11,7 +11,6 @@ import msgspec
 from portway.app.checking import STDIN
 from portway.app.compiler import compile_files
 from portway.app.explaining import explained
-from portway.app.own_places import own_places
 from portway.cli import cluster
 from portway.cli.left_out import tell_left_out
 from portway.cli.live import ask
@@ -47,6 +46,7 @@ from portway.settings import Settings
     shown=("filenames", "admin_address", *cluster.SHOWN, *COMPILING),
     fields=cluster.FIELDS,
 )
+    words=cluster.WORDS,
 @cluster.namespace_option
 @output_option
 def explain(
@@ -139,9 +139,8 @@ def _fields(headers: tuple[str, ...]) -> list[tuple[str, str]]:
 
 
 async def _explain_files(settings: Settings, request: Request, asked: Asked) -> Report:
-    engine, source = await compile_files(
-        settings.sources.filenames, settings.edge, outputs=(), own=own_places(settings), show=ProgressLine().show
-    )
+    files = settings.sources.filenames
+    engine, source = await compile_files(files, settings, outputs=(), show=ProgressLine().show)
     engine.settle()
     tell_left_out(engine.store)
     world = World(engine)

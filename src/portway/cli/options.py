@@ -16,6 +16,9 @@ from portway.settings import Setting, Settings, SettingsError, all_settings, mak
 SHORT = {"filenames": "-f"}
 METAVARS = {
     "filenames": "PATH",
+    "kubeconfig": "FILE",
+    "context": "NAME",
+    "infrastructure": "host|kubernetes",
     "http_port": "N",
     "https_port": "N",
     "bind_addresses": "ADDR",
@@ -44,25 +47,30 @@ COMPILING = (
 COMPILING_EPILOG = "All other options of `portway run` about listeners, routes and upstreams are taken too."
 
 NOTHING: Mapping[str, object] = {}
+NO_WORDS: Mapping[str, str] = {}
 PLACES = frozenset(
     {"filenames", "state_dir", "envoy_binary", "access_log", "authorities", "token", "xds_certificate", "xds_key"}
 )
 """Settings that are paths: shells complete them."""
 
 
-def setting_options(*branches: str, shown: Iterable[str] = (), fields: Iterable[str] = ()) -> Callable[[FC], FC]:
+def setting_options(
+    *branches: str, shown: Iterable[str] = (), fields: Iterable[str] = (), words: Mapping[str, str] = NO_WORDS
+) -> Callable[[FC], FC]:
     """Options for the settings of some branches.
 
     Args:
         shown: fields that the help shows; empty: all.
         fields: of other branches, beside them.
+        words: help by field where a setting's own does not fit the command, with its default.
     """
     single = frozenset(fields)
 
     def decorate(command: FC) -> FC:
         chosen = [one for one in all_settings() if one.branch in branches or one.field in single]
         for setting in reversed(chosen):
-            command = _option(setting, hidden=bool(shown) and setting.field not in shown)(command)
+            hidden = bool(shown) and setting.field not in shown
+            command = _option(setting, words.get(setting.field, ""), hidden=hidden)(command)
         file = click.option(
             "--settings",
             "settings_file",
@@ -75,9 +83,9 @@ def setting_options(*branches: str, shown: Iterable[str] = (), fields: Iterable[
     return decorate
 
 
-def _option(setting: Setting, *, hidden: bool) -> Callable[[FC], FC]:
+def _option(setting: Setting, words: str, *, hidden: bool) -> Callable[[FC], FC]:
     default = setting.default
-    text = setting.help + ("" if default in ("", (), frozenset()) else f"  [default: {_show(default)}]")
+    text = words or setting.help + ("" if default in ("", (), frozenset()) else f"  [default: {_show(default)}]")
     names = [f"--{setting.name}", setting.field]
     if setting.type is bool:
         return click.option(

@@ -26,7 +26,9 @@ DOORS = frozenset({"Gateway", "Ingress"})
 
 
 @click.command(short_help="Show the state of the running Portway.")
-@setting_options("admin", "sources", "edge", shown=("admin_address", *cluster.SHOWN), fields=cluster.FIELDS)
+@setting_options(
+    "admin", "sources", "edge", shown=("admin_address", *cluster.SHOWN), fields=cluster.FIELDS, words=cluster.WORDS
+)
 @cluster.namespace_option
 @cluster.fleet_options
 @click.option("--all", "everything", is_flag=True, help="Show objects that are all right too.")
