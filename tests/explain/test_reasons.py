@@ -31,7 +31,7 @@ CASES: dict[str, tuple[World, tuple[str, ...], list[str]]] = {
     "a Service without endpoints": (
         world(service("a", endpoints=0), gateway(), route("r", TO_A)),
         ("GET", "http://shop.test/"),
-        ["503: Service default/a port 80 has no endpoints (goes to Service default/a port 80 as shop.test/)"],
+        ["503: Service default/a port 80 has no endpoints (it would be sent shop.test/)"],
     ),
     "a Backend, which has no port": (
         world(

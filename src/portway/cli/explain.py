@@ -1,6 +1,7 @@
 """`portway explain`: where a request goes, and why."""
 
 import asyncio
+from collections.abc import Iterator
 from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -24,7 +25,7 @@ from portway.cli.options import (
 )
 from portway.cli.progress import ProgressLine
 from portway.explain.fleets import Asked, UnknownFleet
-from portway.explain.report import Report, Result
+from portway.explain.report import ITSELF, Place, Report, Result, TriedRoute
 from portway.explain.request import Request, RequestError, make_request
 from portway.explain.trace import World
 from portway.settings import Settings
@@ -45,8 +46,8 @@ from portway.settings import Settings
     "admin",
     shown=("filenames", "admin_address", *cluster.SHOWN, *COMPILING),
     fields=cluster.FIELDS,
-)
     words=cluster.WORDS,
+)
 @cluster.namespace_option
 @output_option
 def explain(
@@ -148,49 +149,66 @@ async def _explain_files(settings: Settings, request: Request, asked: Asked) -> 
 
 
 def show(report: Report) -> None:
-    """Print for a reader."""
+    """Print for a reader, each fact once. Names that are Envoy's only are left to the JSON."""
     click.echo(report.request)
-    for word, value in (
-        ("at", report.fleet),
-        ("listener", report.listener),
-        ("chain", report.chain),
-        ("table", report.table),
-        ("host", report.virtual_host),
-    ):
+    chain = f" ({report.chain})" if report.chain else ""
+    for word, value in (("at", report.fleet), ("listener", report.listener + chain), ("host", report.virtual_host)):
         if value:
             click.echo(f"  {word:<9} {value}")
-    if report.routes:
+    taken = tuple(dict.fromkeys(step.place for step in report.routes if step.matched))
+    steps = [_step(step) for step in report.routes if step.matched or _has_lost(step, taken)]
+    if steps:
         click.echo("  routes, in the order in which they are tried")
-    for step in report.routes:
-        if step.guard and not step.matched:
-            continue  # nobody declared it, and it did nothing
-        mark = paint("✓", "green") if step.matched else paint("✗", "red")
-        guard = f"  keeps off {step.guard}" if step.guard else ""
-        reason = f"  {step.reason}" if step.reason else ""
-        click.echo(f"    {mark} {step.route}{guard}{reason}")
-        click.echo(f"        {step.place}")
+    for line in dict.fromkeys(steps):
+        click.echo(f"    {line}")
+    only = taken[0] if len(taken) == 1 else None
     for result in report.results:
-        _show_result(result)
+        for line in _result(result, only):
+            click.echo(f"  {line}")
     if report.applied:
         click.echo("  on the way")
-    place = ""
-    for applied in report.applied:
-        by = str(applied.place or "default")
-        if by != place:
-            place = by
-            click.echo(f"    by {place}")
-        click.echo(f"      {applied.what}: {applied.text}")
+    for line in _applied(report, only):
+        click.echo(f"    {line}")
     for hint in report.hints:
         click.echo(f"  {paint('hint:', 'yellow')} {hint}")
 
 
-def _show_result(result: Result) -> None:
+def _has_lost(step: TriedRoute, taken: tuple[Place, ...]) -> bool:
+    """Whether something that was declared did not fit. One place may lead to several routes, for preflights say."""
+    return not step.guard and step.place.object != ITSELF and step.place not in taken
+
+
+def _step(step: TriedRoute) -> str:
+    mark = paint("✓", "green") if step.matched else paint("✗", "red")
+    name = f" ({step.route})" if step.place.object == ITSELF else ""
+    guard = f" keeps off {step.guard}" if step.guard else ""
+    return f"{mark} {step.place}{name}{guard}" + (f": {step.reason}" if step.reason else "")
+
+
+def _result(result: Result, only: Place | None) -> Iterator[str]:
     share = "" if result.share >= 1 else f" {result.share:.1%}"
-    click.echo(f"  {paint('→', 'cyan')}{share} {result.text}")
-    if result.place is not None:
-        click.echo(f"      by {result.place}")
+    yield f"{paint('→', 'cyan')}{share} {result.text}"
+    if result.place is not None and result.place != only:
+        place = str(result.place)
+        is_known = only is not None and only.object == result.place.object
+        yield f"    by {place.removeprefix(f'{result.place.object} ') if is_known else place}"
     if result.endpoints:
         shown = ", ".join(result.endpoints[:10]) + (" ..." if len(result.endpoints) > 10 else "")
-        click.echo(f"      endpoints ({len(result.endpoints)}): {shown}")
-    if result.note:
-        click.echo(f"      {result.note}")
+        yield f"    endpoints ({len(result.endpoints)}): {shown}"
+    if result.note and result.note not in result.text:
+        yield f"    {result.note}"
+
+
+def _applied(report: Report, only: Place | None) -> Iterator[str]:
+    """What the route does comes without its place, which stands above."""
+    heading = ""
+    for applied in report.applied:
+        text = f"{applied.what}: {applied.text}"
+        if applied.place is not None and applied.place == only:
+            yield text
+            continue
+        by = f"by {applied.place or 'default'}"
+        if by != heading:
+            heading = by
+            yield by
+        yield f"  {text}"

@@ -149,7 +149,6 @@ def _describe_forward(action: Forward, route: Route, request: Request, around: S
             continue
         host = share.host or action.host or request.named
         found = around.problem(share.upstream)
-        goes = f"{share.upstream.place} as {host}{target}"
         yield Described(
             share=part,
             status=0 if found is None else found.status,
@@ -158,6 +157,8 @@ def _describe_forward(action: Forward, route: Route, request: Request, around: S
             target=target,
             request_headers=edited(request.headers, requests, request),
             response_headers=responses,
-            text=f"forwarded to {goes}" if found is None else f"{found.status}: {found.text} (goes to {goes})",
+            text=f"forwarded to {share.upstream.place} as {host}{target}"
+            if found is None
+            else f"{found.status}: {found.text} (it would be sent {host}{target})",
             source=share.source,
         )

@@ -76,7 +76,8 @@ def choose_fleet(world: World, request: Request, asked: Asked, addresses: Addres
         raise UnknownFleet(f"{asked.address} is no known address of proxies; {_listed(world.fleets, addresses)}")
     candidates = world.open_at(request.port)
     if len(candidates) == 1:
-        return _choice(candidates[0])
+        hint = f"only {fleet_label(candidates[0])} has port {request.port} open" if len(world.fleets) > 1 else ""
+        return _choice(candidates[0], hint)
     if not candidates:
         return FleetChoice()
     others = f"{len(candidates)} sets of proxies have port {request.port} open"
@@ -101,7 +102,8 @@ def named_fleet(world: World, asked: Asked, addresses: Addresses) -> str:
     named = _named(asked)
     if named and world.is_host:
         raise UnknownFleet(
-            "the proxies of one machine serve everything (infrastructure host): leave out --gateway and --class"
+            "the proxies of one machine serve everything (infrastructure host): leave out --gateway and --class, or "
+            "ask about files with --infrastructure kubernetes"
         )
     if named and named not in world.fleets:
         raise UnknownFleet(f"{fleet_label(named)} has no proxies of Portway's; {_listed(world.fleets, addresses)}")

@@ -14,6 +14,10 @@ Locate = Callable[[ObjectKey, str], tuple[str, int] | None]
 """File and line of a field of an object; `None` where there is no file."""
 
 
+ITSELF = "Portway itself"
+"""`Place.object` of what nobody declared."""
+
+
 class Place(msgspec.Struct, frozen=True, kw_only=True):
     """The declared thing behind something."""
 
@@ -98,7 +102,7 @@ def make_report(world: World, found: Explanation, locate: Locate, fleet: str = "
 
     def place(source: Source) -> Place:
         where = locate(source.object, source.field) or ("", 0)
-        declared = str(source.object) if source.object.name else "Portway itself"
+        declared = str(source.object) if source.object.name else ITSELF
         return Place(object=declared, field=source.field, file=where[0], line=where[1])
 
     results: list[Result] = []

@@ -223,7 +223,8 @@ def _explain_http(world: World, asked: Request, socket: SocketKey, chain: Chain,
         reason=world.reason,
     )
     steps, outcomes, effects = try_routes(host, request, around)
-    effects += _of_upstreams(world, outcomes, host, request)
+    # Several upstreams have much in common.
+    effects = tuple(dict.fromkeys((*effects, *_of_upstreams(world, outcomes, host, request))))
     lost = any(outcome.status == 404 and not outcome.route for outcome in outcomes)
     hints = _hosts_near(world, handler, request.host) if lost and domain != request.host else ()
     return msgspec.structs.replace(
@@ -283,7 +284,8 @@ def try_routes(
             taken = threshold
         if taken >= 1:
             return tuple(steps), tuple(outcomes), tuple(effects)
-    why = "none of the routes fits" if host.routes else "the host has no routes"
+    is_declared = any(route.source.object.name for route in host.routes)
+    why = "none of the routes fits" if is_declared else f"there is no route for {request.host}"
     outcomes.append(Outcome(share=1.0 - taken, status=404, text=f"404: {why}"))
     return tuple(steps), tuple(outcomes), tuple(effects)
 

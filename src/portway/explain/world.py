@@ -4,6 +4,7 @@ Reads the same queries that Envoy's resources are built from, on the live engine
 not asked for is not built.
 """
 
+import re
 from collections.abc import Iterable, Iterator
 from typing import final
 
@@ -29,6 +30,9 @@ from portway.model.listener import Chain, Listener
 from portway.model.names import HostKey, SocketKey, TableKey, Transport, UpstreamKey
 from portway.model.route import RouteTable, Source, VirtualHost
 from portway.model.upstream import Discovery, Endpoints, Upstream
+
+_MEANWHILE = re.compile(r"; requests\b[^;]*\banswer \d{3}$")
+"""What findings say of requests: an answer that is being explained says it already."""
 
 
 @final
@@ -100,7 +104,7 @@ class World:
             said = [verdict.problem for verdict in report.verdicts if _is_about(verdict.field, field)]
             if said:
                 more = f" (and {len(said) - 1} more)" if len(said) > 1 else ""
-                return said[0] + more
+                return _MEANWHILE.sub("", said[0]) + more
         return ""
 
     @property
