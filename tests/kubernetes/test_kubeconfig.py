@@ -1,5 +1,6 @@
 """Connections from kubeconfig files, exec plugins included."""
 
+import asyncio
 import json
 import os
 import stat
@@ -213,6 +214,12 @@ async def test_a_missing_context_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConnectionProblem, match="staging") as caught:
         await connect(file, "staging")
     assert SECRET not in str(caught.value)
+
+
+def test_a_context_of_a_missing_cluster_is_named(tmp_path: Path) -> None:
+    (tmp_path / "config").write_text(yaml.safe_dump(BROKEN["no user of that name"]))
+    with pytest.raises(ConnectionProblem, match='the context names "nowhere", which is not there; mend the kubeconfig'):
+        asyncio.run(connect(str(tmp_path / "config")))
 
 
 async def test_the_environment_names_the_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

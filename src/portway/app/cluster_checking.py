@@ -7,8 +7,8 @@ from portway.app.checking import CheckResult, Remark, no_place, refuse_failures,
 from portway.app.cluster_world import apply_changes, compile_cluster
 from portway.app.compiler import REPORTS, settle_slowly
 from portway.app.fallback import make_fallback_certificate
-from portway.app.overlay import Overlay, laid_over, read_overlay
-from portway.app.reading import read_cluster
+from portway.app.overlay import Overlay, hindrances, laid_over, read_overlay
+from portway.app.reading import read_cluster, require_namespace
 from portway.incremental import Engine
 from portway.kubernetes.client import ApiClient
 from portway.model.condition import Reported
@@ -39,11 +39,14 @@ async def check_cluster(
 
     Raises:
         ApiUnreachable, ApiError: the server cannot be asked.
+        UnknownNamespace: see there.
         InternalError: see there.
     """
     overlay = await read_overlay(paths, namespace or client.connection.namespace) if paths else None
     wanted = overlay.key_material if overlay is not None else ()
     read = await read_cluster(client, settings, namespace=namespace, wanted=wanted, show=show)
+    if overlay is None:
+        require_namespace(read, namespace)
     engine = compile_cluster(read, settings, make_fallback_certificate(), show=show)
     reports, _ = engine.settle().of(REPORTS)
     refuse_failures(engine)
@@ -51,10 +54,11 @@ async def check_cluster(
     if overlay is None:
         said = tuple(one for one in found if _is_within(one, namespace))
         return _result(engine.store, said, _count(engine.store, namespace), read.notes)
-    return await _judge_overlay(engine, overlay, settings, dict(reports), found, read.notes, show)
+    notes = (*read.notes, *hindrances(overlay, read))
+    return _judge_overlay(engine, overlay, settings, dict(reports), found, notes, show)
 
 
-async def _judge_overlay(
+def _judge_overlay(
     engine: Engine,
     overlay: Overlay,
     settings: Settings,

@@ -7,8 +7,8 @@ from portway.app.cluster_world import apply_changes, compile_cluster
 from portway.app.compiler import settle_slowly
 from portway.app.explaining import explained
 from portway.app.fallback import make_fallback_certificate
-from portway.app.overlay import laid_over, read_overlay
-from portway.app.reading import read_cluster
+from portway.app.overlay import hindrances, laid_over, read_overlay
+from portway.app.reading import read_cluster, require_namespace
 from portway.explain.diff import Difference, compare
 from portway.explain.fleets import Asked
 from portway.explain.report import Report
@@ -41,17 +41,20 @@ async def explain_cluster(
 
     Raises:
         ApiUnreachable, ApiError: the server cannot be asked.
+        UnknownNamespace: see there.
         UnknownFleet: it cannot be said which proxies it goes to.
     """
     paths = settings.sources.filenames
     overlay = await read_overlay(paths, namespace or client.connection.namespace) if paths else None
     wanted = overlay.key_material if overlay is not None else ()
     read = await read_cluster(client, settings, namespace=namespace, wanted=wanted, show=show)
+    if overlay is None:
+        require_namespace(read, namespace)
     engine = compile_cluster(read, settings, make_fallback_certificate(), outputs=(), show=show)
     if overlay is not None:
         apply_changes(engine, laid_over(overlay, engine.store), settings)
         settle_slowly(engine, show)
-    tell(engine.store, read.notes)
+    tell(engine.store, (*read.notes, *(hindrances(overlay, read) if overlay is not None else ())))
     world = World(engine)
     addresses = {} if world.is_host else await addresses_of_fleets(client, read, settings, engine)
     locate = overlay.source.locate if overlay is not None else lambda key, field: None
@@ -81,5 +84,5 @@ async def diff_cluster(
     before, after = (compile_cluster(read, settings, fallback, outputs=(), show=show) for _ in range(2))
     apply_changes(after, laid_over(overlay, after.store), settings)
     settle_slowly(after, show)
-    tell(after.store, read.notes)
+    tell(after.store, (*read.notes, *hindrances(overlay, read)))
     return compare(World(before), World(after))

@@ -13,7 +13,7 @@ from portway.app.checking import no_place, refuse_failures
 from portway.app.cluster_world import compile_cluster
 from portway.app.compiler import REPORTS
 from portway.app.fallback import make_fallback_certificate
-from portway.app.reading import ClusterRead, read_cluster
+from portway.app.reading import ClusterRead, read_cluster, require_namespace
 from portway.app.status import ObjectStatus, remarks_of
 from portway.incremental import Engine
 from portway.infra.kubernetes.manifests import SERVICE
@@ -67,9 +67,11 @@ async def cluster_status(
 
     Raises:
         ApiUnreachable, ApiError: the server cannot be asked.
+        UnknownNamespace: see there.
         InternalError: a query raised.
     """
     read = await read_cluster(client, settings, namespace=namespace, show=show)
+    require_namespace(read, namespace)
     engine = compile_cluster(read, settings, make_fallback_certificate(), show=show)
     compiled, _ = engine.settle().of(REPORTS)
     refuse_failures(engine)

@@ -11,7 +11,9 @@ from typing import Final, cast
 
 import msgspec
 
+from portway.app.reading import ClusterRead
 from portway.objects.defaults import DEFAULT_NAMESPACE
+from portway.objects.kinds import KINDS
 from portway.objects.meta import Object, Part
 from portway.objects.networking_v1 import Ingress
 from portway.objects.verdict import ObjectKey
@@ -58,6 +60,17 @@ def laid_over(overlay: Overlay, store: Store) -> Iterable[ChangeSet]:
     for change in overlay.changes:
         applied = [_applied(one, store.get(one.key), now) for one in change.changed if _counts(one, store)]
         yield msgspec.structs.replace(change, changed=applied, removed=())
+
+
+def hindrances(overlay: Overlay, read: ClusterRead) -> Iterable[str]:
+    """Why the files could not be applied as the cluster is now, a sentence each: all else is as if they had been."""
+    # A Namespace without a file is one that objects say to be in.
+    implied = {one.key.name for change in overlay.changes for one in change.changed if not one.origin.file}
+    for name in sorted(implied - (implied if read.namespaces is None else read.namespaces)):
+        yield f"there is no namespace {name}: kubectl apply would refuse what is in it; create it first"
+    for kind in sorted({one.key.kind for one in overlay.objects} & read.missing):
+        definition = f"CustomResourceDefinition {KINDS[kind].plural}.{KINDS[kind].group}"
+        yield f"the cluster has no {kind}: kubectl apply would refuse it; install the {definition} first"
 
 
 def _counts(one: Stored, store: Store) -> bool:

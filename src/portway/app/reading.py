@@ -10,6 +10,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import aclosing
+from difflib import get_close_matches
 from typing import Final
 
 import msgspec
@@ -44,8 +45,16 @@ class ClusterRead(msgspec.Struct, frozen=True, kw_only=True):
     changes: tuple[ChangeSet, ...]
     """In this order; the last of several versions of an object counts."""
     unread: Unread
+    missing: frozenset[str]
+    """Kinds that the cluster does not have."""
+    namespaces: frozenset[str] | None
+    """All that there are; `None`: that is not known."""
     notes: tuple[str, ...]
     """What is not known, why, and what to do about it; a sentence each."""
+
+
+class UnknownNamespace(ValueError):
+    """There is no such namespace. The message names it, and one that may have been meant."""
 
 
 async def read_cluster(
@@ -74,7 +83,7 @@ async def read_cluster(
     own = [ObjectKey("Secret", default_namespace, name)] if name else []
     references = References(kinds=REFERRING, of=key_material, always=frozenset({*own, *wanted}))
 
-    async def read(kinds: Iterable[Kind], namespaces: Sequence[str]) -> tuple[list[ChangeSet], frozenset[Followed]]:
+    async def read(kinds: Iterable[Kind], namespaces: Sequence[str]) -> tuple[list[ChangeSet], KubernetesSource]:
         source = KubernetesSource(
             client,
             kinds=kinds,
@@ -82,24 +91,46 @@ async def read_cluster(
             label_selector=sources.watch_selector,
             references=references,
         )
-        return await _collect(source, show), source.forbidden()
+        return await _collect(source, show), source
 
-    changes, forbidden = await read(KINDS.values(), sources.watch_namespaces)
+    changes, source = await read(KINDS.values(), sources.watch_namespaces)
+    forbidden, missing = source.forbidden(), frozenset(source.statistics().missing)
     refused = {one.kind.name for one in forbidden if not one.name and not one.namespace}
     again = [KINDS[kind] for kind in refused if KINDS[kind].namespaced]
     if again and narrow:
-        more, still = await read([*again, *(KINDS[kind] for kind in MATERIAL)], [narrow])
+        more, source = await read([*again, *(KINDS[kind] for kind in MATERIAL)], [narrow])
         changes += more
-        forbidden |= still
+        forbidden |= source.forbidden()
     show("")
     unread = _unread(forbidden, changes, (narrow,) if narrow else (), sources.watch_namespaces)
     return ClusterRead(
         server=client.connection.server,
         context=client.connection.origin,
-        changes=tuple(map(_without_refusals, changes)),
+        changes=tuple(_without_noted(change, missing) for change in changes),
         unread=unread,
-        notes=tuple(_notes(unread, narrow)),
+        missing=missing,
+        namespaces=None if "Namespace" in refused or sources.watch_namespaces else _names_of("Namespace", changes),
+        notes=(*_notes(unread, narrow), *_not_installed(missing)),
     )
+
+
+def _names_of(kind: str, changes: Iterable[ChangeSet]) -> frozenset[str]:
+    return frozenset(one.key.name for change in changes for one in change.changed if one.key.kind == kind)
+
+
+def require_namespace(read: ClusterRead, name: str) -> None:
+    """Let nobody take an answer about a namespace that does not exist for a good one.
+
+    Args:
+        name: empty: all of them are meant.
+
+    Raises:
+        UnknownNamespace: see there.
+    """
+    if name and read.namespaces is not None and name not in read.namespaces:
+        near = get_close_matches(name, read.namespaces, 1)
+        hint = f"did you mean {near[0]}?" if near else f"{read.server} has {_listed(read.namespaces)}"
+        raise UnknownNamespace(f'there is no namespace "{name}"; {hint}')
 
 
 async def _greet(client: ApiClient) -> None:
@@ -136,11 +167,13 @@ async def _collect(source: KubernetesSource, show: Callable[[str], None]) -> lis
     return found
 
 
-def _without_refusals(change: ChangeSet) -> ChangeSet:
-    """Without what is said about rights: that is the notes'."""
+def _without_noted(change: ChangeSet, missing: frozenset[str]) -> ChangeSet:
+    """Without what is said about rights, and about the kinds of groups that are missing: that is the notes'."""
+    noted = {f"kind {kind}" for kinds in _groups(missing).values() for kind in kinds}
     kept = {
         item: tuple(finding for finding in findings if finding.verdict.reason != "Forbidden")
         for item, findings in change.findings.items()
+        if item.partition(" in ")[0] not in noted
     }
     return msgspec.structs.replace(change, findings={item: findings for item, findings in kept.items() if findings})
 
@@ -169,6 +202,20 @@ def _unread(
         for kind, namespaces in refused.items()
     }
     return Unread(kinds=readable, objects=frozenset(single))
+
+
+def _groups(missing: frozenset[str]) -> dict[str, set[str]]:
+    """Groups of which the cluster has nothing, with our kinds. That it has not all of them is usual."""
+    groups: dict[str, set[str]] = defaultdict(set)
+    for kind in KINDS.values():
+        groups[kind.group].add(kind.name)
+    return {group: kinds for group, kinds in groups.items() if kinds <= missing}
+
+
+def _not_installed(missing: frozenset[str]) -> Iterable[str]:
+    for group, kinds in _groups(missing).items():
+        what = f"the cluster has no kind of {group} ({_listed(kinds)})"
+        yield f"{what}: install its CustomResourceDefinitions to use them"
 
 
 def _notes(unread: Unread, narrow: str) -> Iterable[str]:

@@ -8,6 +8,8 @@ from http.client import HTTPException
 import click
 
 TIMEOUT_S = 30
+BAD_QUESTION = 400
+"""What was asked cannot be answered: the reason says what to ask."""
 
 
 def ask(address: str, path: str, body: bytes | None = None, *, remedy: str) -> bytes:
@@ -28,6 +30,8 @@ def ask(address: str, path: str, body: bytes | None = None, *, remedy: str) -> b
         reason = _reason(error.read())
         if not reason:
             raise click.ClickException(f"{address} answers {error.code}, as no Portway does; {remedy}") from error
+        if error.code == BAD_QUESTION:  # as it is told where files or a cluster are asked
+            raise click.UsageError(reason) from error
         raise click.ClickException(f"{address} answered {error.code}: {reason}") from error
     except (urllib.error.URLError, OSError, ValueError, HTTPException) as error:
         cause = getattr(error, "reason", error)

@@ -134,7 +134,8 @@ def _said(error: Exception) -> str:
     """The error without what it quotes: that may be a token."""
     match error:
         case ConfigException():
-            return re.sub(r"^Invalid kube-config file\. (.*?) in .*", r"\1", str(error), flags=re.DOTALL)
+            text = re.sub(r"^Invalid kube-config file\. (.*?) in .*", r"\1", str(error), flags=re.DOTALL)
+            return re.sub(r"^Expected object with name (\S+)$", r'the context names "\1", which is not there', text)
         case OSError():
             return f"{error.filename}: {error.strerror}" if error.filename else str(error)
         case MarkedYAMLError():

@@ -1,0 +1,159 @@
+"""`explain` and `status` of a control plane that runs for a cluster, over its admin address: of which proxies?"""
+
+import json
+import os
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from threading import Event
+
+import pytest
+from click.testing import CliRunner, Result
+
+from portway.cli import main
+from tests.cluster.control_plane import ControlPlane
+from tests.cluster.process import log_end
+from tests.kit.manifests import CLASS, gateway, http_route, ingress, service
+from tests.kit.ports import free_port
+from tests.kubernetes.planes import plane
+
+__all__ = ["plane"]
+pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("live-control-plane")]
+
+SHOP = "---\n".join(
+    (
+        *(f"{{apiVersion: v1, kind: Namespace, metadata: {{name: {name}}}}}\n" for name in ("shop", "portway-system")),
+        CLASS,
+        service("a", []),
+        service("b", []),
+        gateway("web", [("http", 80, "HTTP"), ("more", 8080, "HTTP")]),
+        gateway("edge", [("http", 80, "HTTP")]),
+        http_route("web", "web", "shop.test", [("/", "a")]),
+        http_route("both", "web", "both.test", [("/", "a")]),
+        http_route("both-too", "edge", "both.test", [("/", "b")]),
+        ingress("cart", "cart.test", [("/", "a")]),
+    )
+)
+ADDRESS = "192.0.2.1"
+"""Of the Gateway `edge`, as a load balancer would have given it."""
+LISTEN = "127.99.18.1"
+"""Where it listens for proxies: the ports are fixed."""
+READY_S = 60
+
+
+@pytest.fixture(scope="module")
+def live(plane: ControlPlane) -> Iterator[str]:
+    """The admin address of one that has read all, and knows an address of one of its Services."""
+    plane.kubectl("apply", "-f", "-", stdin=SHOP)
+    address, log = f"127.0.0.1:{free_port()}", plane.folder / "portway.log"
+    options = (
+        *("--infrastructure=kubernetes", f"--kubeconfig={plane.kubeconfig}", "--system-namespace=portway-system"),
+        *("--proxy-image=portway", f"--listen-address={LISTEN}", f"--admin-address={address}"),
+        *(f"--state-dir={plane.folder / 'state'}", "--log-format=json"),
+    )
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PORTWAY_")}
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "portway", "run", *options], stdout=output, stderr=output, env=environment
+        )
+    try:
+        wait("Portway is ready", lambda: is_ready(address), log)
+        wait("its Service has an address", lambda: is_given_an_address(plane), log)
+        asked = (f"http://{ADDRESS}/", "-H", "Host: both.test")
+        wait("it knows that address", lambda: explain(address, *asked).exit_code == 0, log)
+        yield address
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def wait(what: str, is_true: Callable[[], bool], log: Path) -> None:
+    for _ in range(READY_S * 4):
+        if is_true():
+            return
+        Event().wait(0.25)
+    raise AssertionError(f"not in time: {what}\n{log_end(log)}")
+
+
+def is_ready(address: str) -> bool:
+    try:
+        with urllib.request.urlopen(f"http://{address}/readyz", timeout=10) as answer:
+            return bool(answer.status == 200)
+    except OSError:  # it does not listen yet, or says 503
+        return False
+
+
+def is_given_an_address(plane: ControlPlane) -> bool:
+    if "portway-edge" not in plane.kubectl("-n", "shop", "get", "services", "-o", "name"):
+        return False
+    status = {"status": {"loadBalancer": {"ingress": [{"ip": ADDRESS}]}}}
+    arguments = ("patch", "service", "portway-edge", "--subresource=status", "--type=merge", "-p", json.dumps(status))
+    plane.kubectl("-n", "shop", *arguments)
+    return True
+
+
+def run(address: str, *command: str) -> Result:
+    return CliRunner().invoke(main, [*command, "--admin-address", address])
+
+
+def explain(address: str, url: str, *options: str) -> Result:
+    return run(address, "explain", "GET", url, *options)
+
+
+WAYS = {
+    # URL, options: the proxies, where it goes
+    ("http://shop.test/", ()): ("Gateway shop/web", "Service shop/a"),
+    ("http://shop.test:8080/", ()): ("Gateway shop/web", "Service shop/a"),
+    ("http://cart.test/", ()): ("IngressClass portway", "Service shop/a"),
+    ("http://both.test/", ("--gateway", "shop/web")): ("Gateway shop/web", "Service shop/a"),
+    ("http://both.test/", ("--gateway", "shop/edge")): ("Gateway shop/edge", "Service shop/b"),
+    ("http://both.test/", ("--class", "portway")): ("IngressClass portway", "404: there is no route for both.test"),
+    ("http://both.test/", ("--listen-address", ADDRESS)): ("Gateway shop/edge", "Service shop/b"),
+    (f"http://{ADDRESS}/", ("-H", "Host: both.test")): ("Gateway shop/edge", "Service shop/b"),
+}
+
+
+@pytest.mark.parametrize(("url", "options"), WAYS)
+def test_a_request_is_explained_by_the_proxies_that_get_it(live: str, url: str, options: tuple[str, ...]) -> None:
+    result = explain(live, url, *options)
+    fleet, goes = WAYS[url, options]
+    assert f"  at        {fleet}" in result.stdout.splitlines(), result.output
+    assert goes in result.stdout
+
+
+REFUSED = {
+    # URL, options: what is said
+    ("http://both.test/", ()): (
+        "3 sets of proxies have port 80 open, 2 of them have something for both.test; say which is meant: "
+        f"--gateway shop/edge ({ADDRESS}), --gateway shop/web"
+    ),
+    ("http://nobody.test/", ()): (
+        "3 sets of proxies have port 80 open; say which is meant: --gateway shop/edge "
+        f"({ADDRESS}), --gateway shop/web, --class portway"
+    ),
+    (
+        "http://shop.test/",
+        ("--gateway", "shop/wbe"),
+    ): "Gateway shop/wbe has no proxies of Portway's; say which is meant",
+    ("http://shop.test/", ("--gateway", "web")): '--gateway: "web" is not NAMESPACE/NAME',
+    ("http://shop.test/", ("--class", "portway", "--gateway", "shop/web")): "--gateway and --class name different",
+}
+
+
+@pytest.mark.parametrize(("url", "options"), REFUSED)
+def test_who_does_not_say_enough_is_told_what_to_type(live: str, url: str, options: tuple[str, ...]) -> None:
+    result = explain(live, url, *options)
+    assert result.exit_code == 2
+    assert f"Error: {REFUSED[url, options]}" in result.stderr, result.output
+
+
+def test_status_of_the_proxies_of_one_gateway(live: str) -> None:
+    reports = json.loads(run(live, "status", "--gateway", "shop/edge", "-o", "json").stdout)["reports"]
+    assert {one["object"] for one in reports} == {"Gateway shop/edge", "HTTPRoute shop/both-too"}
+    refused = run(live, "status", "--gateway", "shop/wbe")
+    assert refused.exit_code == 2
+    assert (
+        "Error: Gateway shop/wbe has no proxies of Portway's; say which is meant: --gateway shop/edge" in refused.stderr
+    )
