@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 import random
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from datetime import UTC, datetime
 from typing import Final, Protocol, final
 
@@ -37,6 +37,9 @@ log = structlog.get_logger(__name__)
 
 RELEASE_S: Final = 2.0
 """Longest wait for giving it up at the end; after that it ends by itself."""
+
+
+Work = Callable[[], Coroutine[None, None, None]]
 
 
 class LeaseApi(Protocol):
@@ -146,7 +149,7 @@ class Elector:
             failures=self._failures,
         )
 
-    async def run(self, lead: Callable[[], Awaitable[None]]) -> None:
+    async def run(self, lead: Work) -> None:
         """Compete until cancelled.
 
         Args:
@@ -164,10 +167,10 @@ class Elector:
         finally:
             await self._release()
 
-    async def _lead(self, lead: Callable[[], Awaitable[None]]) -> None:
+    async def _lead(self, lead: Work) -> None:
         """Until we do not lead any more."""
         async with asyncio.TaskGroup() as tasks:
-            leading = tasks.create_task(_as_task(lead))
+            leading = tasks.create_task(lead())
             try:
                 await self._renew_for_ever()
             finally:
@@ -284,7 +287,3 @@ class Elector:
                 await self._write(lease, released_lease(lease, self._wall()))
         except (ApiError, ApiUnreachable, TimeoutError) as error:
             log.info("lease is not given up, it ends by itself", problem=str(error))
-
-
-async def _as_task(lead: Callable[[], Awaitable[None]]) -> None:
-    await lead()
