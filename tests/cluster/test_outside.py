@@ -121,8 +121,12 @@ class Outside:
             assert ingress.status.load_balancer.ingress == (Address(ip=PUBLISHED),), ingress
             edge = await self.cluster.api.get(f"{gateways}/gateways/edge", Reached)
             assert [address.value for address in edge.status.addresses] == [PUBLISHED], edge
-            for path, wanted in (("gateways/edge", "Programmed"), ("httproutes/shop", "Accepted")):
-                found = await self.cluster.api.get(f"{gateways}/{path}", Object)
+            for path, wanted in (
+                (f"{gateways}/gateways/edge", "Programmed"),
+                (f"{gateways}/httproutes/shop", "Accepted"),
+                ("/apis/gateway.networking.k8s.io/v1/gatewayclasses/outside", "SupportedVersion"),
+            ):
+                found = await self.cluster.api.get(path, Object)
                 assert found.find(wanted).status == "True", found
             return True
 
@@ -164,6 +168,17 @@ async def test_a_machine_beside_the_cluster_serves_it(cluster: MiniCluster, name
             return len({(await fetch("http://shop.test/", port=running.http)).pod for _ in range(8)}) == 2
 
         await cluster.wait_for("the second pod answers too", both)
+
+        async def unsaid() -> bool:
+            ingress = await cluster.api.get(
+                f"/apis/networking.k8s.io/v1/namespaces/{namespace}/ingresses/shop", Reached
+            )
+            assert ingress.status.load_balancer.ingress == (), ingress
+            return True
+
+        # As docs/installing.md says of uninstalling.
+        await cluster.api.delete("/apis/networking.k8s.io/v1/ingressclasses/outside")
+        await cluster.wait_for("no address of an Ingress whose class is gone", unsaid)
 
 
 @pytest.mark.disturbs

@@ -182,10 +182,6 @@ class Judge:
         """Judge all objects: somebody begins to listen."""
         self._dirty.update((key, None) for key in self._subjects)
 
-    def kind_changed(self, kind: str) -> None:
-        """Judge all objects of a kind."""
-        self._dirty.update((key, None) for key in self._subjects if key.kind == kind)
-
     def look(self, now: float) -> None:
         """Look whether proxies came or went, and whether something is overdue; to be called every second or so."""
         fleets = self._fleets()

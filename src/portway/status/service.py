@@ -74,7 +74,6 @@ class StatusService:
         """
         self._fleets = fleets
         self._writer = writer
-        self._replicas = replicas
         self._teller = teller
         self._desk = desk
         self._addresses = addresses
@@ -113,11 +112,6 @@ class StatusService:
         self._notes.append((fleet, outcome))
         self._awake.set()
 
-    def addresses_changed(self) -> None:
-        """Ask where Ingresses are served again."""
-        self._judge.kind_changed("Ingress")
-        self._awake.set()
-
     def others_said(self, keys: Iterable[ObjectKey]) -> None:
         """For `Exchange(on_heard=...)`."""
         self._judge.others_said(keys)
@@ -127,19 +121,6 @@ class StatusService:
         """For `Exchange(on_change=...)`."""
         self._judge.others_changed()
         self._awake.set()
-
-    async def clear_addresses(self) -> None:
-        """Take the addresses of all Ingresses away, before a stop that is for good; while `run` and the writer run.
-
-        Not if other replicas are there, which go on serving. As ingress-nginx's `--update-status-on-shutdown`.
-        """
-        if self._replicas is not None and self._replicas.statistics():
-            return
-        self._addresses = lambda key: ()
-        self.addresses_changed()
-        while self._notes or not self._judge.is_idle:  # noqa: ASYNC110 - once, at the end
-            await asyncio.sleep(0.005)
-        await self._writer.drained()
 
     # Judging.
 
