@@ -8,6 +8,7 @@ from datetime import timedelta
 import msgspec
 import pytest
 
+from portway.kubernetes.client import ApiClient
 from portway.kubernetes.errors import ApiError
 from portway.model.condition import Condition, ListenerReport, ObjectReport, ParentReport
 from portway.objects.verdict import ObjectKey
@@ -51,8 +52,9 @@ def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
 class World:
     """A writer at work, and an administrator who looks."""
 
-    def __init__(self, writer: StatusWriter, admin: Administrator) -> None:
+    def __init__(self, writer: StatusWriter, admin: Administrator, client: ApiClient) -> None:
         self.writer = writer
+        self.client = client
         self.admin = admin
 
     async def read(self, key: ObjectKey) -> Raw:
@@ -88,7 +90,7 @@ async def at_work(
         running = asyncio.ensure_future(writer.run())  # noqa: TID251 - the test is its parent
         await writer_runs(writer)
         try:
-            yield World(writer, admin)
+            yield World(writer, admin, client)
         finally:
             running.cancel()
             await asyncio.wait([running])
@@ -325,6 +327,10 @@ class Moody:
     async def replace(self, path: str, body: bytes, /) -> bytes:
         self._answer("update", path)
         return await self._api.replace(path, body)
+
+    async def patch(self, path: str, body: bytes, *, content_type: str) -> bytes:
+        self._answer("patch", path)
+        return await self._api.patch(path, body, content_type=content_type)
 
     def _answer(self, verb: str, path: str) -> None:
         self.requests += 1

@@ -71,7 +71,7 @@ def wanted_references(current: Raw, report: ObjectReport) -> dict[Identity, Refe
     for parent in report.parents:
         key = parent.parent
         identity = Identity(GATEWAY_GROUP, key.kind, key.namespace, key.name, parent.section, parent.port)
-        raw = _ancestor(identity) if report.object.kind in POLICIES else declared.get(identity)
+        raw = written_out(identity) if report.object.kind in POLICIES else declared.get(identity)
         if raw is not None:
             found.setdefault(identity, Reference(raw, parent))
     return found
@@ -84,7 +84,8 @@ def _declared(current: Raw, namespace: str) -> Iterator[tuple[Identity, Raw]]:
         yield identity, {**reference, "group": identity.group, "kind": identity.kind}
 
 
-def _ancestor(identity: Identity) -> Raw:
+def written_out(identity: Identity) -> Raw:
+    """A reference with all that it names."""
     return {
         "group": identity.group,
         "kind": identity.kind,

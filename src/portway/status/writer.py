@@ -1,4 +1,5 @@
-"""Writes statements into the status of objects: read, merge, replace with the resource version that was read.
+"""Writes statements into the status of objects: read, merge, replace with the resource version that was read; of a new
+route without reading (`first.py`).
 
 It runs while we are the leader, in a task of its own, and is fed by calls that only note what is wanted. What it wrote
 it remembers, so a statement that says the same costs nothing; what it found when it began, after an outage, and every
@@ -20,11 +21,13 @@ from typing import Final, Protocol, final
 import msgspec
 import structlog
 
+from portway.kubernetes.client import JSON_PATCH
 from portway.kubernetes.errors import ApiError, ApiUnreachable
 from portway.kubernetes.paths import resource_path
 from portway.objects.kinds import KINDS, Kind
 from portway.objects.verdict import ObjectKey
 from portway.status.audit import list_objects
+from portway.status.first import OTHERWISE, first_status, may_be_first
 from portway.status.merge import Merged, Statement, merge
 from portway.status.outage import PATIENT, Outage, concerns_all
 from portway.status.queue import LONGEST_PAUSE, PAUSE, SETTLE, TokenBucket, WriteQueue, is_settled, urgency_of
@@ -58,12 +61,14 @@ class Api(Protocol):
 
     async def replace(self, path: str, body: bytes, /) -> bytes: ...
 
+    async def patch(self, path: str, body: bytes, *, content_type: str) -> bytes: ...
+
 
 class WriterSettings(msgspec.Struct, frozen=True, kw_only=True):
     """How hard the API server may be worked."""
 
-    writes_per_second: float = 200.0
-    burst: int = 200
+    writes_per_second: int = 200
+    """Most; after a pause as many at once."""
     parallel: int = 8
     """Requests under way at once."""
     pause: timedelta = PAUSE
@@ -136,6 +141,7 @@ class StatusWriter:
         self._known: OrderedDict[ObjectKey, Raw] = OrderedDict()
         self._awake = asyncio.Event()
         self._is_running = self._is_auditing = False
+        self._may_patch = True
         self._outage = Outage(chance)
         self._audit_at = 0.0
         self._told: set[str] = set()
@@ -207,6 +213,7 @@ class StatusWriter:
         self._known.clear()
         self._queue.clear()
         self._told.clear()
+        self._may_patch = True
         self._audit_at = 0.0
         self._outage.began()
         self._is_running = self._is_auditing = True
@@ -218,7 +225,8 @@ class StatusWriter:
             self._is_running = self._is_auditing = False
 
     async def _dispatch(self, tasks: asyncio.TaskGroup) -> None:
-        bucket = TokenBucket(self._settings.writes_per_second, self._settings.burst, self._clock())
+        rate = self._settings.writes_per_second
+        bucket = TokenBucket(rate, rate, self._clock())
         room = asyncio.Semaphore(self._settings.parallel)
         while True:
             await self._wait_for_work()
@@ -272,6 +280,8 @@ class StatusWriter:
     async def _write(self, statement: Statement) -> bool:
         """Whether something was written."""
         path = path_of(statement.key)
+        if self._may_be_first(statement) and await self._write_first(path, statement):
+            return True
         conflicts = 0
         while True:
             current = self._known.pop(statement.key, None) or await self._read(path)
@@ -292,10 +302,44 @@ class StatusWriter:
                     raise
                 self._conflicts += 1
                 continue
-            self._writes += 1
-            self._note_written(statement)
-            self._remember(statement.key, _decoded(path, answer))
+            self._wrote(statement, _decoded(path, answer))
             return True
+
+    def _may_be_first(self, statement: Statement) -> bool:
+        # What was there before us is listed first, with what others said of it.
+        return (
+            not self._is_auditing
+            and self._may_patch
+            and statement.key not in self._written
+            and statement.key not in self._known
+            and may_be_first(statement)
+            and self._may_write()
+        )
+
+    async def _write_first(self, path: str, statement: Statement) -> bool:
+        """Whether it was written; if not, somebody has spoken of the object, or it is not the one that is meant."""
+        merged, patch = first_status(statement, controller=self._controller, now=self._now())
+        if merged.status is None:
+            return False
+        self._tell_left_out(statement, merged)
+        try:
+            answer = await self._api.patch(f"{path}/status", patch, content_type=JSON_PATCH)
+        except ApiError as error:
+            if error.status not in OTHERWISE:
+                raise
+            self._may_patch = error.status != 403
+            self._conflicts += 1
+            return False
+        self._wrote(statement, _decoded(path, answer))
+        return True
+
+    def _wrote(self, statement: Statement, current: Raw) -> None:
+        self._writes += 1
+        self._note_written(statement)
+        self._remember(statement.key, current)
+
+    def _now(self) -> str:
+        return self._wall().strftime("%Y-%m-%dT%H:%M:%SZ")
 
     async def _read(self, path: str) -> Raw:
         self._reads += 1
@@ -306,14 +350,17 @@ class StatusWriter:
             current,
             statement,
             controller=self._controller,
-            now=self._wall().strftime("%Y-%m-%dT%H:%M:%SZ"),
+            now=self._now(),
             before=self._written.get(statement.key),
         )
+        self._tell_left_out(statement, merged)
+        return merged
+
+    def _tell_left_out(self, statement: Statement, merged: Merged) -> None:
         for left_out in merged.left_out:
             self._tell(
                 f"{statement.key}: {left_out}", "no room in the status", object=str(statement.key), what=left_out
             )
-        return merged
 
     def _note_written(self, statement: Statement) -> None:
         if says_something(statement):
