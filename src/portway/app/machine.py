@@ -13,7 +13,7 @@ from portway.app.pipeline import Pipeline
 from portway.infra.host import HostProxy
 from portway.infra.proxy import HostStatistics
 from portway.infra.state import ACCESS_LOG
-from portway.model.handles import EDGE, FALLBACK_CERTIFICATE
+from portway.model.handles import EDGE, FALLBACK_CERTIFICATE, GATEWAY_DEFINITIONS
 from portway.model.resource import ResourceType
 from portway.model.tls import Secret
 from portway.settings import Edge, Settings
@@ -108,6 +108,10 @@ class Machine:
     def use_fallback_certificate(self, certificate: Secret) -> None:
         """Serve another certificate where no other fits, from now on. It travels as a secret: no listener changes."""
         self.pipeline.set_input(FALLBACK_CERTIFICATE, None, certificate)
+
+    def use_definitions(self, versions: Mapping[str, str]) -> None:
+        """The cluster has these versions of Gateway API's definitions."""
+        self.pipeline.set_input(GATEWAY_DEFINITIONS, None, versions)
 
     def use_edge(self, edge: Edge) -> None:
         """Compile everything by other settings, from now on."""

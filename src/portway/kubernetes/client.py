@@ -24,6 +24,7 @@ __all__ = [
     "APPLY_PATCH",
     "JSON_PATCH",
     "MERGE_PATCH",
+    "METADATA",
     "ApiClient",
     "ApiError",
     "ApiUnreachable",
@@ -47,6 +48,8 @@ ANSWER_TIMEOUT: Final = 60.0
 IDLE: Final = 90.0
 """Seconds of silence after which a watch counts as hung: the API server sends a bookmark each minute."""
 JSON: Final = "application/json"
+METADATA: Final = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
+"""A single object without anything but its metadata."""
 MERGE_PATCH: Final = "application/merge-patch+json"
 JSON_PATCH: Final = "application/json-patch+json"
 APPLY_PATCH: Final = "application/apply-patch+yaml"
@@ -97,16 +100,24 @@ class ApiClient:
         self._requests: Counter[tuple[str, str]] = Counter()
         self._throttled = self._failed = self._watches = 0
 
-    async def get(self, path: str, params: Mapping[str, str] = _NO_PARAMS, *, limit_bytes: int = OBJECT_BYTES) -> bytes:
+    async def get(
+        self,
+        path: str,
+        params: Mapping[str, str] = _NO_PARAMS,
+        *,
+        limit_bytes: int = OBJECT_BYTES,
+        accept: str = JSON,
+    ) -> bytes:
         """Read an object, a collection or another path.
 
         Args:
             path: as `resource_path` makes it; also `/readyz`, discovery.
             limit_bytes: a longer answer is an `ApiUnreachable`; raise it for collections.
+            accept: `METADATA` for no more than that.
         """
         target = target_of(path)
         verb = "list" if target.resource and not target.name else "get"
-        return await self._ask(verb, "GET", path, params, limit_bytes=limit_bytes)
+        return await self._ask(verb, "GET", path, params, limit_bytes=limit_bytes, accept=accept)
 
     async def create(self, path: str, body: bytes, *, manager: str = MANAGER, dry_run: bool = False) -> bytes:
         """Create an object in a collection; returns it as stored. 409 `AlreadyExists` if its name is taken.
@@ -205,10 +216,10 @@ class ApiClient:
         body: bytes = b"",
         content_type: str = "",
         limit_bytes: int = OBJECT_BYTES,
+        accept: str = JSON,
     ) -> bytes:
-        async with self._send(
-            verb, method, path, params, body, content_type, silence=ANSWER_TIMEOUT, total=ANSWER_TIMEOUT
-        ) as answer:
+        timeouts = {"silence": ANSWER_TIMEOUT, "total": ANSWER_TIMEOUT}
+        async with self._send(verb, method, path, params, body, content_type, accept=accept, **timeouts) as answer:
             return await answer.body(limit_bytes)
 
     @asynccontextmanager
@@ -221,6 +232,7 @@ class ApiClient:
         body: bytes = b"",
         content_type: str = "",
         *,
+        accept: str = JSON,
         silence: float,
         total: float | None,
     ) -> AsyncIterator["Answer"]:
@@ -234,7 +246,15 @@ class ApiClient:
             self._requests[verb, resource] += 1
             try:
                 async with transport.request(
-                    identity, method, path, params, body=body, content_type=content_type, silence=silence, total=total
+                    identity,
+                    method,
+                    path,
+                    params,
+                    body=body,
+                    content_type=content_type,
+                    accept=accept,
+                    silence=silence,
+                    total=total,
                 ) as answer:
                     if answer.status < 300:
                         yield answer

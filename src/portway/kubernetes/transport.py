@@ -102,6 +102,7 @@ class Transport:
         *,
         body: bytes = b"",
         content_type: str = "",
+        accept: str,
         silence: float,
         total: float | None,
     ) -> AsyncIterator[Answer]:
@@ -115,7 +116,7 @@ class Transport:
             ApiUnreachable: no answer.
         """
         server = self._connection.server
-        headers = {"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": self._user_agent}
+        headers = {"Accept": accept, "Accept-Encoding": "identity", "User-Agent": self._user_agent}
         if identity.authorization:
             headers["Authorization"] = identity.authorization
         if content_type:

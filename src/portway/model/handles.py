@@ -4,6 +4,8 @@
 The order of `RELATIONS` is the order of evaluation: a feed reads groups of earlier relations only.
 """
 
+from collections.abc import Mapping
+
 from portway.incremental import Query, Relation
 from portway.model.condition import ObjectReport
 from portway.model.edge import Edge
@@ -28,6 +30,9 @@ OWN_PLACES: Input[None, OwnPlaces] = Input("own places", default=OwnPlaces())
 """What nobody may be sent to; key `None`."""
 UNREAD: Input[None, Unread] = Input("unread objects", default=Unread())
 """What may be declared although no source reports it; key `None`. Read only where something is missing."""
+GATEWAY_DEFINITIONS: Input[None, Mapping[str, str]] = Input("Gateway API's definitions", default={})
+"""Release (bundle version) of each definition of Gateway API in the cluster, by its name, empty where it does not say;
+key `None`. Nothing: not known."""
 UNAVAILABLE: Input[SocketKey, str] = Input("unavailable socket", default="")
 """Why a socket cannot be had, as the infrastructure found out (a foreign process holds it, no right to bind); empty:
 it can."""

@@ -34,6 +34,7 @@ OWN_CONDITIONS: Final = frozenset(
         "PartiallyInvalid",
         "Programmed",
         "ResolvedRefs",
+        "SupportedVersion",
     }
 )
 """Types that the controller of an object writes, so that one that is not said any more is removed."""

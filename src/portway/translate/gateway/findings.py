@@ -12,6 +12,7 @@ RESOLVED_REFS = "ResolvedRefs"
 PROGRAMMED = "Programmed"
 PARTIALLY_INVALID = "PartiallyInvalid"
 CONFLICTED = "Conflicted"
+SUPPORTED_VERSION = "SupportedVersion"
 
 
 class Problem(msgspec.Struct, frozen=True, kw_only=True, gc=False):

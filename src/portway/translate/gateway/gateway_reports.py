@@ -12,12 +12,13 @@ import msgspec
 from portway.incremental import Context
 from portway.model.condition import Condition, ObjectReport, Serving
 from portway.model.fleet import FleetAddress, published_address
-from portway.model.handles import EDGE, INFRASTRUCTURE
+from portway.model.handles import EDGE, GATEWAY_DEFINITIONS, INFRASTRUCTURE
 from portway.objects.gateway_v1 import Gateway, GatewayClass, ListenerSet
 from portway.objects.verdict import ObjectKey, Severity, Verdict
 from portway.store import read_object
 from portway.translate.absent import absent
 from portway.translate.gateway import findings
+from portway.translate.gateway.bundle import supported_version, version_problems
 from portway.translate.gateway.certificates import client_certificate
 from portway.translate.gateway.features import features_of
 from portway.translate.gateway.findings import Problem
@@ -293,11 +294,15 @@ def gateway_class_report(ctx: Context, key: ObjectKey) -> ObjectReport:
     problems = _parameters(ctx, key.name, meanwhile)
     is_ignored = infrastructure.is_host and found.spec.parameters_ref is not None and not problems
     ignored = (without_effect(key, "spec.parametersRef"),) if is_ignored else ()
+    definitions = ctx.read(GATEWAY_DEFINITIONS, None)
     return ObjectReport(
         object=key,
-        conditions=(findings.condition(findings.ACCEPTED, problems, "Accepted"),),
+        conditions=(
+            findings.condition(findings.ACCEPTED, problems, "Accepted"),
+            *supported_version(definitions),
+        ),
         supported_features=features_of(infrastructure),
-        verdicts=(*(problem.verdict(key) for problem in problems), *ignored),
+        verdicts=(*(problem.verdict(key) for problem in (*problems, *version_problems(definitions))), *ignored),
     )
 
 
