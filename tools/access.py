@@ -5,7 +5,7 @@ restricts what it keeps by binding a role in some namespaces instead of the whol
 work without it. Names and verbs come from the code that uses them where it has a table of its own
 (`portway.objects.kinds`, `portway.status.writer`, `portway.infra.kubernetes.rbac`).
 
-Nobody is asked for the CRDs: kinds that a cluster lacks are found out by their 404. Discovery, `/readyz` and `/version`
+CRDs are not needed to serve: kinds that a cluster lacks are found out by their 404. Discovery, `/readyz` and `/version`
 are open to every ServiceAccount by Kubernetes' own `system:discovery` and `system:public-info-viewer`.
 """
 
@@ -17,7 +17,9 @@ from portway.identity.contract import AUTHORITY_SECRET
 from portway.infra.kubernetes import rbac
 from portway.objects.kinds import KINDS, Kind
 from portway.objects.portway_v1alpha1 import PORTWAY_GROUP
+from portway.sources.kubernetes import definitions
 from portway.sources.kubernetes.scope import MATERIAL
+from portway.status.references import ROUTES as ROUTE_KINDS
 from portway.status.writer import WRITTEN_KINDS
 
 READ: Final = ("list", "watch")
@@ -109,7 +111,16 @@ CLASSES_STATUS: Final = Role(
     scope=Scope.CLUSTER,
     purpose="Say that a GatewayClass is accepted, and what it can.",
     without="a GatewayClass has no status; its Gateways are served all the same. Set `--no-write-status`",
-    rules=_status(kind for kind in _WRITTEN if not kind.namespaced),
+    rules=(
+        *_status(kind for kind in _WRITTEN if not kind.namespaced),
+        Rule(
+            (definitions.GROUP,),
+            (definitions.PLURAL,),
+            ("get",),
+            "the version of Gateway API, for condition `SupportedVersion`, which is left out without this rule",
+            definitions.NAMES,
+        ),
+    ),
 )
 FLEET_NODES: Final = Role(
     name="portway-fleet-nodes",
@@ -147,6 +158,15 @@ STATUS: Final = Role(
     without="objects have no status; they are served all the same. Set `--no-write-status`",
     rules=(
         *_status(kind for kind in _WRITTEN if kind.namespaced),
+        *(
+            Rule(
+                (group,),
+                tuple(f"{plural}/status" for plural in plurals),
+                ("patch",),
+                "the first status of a new route; without this rule the route is read before",
+            )
+            for group, plurals in _by_group(kind for kind in _WRITTEN if kind.name in ROUTE_KINDS).items()
+        ),
         Rule(
             ("events.k8s.io",),
             ("events",),

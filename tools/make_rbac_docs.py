@@ -20,8 +20,9 @@ does not want to give everywhere; Portway goes on with what it has. **A right th
 `portway status`, with group, resource, verbs and whether a Role or a ClusterRole is needed; it costs the kind
 that it is about, nothing else, and is asked for again every half minute.
 
-Portway never asks for CRDs, for `escalate` or `bind`, for `exec`, or for tokens of others; it creates no Secret and no
-role. Proxies have no right at all: their ServiceAccounts are bound to nothing, and no token for the API server is mounted.
+Portway never asks for `escalate` or `bind`, for `exec`, or for tokens of others; it creates no Secret, no role and no CRD, and
+of CRDs reads none but Gateway API's, by name. Proxies have no right at all: their ServiceAccounts are bound to nothing, and no
+token for the API server is mounted.
 
 | role | bound | for |
 |---|---|---|

@@ -203,6 +203,7 @@ CHECKS: Mapping[str, Callable[[object], str]] = {
     "http2_max_streams": _within(1, INT32_MAX),
     "http2_window_bytes": _within(MIN_WINDOW_BYTES, INT32_MAX),
     "connect_timeout": _above_zero,
+    "status_writes_per_second": _within(1, 1000),
     "concurrency": _within(0, 1024),
     "max_heap_bytes": _heap,
 }

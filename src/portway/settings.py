@@ -206,6 +206,9 @@ class Cluster(Branch, frozen=True, kw_only=True):
     write_status: bool = True
     """Write into the cluster what becomes of its objects (status, Events). `--no-write-status` needs no right to
     write."""
+    status_writes_per_second: int = 200
+    """Most statuses that are written in a second, after a pause as many at once. What comes faster is said a little
+    later, Gateways first, and in fewer writes; configuration never waits for it."""
     pod_name: str = ""
     """Of the pod that Portway runs in. Empty: the host's name."""
     pod_ips: str = ""

@@ -107,17 +107,22 @@ NEVER: Final = (
     May("update", "httproutes.gateway.networking.k8s.io", SHOP),
     May("update", "ingresses.networking.k8s.io", SHOP),
     May("update", "services/status", SHOP),
+    May("patch", "gateways.gateway.networking.k8s.io/status", SHOP),
     May("create", "clusterrolebindings.rbac.authorization.k8s.io"),
     May("create", "rolebindings.rbac.authorization.k8s.io", SYSTEM),
     May("update", "leases.coordination.k8s.io", "kube-system"),
     May("create", "customresourcedefinitions.apiextensions.k8s.io"),
+    May("list", "customresourcedefinitions.apiextensions.k8s.io"),
+    May("update", "customresourcedefinitions.apiextensions.k8s.io", name="gateways.gateway.networking.k8s.io"),
     May("get", "nodes/proxy"),
     May("create", "serviceaccounts/token", SYSTEM),
 )
 SECRETS: Final = (May("watch", "secrets", "other"), May("get", "secrets", SHOP))
 STATUS: Final = (
     May("update", "httproutes.gateway.networking.k8s.io/status", SHOP),
+    May("patch", "httproutes.gateway.networking.k8s.io/status", SHOP),
     May("update", "gatewayclasses.gateway.networking.k8s.io/status"),
+    May("get", "customresourcedefinitions.apiextensions.k8s.io", name="gateways.gateway.networking.k8s.io"),
     May("update", "ingresses.networking.k8s.io/status", SHOP),
     May("create", "events.events.k8s.io", SHOP),
 )

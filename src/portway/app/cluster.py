@@ -8,7 +8,7 @@ import asyncio
 import secrets
 import socket
 import ssl
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from ipaddress import ip_address
 from typing import final
@@ -25,19 +25,18 @@ from portway.model.fleet import Fleet
 from portway.model.resource import ResourceDelta
 from portway.objects.verdict import ObjectKey
 from portway.settings import Settings
+from portway.sources.kubernetes.definitions import DefinitionWatch, Versions
 from portway.status.events import EventWriter
 from portway.status.exchange import Exchange
-from portway.status.leader import Elector
+from portway.status.leader import Elector, Work
 from portway.status.merge import LoadBalancerAddress
 from portway.status.news import NewsDesk
 from portway.status.replicas import Replicas, Teller
 from portway.status.service import StatusService
-from portway.status.writer import StatusWriter
+from portway.status.writer import StatusWriter, WriterSettings
 from portway.xds.server import DiscoveryServer
 
 log = structlog.get_logger(__name__)
-
-Work = Callable[[], Coroutine[None, None, None]]
 
 
 def scope_of(settings: Settings) -> str:
@@ -58,9 +57,12 @@ def label_of(settings: Settings, namespace: str) -> str:
 
 
 async def join_cluster(
-    settings: Settings, discovery: DiscoveryServer, stack: AsyncExitStack
+    settings: Settings, discovery: DiscoveryServer, stack: AsyncExitStack, learn: Callable[[Versions], None]
 ) -> "tuple[ApiClient, ClusterSide | None]":
     """For a Portway on a machine of its own: a client of the cluster, and what is done there, if anything.
+
+    Args:
+        learn: as for `ClusterSide`.
 
     Raises:
         ConnectionProblem: how to reach it cannot be found out; the message says why and what to do.
@@ -70,7 +72,7 @@ async def join_cluster(
     if not settings.cluster.write_status:
         return client, None
     namespace = settings.cluster.system_namespace or client.connection.namespace or "default"
-    return client, ClusterSide(client, settings, discovery, namespace=namespace)
+    return client, ClusterSide(client, settings, discovery, namespace=namespace, learn=learn)
 
 
 @final
@@ -84,6 +86,7 @@ class ClusterSide:
         discovery: DiscoveryServer,
         *,
         namespace: str,
+        learn: Callable[[Versions], None],
         identity: ServingIdentity | None = None,
         lead: Sequence[Work] = (),
         is_busy: Callable[[], bool] = lambda: False,
@@ -91,6 +94,7 @@ class ClusterSide:
         """
         Args:
             namespace: of the Lease.
+            learn: gets the versions of Gateway API's definitions, for the engine's input `GATEWAY_DEFINITIONS`.
             identity: what replicas show one another; `None`: there is only this one.
             lead: what else only the leader does.
             is_busy: whether something is being compiled that proxies wait for: statuses can wait for that.
@@ -110,8 +114,13 @@ class ClusterSide:
             client, namespace=namespace, name=f"portway-{label.rpartition('-')[2]}", identity=candidate, address=address
         )
         self.writer = StatusWriter(
-            client, controller=controller, may_write=lambda: self.elector.is_leader, is_busy=is_busy
+            client,
+            controller=controller,
+            settings=WriterSettings(writes_per_second=settings.cluster.status_writes_per_second),
+            may_write=lambda: self.elector.is_leader,
+            is_busy=is_busy,
         )
+        self._definitions = DefinitionWatch(client, learn)
         desk = NewsDesk()
         self._events = EventWriter(client, desk, controller=controller, instance=name)
         replicas, teller = Replicas(), Teller()
@@ -162,12 +171,14 @@ class ClusterSide:
         """Until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self.status.run())
+            looking = tasks.create_task(self._look())
             if self._exchange is not None and self._serving is not None:
                 await self._serving.wait_known()
                 await self._exchange.start(self._settings.cluster.listen_address, REPLICA_PORT, self._server_context())
                 tasks.create_task(self._exchange.follow(self.elector))
             # Who leads writes: nobody should before all that is declared is known.
             await self._completed.wait()
+            await looking
             tasks.create_task(self.elector.run(self._lead))
 
     async def stop(self) -> None:
@@ -175,13 +186,19 @@ class ClusterSide:
         if self._exchange is not None:
             await self._exchange.stop()
 
+    async def _look(self) -> None:
+        """Know what a GatewayClass says of the cluster before it is written: else each new leader would take it out
+        and put it back."""
+        if self._settings.cluster.write_status:
+            await self._definitions.look()
+
     def _server_context(self) -> ssl.SSLContext | None:
         return None if self._serving is None else self._serving.replica_contexts()[0]
 
     async def _lead(self) -> None:
         async with asyncio.TaskGroup() as tasks:
-            told = (self.writer.run, self._events.run) if self._settings.cluster.write_status else ()
-            for work in (*told, *self._lead_too):
+            told = (self.writer.run, self._events.run, self._definitions.run)
+            for work in (*(told if self._settings.cluster.write_status else ()), *self._lead_too):
                 tasks.create_task(work())
             if self._exchange is not None:
                 tasks.create_task(self._exchange.lead())

@@ -229,6 +229,7 @@ class _ControlPlane:
             settings,
             self.discovery,
             namespace=self._namespace,
+            learn=lambda versions: self.machine.use_definitions(versions),
             identity=self._serving,
             lead=[self._make_fleets],
             is_busy=lambda: self.pipeline.is_busy,

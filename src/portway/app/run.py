@@ -136,7 +136,9 @@ async def run(settings: Settings, console: Console, settings_file: SettingsFile 
         if reads_cluster(settings.sources):
             from portway.app.cluster import join_cluster  # late: who reads files only needs none of it
 
-            client, side = await join_cluster(settings, discovery, stack)
+            client, side = await join_cluster(
+                settings, discovery, stack, lambda versions: machine.use_definitions(versions)
+            )
         declared = make_declared(settings, state.path, client)
         machine = _assemble(
             settings, declared, discovery, envoy, binary, kept, recorder, fallback, [] if side is None else [side]
