@@ -258,12 +258,33 @@ async def test_a_server_that_is_busy_is_asked_again_in_its_time(
         assert through.statistics().throttled == (2 if status == 429 else 0)
 
 
+async def test_a_server_that_does_not_know_its_rules_yet_is_not_believed(
+    world: World, faulty: FaultyServer, through: ApiClient
+) -> None:
+    """An API server that starts refuses everything, and its readiness says so."""
+    is_starting = True
+
+    def intercept(request: web.Request) -> web.Response | None:
+        if not is_starting:
+            return None
+        return web.Response(status=500 if request.path == "/readyz" else 403)
+
+    await world.put("a", text="1")
+    faulty.intercept = intercept
+    async with following(of_tests(through, world), synced=False) as follower:
+        assert (await follower.step()).type is EventType.FAILED
+        assert follower.reflector.statistics().state is State.FAILING
+        is_starting = False
+        await follower.until(EventType.SYNCED)
+        assert follower.texts == {"a": "1"}
+
+
 async def test_no_right_is_named_and_gained_later(plane: ControlPlane, world: World) -> None:
     await world.put("a", text="1")
     joe = client_of(plane.user("joe"))
     async with following(of_tests(joe, world), synced=False) as follower:
         failed = await follower.step()
-        assert failed.type is EventType.FAILED
+        assert failed.type is EventType.DENIED
         assert 'resources: ["configmaps"], verbs: ["list", "watch"]' in str(failed.error)
         assert follower.reflector.statistics().state is State.FORBIDDEN
         plane.kubectl("create", "role", "reader", "-n", world.namespace, "--verb=list,watch", "--resource=configmaps")
@@ -293,6 +314,19 @@ def definition(*versions: str) -> bytes:
     )
 
 
+async def define(world: World, version: str) -> None:
+    """Make the kind, when that of the test before is quite gone."""
+    async with asyncio.timeout(TIMEOUT):
+        while True:
+            try:
+                await world.client.create(CRD, definition(version))
+                return
+            except ApiError as error:
+                if error.status != 409:
+                    raise
+            await asyncio.sleep(0.1)
+
+
 async def make_gadget(world: World, version: str, name: str) -> None:
     path = resource_path("test.portway.dev", version, "gadgets", world.namespace, name)
     body = {
@@ -318,14 +352,14 @@ async def _is_made(world: World, path: str, body: bytes) -> bool:
 async def test_a_kind_that_comes_and_goes(world: World) -> None:
     async with following(Reflector(world.client, GADGETS), synced=False) as follower:
         assert (await follower.step()).type is EventType.MISSING, "once, and without noise"
-        await world.client.create(CRD, definition("v1"))
+        await define(world, "v1")
         assert (await follower.until(EventType.SYNCED)).type is EventType.SYNCED
         await make_gadget(world, "v1", "one")
         await follower.until_texts({"one": "v1"})
         await world.client.delete(f"{CRD}/gadgets.test.portway.dev")
         await follower.until(EventType.MISSING)
         assert follower.texts == {}
-        await world.client.create(CRD, definition("v2"))
+        await define(world, "v2")
         await follower.until(EventType.SYNCED)
         await make_gadget(world, "v2", "two")
         await follower.until_texts({"two": "v2"})
@@ -344,7 +378,7 @@ async def test_a_server_that_does_not_know_its_kinds_yet_is_not_believed(
         return None
 
     faulty.intercept = intercept
-    await world.client.create(CRD, definition("v1"))
+    await define(world, "v1")
     await make_gadget(world, "v1", "one")
     async with following(Reflector(through, GADGETS), synced=False) as follower:
         assert (await follower.step()).type is EventType.FAILED

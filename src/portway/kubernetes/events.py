@@ -20,6 +20,8 @@ class EventType(StrEnum):
     """The server has no such kind; once, until it changes. Nothing of it exists, so it counts as synced, too."""
     FAILED = "failed"
     """`error` says what does not work; known objects stay as they are. Once for each failure."""
+    DENIED = "denied"
+    """The same, because the server's rules do not let us read it, and it is sure of them; `error` names the rule."""
 
 
 class Event(NamedTuple):

@@ -12,7 +12,8 @@ What happens to a watch, and what is done:
 - the server says `429` or `5xx`: it is asked again, not before the time that it names;
 - there is no such kind (`404`): waited for without noise. Objects that were there are reported as deleted only if the
   server is ready and its discovery does not know the kind either;
-- we may not read it (`403`): said with the rule that is missing, and tried again seldom. What is known stays.
+- we may not read it (`403`): said with the rule that is missing, and tried again seldom. What is known stays. A server
+  that is not ready does not know its rules yet and refuses everything: that is an outage.
 
 Source: Kubernetes docs, "API Concepts"; client-go's `tools/cache/reflector.go` for the same task.
 """
@@ -41,7 +42,7 @@ from portway.kubernetes.watch_lines import (
     resources_of,
 )
 
-__all__ = ["Event", "EventType", "Reflector", "ReflectorStatistics", "State"]
+__all__ = ["DENIALS", "Event", "EventType", "Reflector", "ReflectorStatistics", "State"]
 
 PAGE: Final = 500
 """Objects in a page of a list, as client-go has it."""
@@ -52,6 +53,8 @@ WATCH_SECONDS: Final = (300, 600)
 MISSING_WAIT: Final = 10.0
 """Seconds between two questions for a kind that is not there: a dozen kinds cost one cheap request a second."""
 FORBIDDEN_WAIT: Final = 30.0
+DENIALS: Final = 5
+"""Refusals in a row, some seconds, that are believed also of a server that does not say that it is ready."""
 SHORT: Final = 1.0
 """Seconds: a watch that ends sooner is not opened again at once."""
 EARLY: Final = 10.0
@@ -187,7 +190,7 @@ class Reflector:
         match error.status:
             case 404:
                 return await self._not_found(error)
-            case 403:
+            case 403 if self._backoff.failures >= DENIALS or await self._is_ready():
                 return [self._failed(error, State.FORBIDDEN)], self._seldom(FORBIDDEN_WAIT)
             case 410:
                 self._resume = ""
@@ -204,7 +207,7 @@ class Reflector:
         is_throttled = isinstance(error, ApiError) and error.status == 429
         if self._backoff.failures and not is_throttled:
             self._resume = ""  # not just a connection that was cut: the server was away
-        return Event(EventType.FAILED, error=error)
+        return Event(EventType.DENIED if state is State.FORBIDDEN else EventType.FAILED, error=error)
 
     async def _follow(self) -> AsyncGenerator[Event, None]:
         """List if it is due, and watch until the watch ends."""
@@ -379,10 +382,18 @@ class Reflector:
         vanished = [Event(EventType.DELETED, *name) for name in self._versions.clear()]
         return [*vanished, Event(EventType.MISSING, error=error)], self._seldom(MISSING_WAIT)
 
-    async def _is_gone(self) -> bool:
-        """Whether the server is ready, and its discovery knows the kind in none of its versions."""
+    async def _is_ready(self) -> bool:
         try:
             await self._client.get("/readyz")
+        except (ApiError, ApiUnreachable):
+            return False
+        return True
+
+    async def _is_gone(self) -> bool:
+        """Whether the server is ready, and its discovery knows the kind in none of its versions."""
+        if not await self._is_ready():
+            return False
+        try:
             for path in self._paths:
                 if await self._is_discovered(path):
                     return False

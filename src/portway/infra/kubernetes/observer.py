@@ -8,7 +8,6 @@ import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import aclosing
 from datetime import timedelta
-from http import HTTPStatus
 from typing import Final, final
 
 import msgspec
@@ -87,10 +86,11 @@ class FleetObserver:
                             self._to_list[resource] -= 1
                         if self._to_list[resource] <= 0:
                             self._inventory.listed(resource)
-                    case EventType.FAILED:
+                    case EventType.FAILED | EventType.DENIED:
                         self._failed(resource.plural, event)
                         if not is_listed:
-                            self._inventory.not_listed(resource, str(event.error), refused=_is_refused(event))
+                            refused = event.type is EventType.DENIED
+                            self._inventory.not_listed(resource, str(event.error), refused=refused)
 
     def _failed(self, plural: str, event: Event) -> None:
         """Say what is wrong with one collection, once. Of a server that cannot be reached the source speaks."""
@@ -112,7 +112,7 @@ class FleetObserver:
                         self._inventory.note_node(read_node(event.data))
                     case EventType.DELETED:
                         self._inventory.forget_node(event.name)
-                    case EventType.FAILED:
+                    case EventType.FAILED | EventType.DENIED:
                         self._failed("nodes", event)
                     case EventType.SYNCED | EventType.MISSING:
                         self._said.pop("nodes", None)
@@ -126,11 +126,7 @@ class FleetObserver:
                         self._inventory.note_pod(read_pod(event.data, INSTANCE))
                     case EventType.DELETED:
                         self._inventory.forget_pod(event.namespace, event.name)
-                    case EventType.FAILED:
+                    case EventType.FAILED | EventType.DENIED:
                         self._failed("pods", event)
                     case EventType.SYNCED | EventType.MISSING:
                         self._said.pop("pods", None)
-
-
-def _is_refused(event: Event) -> bool:
-    return isinstance(event.error, ApiError) and event.error.status == HTTPStatus.FORBIDDEN

@@ -13,7 +13,7 @@ from portway.kubernetes.backoff import Backoff, is_transient
 from portway.kubernetes.client import ApiClient
 from portway.kubernetes.errors import ApiError, ApiUnreachable
 from portway.kubernetes.events import Event, EventType
-from portway.kubernetes.reflector import Reflector
+from portway.kubernetes.reflector import DENIALS, Reflector
 from portway.kubernetes.versions import Name
 from portway.kubernetes.watch_lines import envelope_of
 from portway.objects.verdict import ObjectKey
@@ -97,13 +97,12 @@ class Material:
                         continue
                 case EventType.SYNCED | EventType.MISSING:
                     self._is_synced = True
-                case EventType.FAILED:
-                    if isinstance(event.error, ApiError) and event.error.status == 403 and not self._is_synced:
-                        self._is_single = True
-                        for name in self._wanted:
-                            self._follow_single(name, tasks)
-                        self._report(self._collection, Event(EventType.SYNCED))
-                        return
+                case EventType.DENIED if not self._is_synced:
+                    self._is_single = True
+                    for name in self._wanted:
+                        self._follow_single(name, tasks)
+                    self._report(self._collection, Event(EventType.SYNCED))
+                    return
             self._report(self._collection, event)
 
     def want(self, key: ObjectKey, tasks: asyncio.TaskGroup) -> None:
@@ -146,11 +145,14 @@ class Material:
                 async with self._slots:
                     data = await self._client.get(path)
             except (ApiError, ApiUnreachable) as error:
-                if not is_transient(error):
+                # A server that starts denies everything at first.
+                is_denied = isinstance(error, ApiError) and error.status == 403
+                if not is_transient(error) and not (is_denied and backoff.failures < DENIALS):
                     # Deleted meanwhile, which the watch tells; or forbidden to get, though allowed to list.
                     if isinstance(error, ApiError) and error.status != 404:
                         self._loaded[name] = 0
-                        self._report(self._collection, Event(EventType.FAILED, error=error))
+                        kind = EventType.DENIED if is_denied else EventType.FAILED
+                        self._report(self._collection, Event(kind, error=error))
                     break
                 await asyncio.sleep(backoff.failed(error))
             else:
@@ -166,7 +168,6 @@ class Material:
     async def _run_single(self, name: Name) -> None:
         collection = single(self._collection.kind, *name)
         async for event in self._make(collection).events():
-            is_refused = isinstance(event.error, ApiError) and event.error.status == 403
-            if event.type in (EventType.SYNCED, EventType.MISSING) or is_refused:
+            if event.type in (EventType.SYNCED, EventType.MISSING, EventType.DENIED):
                 self._settled_singles.add(name)
             self._report(collection, event)

@@ -229,7 +229,7 @@ class KubernetesSource:
     def _look(self, collection: Followed, event: Event) -> None:
         """Take in an event that is about a collection as a whole."""
         is_missing = event.type is EventType.MISSING
-        is_forbidden = isinstance(event.error, ApiError) and event.error.status == 403
+        is_forbidden = event.type is EventType.DENIED
         self._missing = self._missing | {collection} if is_missing else self._missing - {collection}
         self._forbidden = self._forbidden | {collection} if is_forbidden else self._forbidden - {collection}
         if is_missing:
@@ -238,7 +238,7 @@ class KubernetesSource:
             self._batch.say(f"kind {collection}", [said.unreadable(self._server, collection, event.error)])
         elif event.type is EventType.SYNCED:
             self._batch.say(f"kind {collection}")
-        if collection in self._plain and (event.type is not EventType.FAILED or is_forbidden):
+        if collection in self._plain and event.type is not EventType.FAILED:
             self._settled.add(collection)
             if self._settled.issuperset(self._referring):
                 self._all_referring.set()
