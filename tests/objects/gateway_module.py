@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-VERSION = "v1.7.0"
+from tests.cluster.binaries import GATEWAY_API, BuildFailed, module_folder
+
+NAME, VERSION, _ = GATEWAY_API
 
 
 def _cache() -> Path:
@@ -20,8 +22,19 @@ def _cache() -> Path:
     return Path.home() / "go" / "pkg" / "mod"
 
 
-MODULE = _cache() / "sigs.k8s.io" / f"gateway-api@{VERSION}"
+def _find() -> tuple[Path, str]:
+    """The module's folder, fetched now if it is not there, and why it is not."""
+    kept = _cache() / f"{NAME}@{VERSION}"
+    if kept.is_dir():
+        return kept, ""
+    if shutil.which("go") is None:
+        return kept, f"no Go, which would fetch the module {NAME}@{VERSION}"
+    try:
+        return module_folder(*GATEWAY_API), ""
+    except BuildFailed as error:
+        return kept, str(error)
 
-needs_module = pytest.mark.skipif(
-    not MODULE.is_dir(), reason=f"the Go module sigs.k8s.io/gateway-api@{VERSION} is not in the module cache"
-)
+
+MODULE, _REASON = _find()
+
+needs_module = pytest.mark.skipif(bool(_REASON), reason=_REASON)
