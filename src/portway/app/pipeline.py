@@ -264,7 +264,8 @@ class Pipeline:
             await self._wait_for_work()
             self._work.clear()
             self._is_busy = True
-            finished = False
+            # While a source reads, a route that comes before its Service would be compiled twice.
+            finished = bool(self._awaited)
             while not finished:
                 finished = self._slice()
                 if self._is_compiled() and self._ports_changed():

@@ -100,7 +100,7 @@ class BootstrapSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Downstream connections in total; those past it are closed at once. `None`: as many as there are descriptors."""
     reconnect_base: timedelta = timedelta(milliseconds=50)
     """First pause before the proxy dials its control plane again; jittered, doubled up to `reconnect_max`."""
-    reconnect_max: timedelta = timedelta(seconds=1)
+    reconnect_max: timedelta = timedelta(milliseconds=500)
     """Envoy's own 0.5 s to 30 s would keep a proxy on old endpoints long after a restart of ours."""
     regex_program_size: int = MAX_REGEX_PROGRAM
     """Largest RE2 program that is accepted. Envoy's 100 refuses an ordinary alternation of twenty paths."""
@@ -192,7 +192,7 @@ def _from_ads() -> config_sourcev3.ConfigSource:
 
 def _control_plane(settings: BootstrapSettings) -> clusterv3.Cluster:
     cluster = clusterv3.Cluster(name=CONTROL_PLANE_CLUSTER)
-    cluster.connect_timeout.FromTimedelta(timedelta(seconds=1 if _is_path(settings.control_plane) else 5))
+    cluster.connect_timeout.FromTimedelta(timedelta(seconds=1 if _is_path(settings.control_plane) else 2))
     cluster.load_assignment.cluster_name = CONTROL_PLANE_CLUSTER
     endpoints = cluster.load_assignment.endpoints.add()
     if _is_path(settings.control_plane):

@@ -195,7 +195,16 @@ class Engine:
                 self._settle_output(pending)
                 return True
         self._graph.sweep()
+        self._release()
         return False
+
+    def _release(self) -> None:
+        """Give back what the lists of waiting nodes took at their longest: a dict shrinks only when it is cleared."""
+        self._early.clear()
+        for groups in self._groups.values():
+            groups.pending.clear()
+        for pending in self._late.values():
+            pending.clear()
 
     def is_settled(self, outputs: Iterable[AnyOutput]) -> bool:
         """Whether these outputs are up to date, whatever else waits."""

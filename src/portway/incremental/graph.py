@@ -213,6 +213,7 @@ class Graph:
             node, _ = self._orphans.popitem()
             if node.readers is None:
                 self.forget(node)
+        self._orphans.clear()  # gives back its table
 
     def forget(self, node: Node) -> None:
         if node.home.nodes.get(node.key) is node:
