@@ -208,9 +208,13 @@ def test_rights_for_one_namespace_are_enough_for_it(shop: ControlPlane) -> None:
 
 
 def test_without_any_right_it_says_what_would_be_needed(shop: ControlPlane) -> None:
-    result = run(shop, ["check", "-n", "shop"], "nobody")
-    assert "0 objects" in result.stderr
-    assert "note: to know more, have the ClusterRole portway-reader, which comes with Portway" in result.stderr
+    for command in (["check"], ["status"], ["explain", "GET", "http://shop.test/"]):
+        result = run(shop, [*command, "-n", "shop"], "nobody")
+        assert (result.exit_code, result.stdout) == (1, "")  # nothing is wrong in nothing, but that is no answer
+        assert result.stderr == (
+            f"Error: {shop.url}: nothing may be read with these rights; name a namespace in which you have more with "
+            "-n, or have the ClusterRole portway-reader, which comes with Portway\n"
+        )
 
 
 def test_check_of_a_file_within_the_cluster(shop: ControlPlane, new: str) -> None:
@@ -316,7 +320,10 @@ def test_status_shows_what_stands_there(shop: ControlPlane) -> None:
     assert lines[place + 1] == "      warning: it has no address yet: no Portway has said where it is served"
     place = lines.index("  HTTPRoute shop/inner")
     assert lines[place + 1].startswith("      error: spec.rules[0].backendRefs[0]: Service shop/missing does not exist")
-    assert "no Portway has written its status yet" in lines[place + 2]
+    assert result.stderr.splitlines()[-1] == (
+        "note: no Portway has written the status yet of HTTPRoute shop/inner and HTTPRoute shop/shop: does one run for "
+        "their class, and may it write?"
+    )
     assert not any("infra/edge" in line for line in lines)
 
 

@@ -39,7 +39,7 @@ async def check_cluster(
 
     Raises:
         ApiUnreachable, ApiError: the server cannot be asked.
-        UnknownNamespace: see there.
+        NothingKnown: there is nothing to answer from.
         InternalError: see there.
     """
     overlay = await read_overlay(paths, namespace or client.connection.namespace) if paths else None

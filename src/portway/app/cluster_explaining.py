@@ -41,7 +41,7 @@ async def explain_cluster(
 
     Raises:
         ApiUnreachable, ApiError: the server cannot be asked.
-        UnknownNamespace: see there.
+        NothingKnown: there is nothing to answer from.
         UnknownFleet: it cannot be said which proxies it goes to.
     """
     paths = settings.sources.filenames

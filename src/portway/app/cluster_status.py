@@ -13,7 +13,7 @@ from portway.app.checking import no_place, refuse_failures
 from portway.app.cluster_world import compile_cluster
 from portway.app.compiler import REPORTS
 from portway.app.fallback import make_fallback_certificate
-from portway.app.reading import ClusterRead, read_cluster, require_namespace
+from portway.app.reading import ClusterRead, listed, read_cluster, require_namespace
 from portway.app.status import ObjectStatus, remarks_of
 from portway.incremental import Engine
 from portway.infra.kubernetes.manifests import SERVICE
@@ -35,7 +35,7 @@ from portway.translate.ingress.classes import standing
 
 WITH_STATUS: Final = ("GatewayClass", "Gateway", "ListenerSet", "Ingress")
 _ROUTES: Final = ("HTTPRoute", "GRPCRoute", "TLSRoute", "TCPRoute", "UDPRoute", "BackendTLSPolicy")
-UNSEEN: Final = "warning: no Portway has written its status yet: does one run for this class, and may it write?"
+UNSEEN: Final = "no Portway has written the status yet"
 _MANAGED: Final = "app.kubernetes.io/managed-by=portway"
 
 
@@ -67,7 +67,7 @@ async def cluster_status(
 
     Raises:
         ApiUnreachable, ApiError: the server cannot be asked.
-        UnknownNamespace: see there.
+        NothingKnown: there is nothing to answer from.
         InternalError: a query raised.
     """
     read = await read_cluster(client, settings, namespace=namespace, show=show)
@@ -98,8 +98,15 @@ async def cluster_status(
         findings=tuple(
             f"{one.verdict.object}: {one.verdict.problem}" for one in findings if one.verdict.severity is Severity.ERROR
         ),
-        notes=read.notes,
+        notes=(*read.notes, *_unseen({one.object: statuses.get(one.object) for one in ours}, controller)),
     )
+
+
+def _unseen(objects: Mapping[ObjectKey, Raw | None], controller: str) -> Iterator[str]:
+    """Said once: where no Portway runs it is so of all objects."""
+    found = [str(key) for key, whole in objects.items() if _doubt(key, whole, controller) == UNSEEN]
+    if found:
+        yield f"{UNSEEN} of {listed(found)}: does one run for their class, and may it write?"
 
 
 async def addresses_of_fleets(
@@ -187,7 +194,7 @@ def _object(key: ObjectKey, whole: Raw | None, controller: str, remarks: Iterabl
         said = msgspec.convert(status, KubernetesStatus)
     except msgspec.ValidationError:
         remarks = (*remarks, "warning: its status is not of the form that Gateway API has for it")
-    doubt = _doubt(key, whole, status, controller)
+    doubt = _doubt(key, whole, controller)
     said = msgspec.structs.replace(
         said,
         addresses=tuple(_addresses(status)) if key.kind in ("Gateway", "Ingress") else None,
@@ -197,7 +204,7 @@ def _object(key: ObjectKey, whole: Raw | None, controller: str, remarks: Iterabl
         ancestors=tuple(one for one in said.ancestors or () if one.controller_name == controller) or None,
         supported_features=None,
     )
-    return ObjectStatus(object=str(key), status=said, remarks=tuple(filter(None, (*remarks, doubt))))
+    return ObjectStatus(object=str(key), status=said, remarks=(*remarks, *(() if doubt in ("", UNSEEN) else (doubt,))))
 
 
 def _addresses(status: Raw) -> Iterator[Address]:
@@ -208,10 +215,11 @@ def _addresses(status: Raw) -> Iterator[Address]:
         yield Address(type="IPAddress" if ip else "Hostname", value=ip or as_text(one.get("hostname")))
 
 
-def _doubt(key: ObjectKey, whole: Raw | None, status: Raw, controller: str) -> str:
+def _doubt(key: ObjectKey, whole: Raw | None, controller: str) -> str:
     """What makes the status in the cluster less than the whole truth; empty: nothing does."""
     if whole is None:
         return ""
+    status = as_map(whole.get("status"))
     if key.kind == "Ingress":
         return (
             "" if any(_addresses(status)) else "warning: it has no address yet: no Portway has said where it is served"

@@ -53,8 +53,9 @@ class ClusterRead(msgspec.Struct, frozen=True, kw_only=True):
     """What is not known, why, and what to do about it; a sentence each."""
 
 
-class UnknownNamespace(ValueError):
-    """There is no such namespace. The message names it, and one that may have been meant."""
+class NothingKnown(ValueError):
+    """There is no such namespace, or nothing may be read: no answer, where an empty one would look like a good one. The
+    message says what to do."""
 
 
 async def read_cluster(
@@ -76,6 +77,7 @@ async def read_cluster(
 
     Raises:
         ApiUnreachable, ApiError: the server cannot be asked; the message says why and what to do.
+        NothingKnown: nothing may be read.
     """
     await _greet(client)
     sources, narrow = settings.sources, namespace or client.connection.namespace
@@ -103,6 +105,11 @@ async def read_cluster(
         forbidden |= source.forbidden()
     show("")
     unread = _unread(forbidden, changes, (narrow,) if narrow else (), sources.watch_namespaces)
+    if missing.union(MATERIAL, (kind for kind, readable in unread.kinds.items() if not readable)) >= KINDS.keys():
+        hint = "name a namespace in which you have more with -n, or "
+        raise NothingKnown(
+            f"{client.connection.server}: nothing may be read with these rights; {hint}{_rights(unread.kinds)}"
+        )
     return ClusterRead(
         server=client.connection.server,
         context=client.connection.origin,
@@ -119,18 +126,18 @@ def _names_of(kind: str, changes: Iterable[ChangeSet]) -> frozenset[str]:
 
 
 def require_namespace(read: ClusterRead, name: str) -> None:
-    """Let nobody take an answer about a namespace that does not exist for a good one.
+    """An answer about a namespace needs one.
 
     Args:
         name: empty: all of them are meant.
 
     Raises:
-        UnknownNamespace: see there.
+        NothingKnown: it is known that there is none.
     """
     if name and read.namespaces is not None and name not in read.namespaces:
         near = get_close_matches(name, read.namespaces, 1)
-        hint = f"did you mean {near[0]}?" if near else f"{read.server} has {_listed(read.namespaces)}"
-        raise UnknownNamespace(f'there is no namespace "{name}"; {hint}')
+        hint = f"did you mean {near[0]}?" if near else f"{read.server} has {listed(read.namespaces)}"
+        raise NothingKnown(f'there is no namespace "{name}"; {hint}')
 
 
 async def _greet(client: ApiClient) -> None:
@@ -214,7 +221,7 @@ def _groups(missing: frozenset[str]) -> dict[str, set[str]]:
 
 def _not_installed(missing: frozenset[str]) -> Iterable[str]:
     for group, kinds in _groups(missing).items():
-        what = f"the cluster has no kind of {group} ({_listed(kinds)})"
+        what = f"the cluster has no kind of {group} ({listed(kinds)})"
         yield f"{what}: install its CustomResourceDefinitions to use them"
 
 
@@ -228,9 +235,9 @@ def _notes(unread: Unread, narrow: str) -> Iterable[str]:
             "ReferenceGrants count as given"
         )
     if never:
-        yield f"{_listed(never)} {NOT_READ}: {', '.join(_assumed(never))}"
+        yield f"{listed(never)} {NOT_READ}: {', '.join(_assumed(never))}"
     if unread.objects:
-        yield f"{_listed(map(str, unread.objects))} {NOT_READ}: the certificates count as there and good"
+        yield f"{listed(map(str, unread.objects))} {NOT_READ}: the certificates count as there and good"
     if unread.kinds or unread.objects:
         hint = "" if narrow or not any(KINDS[kind].namespaced for kind in never) else "name a namespace with -n, or "
         yield f"to know more, {hint}{_rights({*unread.kinds, *(key.kind for key in unread.objects)})}"
@@ -263,7 +270,8 @@ def _rights(kinds: Iterable[str]) -> str:
     return ", and ".join(parts)
 
 
-def _listed(names: Iterable[str]) -> str:
+def listed(names: Iterable[str]) -> str:
+    """The first of them in words, and how many more."""
     every = sorted(names)
     if len(every) > LISTED + 1:
         return f"{', '.join(every[:LISTED])} and {len(every) - LISTED} more"

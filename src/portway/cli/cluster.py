@@ -70,11 +70,11 @@ def read_cluster_settings(
 
 def ask_cluster(settings: Settings, work: Callable[[ApiClient], Awaitable[T]]) -> T:
     """Do something with a client of the cluster. What cannot be had ends the command with a sentence."""
-    from portway.app.reading import UnknownNamespace  # late: who asks no cluster needs none of it
+    from portway.app.reading import NothingKnown  # late: who asks no cluster needs none of it
 
     try:
         return asyncio.run(_with_client(settings, work))
-    except (ConnectionProblem, ApiError, ApiUnreachable, UnknownNamespace) as error:
+    except (ConnectionProblem, ApiError, ApiUnreachable, NothingKnown) as error:
         raise click.ClickException(str(error)) from error
 
 
