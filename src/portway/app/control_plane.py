@@ -10,9 +10,8 @@ compiled; proxies that are there already go on with what they hold until then. I
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack
-from functools import partial
 from pathlib import Path
 from typing import Final, final
 
@@ -20,13 +19,13 @@ import msgspec
 import structlog
 
 from portway.app import collector
+from portway.app.beside import runs_beside
 from portway.app.cluster import ClusterSide, label_of
 from portway.app.compiler import make_engine
-from portway.app.console import Console, announce, show_progress
+from portway.app.console import Console
 from portway.app.declared import Declared, make_source
-from portway.app.door import attend, open_door
-from portway.app.fallback import load_fallback_certificate, renew_fallback_certificate
-from portway.app.live_settings import SettingsFile, follow_settings
+from portway.app.fallback import load_fallback_certificate
+from portway.app.live_settings import SettingsFile
 from portway.app.machine import Machine, compiled_edge
 from portway.app.pipeline import Pipeline
 from portway.app.signals import ending_signals
@@ -160,17 +159,7 @@ async def run(settings: Settings, console: Console, settings_file: SettingsFile 
         client = ApiClient(await connect(settings.sources.kubeconfig, settings.sources.context))
         stack.push_async_callback(client.close)
         plane = _ControlPlane(settings, client, stack, state.path)
-        door = open_door(settings.admin.admin_address)
-        machine = plane.machine
-        beside: list[Callable[[], Coroutine[None, None, None]]] = [
-            partial(renew_fallback_certificate, state.path, plane.fallback, machine.use_fallback_certificate),
-            partial(announce, machine, console),
-            partial(show_progress, machine, console),
-        ]
-        if door is not None:
-            beside.append(partial(attend, machine, door))
-        if settings_file is not None:
-            beside.append(partial(follow_settings, settings_file, settings, machine.use_edge))
+        beside = runs_beside(plane.machine, console, settings_file, state.path, plane.fallback)
         async with asyncio.TaskGroup() as tasks:
             running = [tasks.create_task(work()) for work in (plane.run, *beside)]
             await stop.wait()

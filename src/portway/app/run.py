@@ -8,22 +8,21 @@ hurries. So does the loss of the state folder, but for the exit code.
 import asyncio
 import os
 import socket
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import msgspec
 import structlog
 
 from portway.app import collector
+from portway.app.beside import Beside, runs_beside
 from portway.app.compiler import make_engine
-from portway.app.console import Console, announce, show_progress
+from portway.app.console import Console
 from portway.app.declared import Declared, doubt_cluster, make_declared
-from portway.app.door import attend, open_door
-from portway.app.fallback import load_fallback_certificate, renew_fallback_certificate
-from portway.app.live_settings import SettingsFile, follow_settings
+from portway.app.fallback import load_fallback_certificate
+from portway.app.live_settings import SettingsFile
 from portway.app.machine import Machine, compiled_edge
 from portway.app.own_places import own_places
 from portway.app.pipeline import Follower, Pipeline
@@ -46,13 +45,7 @@ from portway.xds.fleet import FleetState
 from portway.xds.messages import Outcome
 from portway.xds.server import DiscoveryServer
 
-if TYPE_CHECKING:
-    pass
-
 log = structlog.get_logger(__name__)
-
-Beside = Callable[[], Coroutine[None, None, None]]
-"""Runs beside the rest until it is cancelled."""
 
 
 def bootstrap_of(settings: Settings, proxy_socket: str) -> bytes:
@@ -144,17 +137,7 @@ async def run(settings: Settings, console: Console, settings_file: SettingsFile 
             settings, declared, discovery, envoy, binary, kept, recorder, fallback, [] if side is None else [side]
         )
         listeners.append(machine.note)
-        door = open_door(settings.admin.admin_address)
-        beside: list[Beside] = [
-            recorder.run,
-            partial(renew_fallback_certificate, state.path, fallback, machine.use_fallback_certificate),
-            partial(announce, machine, console),
-            partial(show_progress, machine, console),
-        ]
-        if door is not None:
-            beside.append(partial(attend, machine, door))
-        if settings_file is not None:
-            beside.append(partial(follow_settings, settings_file, settings, machine.use_edge))
+        beside = [recorder.run, *runs_beside(machine, console, settings_file, state.path, fallback)]
         if client is not None:
             beside.append(partial(doubt_cluster, declared, machine.pipeline))
         if side is not None:
