@@ -6,6 +6,7 @@ import subprocess
 import sys
 import urllib.request
 from collections.abc import Callable, Iterator
+from ipaddress import ip_address
 from pathlib import Path
 from threading import Event
 
@@ -38,8 +39,8 @@ SHOP = "---\n".join(
 )
 ADDRESS = "192.0.2.1"
 """Of the Gateway `edge`, as a load balancer would have given it."""
-LISTEN = "127.99.18.1"
-"""Where it listens for proxies: the ports are fixed."""
+LISTEN = str(ip_address("127.64.0.0") + os.getpid())
+"""Where it listens for proxies: the ports are fixed, and there may be one of each worker."""
 READY_S = 60
 
 
