@@ -11,7 +11,7 @@ import ssl
 import sys
 import traceback
 from collections.abc import Sequence
-from typing import final
+from typing import TypeVar, final
 
 import aiohttp
 import msgspec
@@ -24,7 +24,7 @@ from tests.cluster.objects import ConfigMap, Node, Pod, Secret, now
 from tests.cluster.pods import STRATEGIC, Place, PodLife, Surroundings
 from tests.cluster.scheduler import choose_node
 
-_RETRY_S = 0.2
+S = TypeVar("S", Secret, ConfigMap)
 _SOON_S = 1.0
 """How often pods for which there was no node are looked at again."""
 
@@ -75,8 +75,9 @@ class Kubelets:
         """Serve the nodes, for ever."""
         attachments = list(self._attachments.values())
         async with log_server(self, attachments, self._context), self._tasks as tasks:
-            tasks.create_task(self._follow_secrets())
-            tasks.create_task(self._follow_config_maps())
+            sources = self._shared.sources
+            tasks.create_task(self._follow_sources("/api/v1/secrets", Secret, sources.secrets))
+            tasks.create_task(self._follow_sources("/api/v1/configmaps", ConfigMap, sources.config_maps))
             async with asyncio.TaskGroup() as registering:
                 for name in self._outlines:
                     registering.create_task(self.start_node(name))
@@ -126,20 +127,8 @@ class Kubelets:
         for uid in doomed:
             await self._end(uid)
 
-    async def _follow_secrets(self) -> None:
-        known = self._shared.sources.secrets
-        async for change in follow(self._shared.api, "/api/v1/secrets", Secret):
-            if change is None:
-                continue
-            metadata = change.object.metadata
-            if change.gone:
-                known.pop(f"{metadata.namespace}/{metadata.name}", None)
-            else:
-                known[f"{metadata.namespace}/{metadata.name}"] = change.object
-
-    async def _follow_config_maps(self) -> None:
-        known = self._shared.sources.config_maps
-        async for change in follow(self._shared.api, "/api/v1/configmaps", ConfigMap):
+    async def _follow_sources(self, path: str, type_: type[S], known: dict[str, S]) -> None:
+        async for change in follow(self._shared.api, path, type_):
             if change is None:
                 continue
             metadata = change.object.metadata
