@@ -101,6 +101,7 @@ MISTAKES = {
     ('{"http2_window_bytes": "100"}', "", ""): '--http2-window-bytes: "100" is not between 65535 and 2147483647',
     ('{"connect_timeout": "0s"}', "", ""): '--connect-timeout: "0s" is no time at all; write one like 5s',
     ('{"concurrency": "-1"}', "", ""): '--concurrency: "-1" is not between 0 and 1024',
+    ('{"status_writes_per_second": "0"}', "", ""): '--status-writes-per-second: "0" is not between 1 and 1000',
     ('{"https_port": "8080", "http_port": "8080"}', "", ""): (
         "http-port and https-port are both 8080: give HTTPS a port of its own"
     ),
