@@ -27,6 +27,8 @@ class Pod:
         """Hours since the begin."""
         self.published: list[Credentials] = []
         self.problem: NotObtained | None = None
+        self.ahead = dt.timedelta(0)
+        """Of us: the control plane's clock."""
         self.believe(self.authority)
         source = Source(addresses=("x:1",), fleet="f", token_file=folder / "token", authorities_file=folder / "ca.crt")
         self.identity = TokenIdentity(
@@ -55,7 +57,7 @@ class Pod:
         key = make_key()
         signed = (self.authority.certificate, self.authority.key)
         subject = Subject(common_name="x", uri="spiffe://x/ns/a/sa/b", client=True)
-        certificate, _ = sign(subject, key, signed, now=self.now(), lifetime=DAY)
+        certificate, _ = sign(subject, key, signed, now=self.now() + self.ahead, lifetime=DAY)
         credentials = make_credentials(certificate, key, source.authorities_file.read_bytes())
         return Obtained(credentials=credentials, place=Place(zone="z"))
 
@@ -117,11 +119,24 @@ async def test_a_successor_of_the_authority_is_believed_at_once_and_costs_nothin
 async def test_an_authority_that_is_believed_no_longer_means_a_new_certificate_at_once(tmp_path: Path) -> None:
     pod = Pod(tmp_path)
     await pod.identity.first()
-    pod.authority = make_authority(BEGIN + DAY)
+    pod.authority = make_authority(BEGIN)
     pod.believe(pod.authority)
     await passing(pod.identity, 0.1)
     assert len(pod.asked) == 2
     assert pod.published[-1].authorities == bundle([pod.authority])
+
+
+@pytest.mark.looptime
+async def test_a_certificate_from_the_future_is_replaced_as_soon_as_clocks_agree(tmp_path: Path) -> None:
+    pod = Pod(tmp_path)
+    pod.ahead = 2 * DAY
+    await pod.identity.first()
+    await passing(pod.identity, 0.5)
+    assert 10 < len(pod.asked) <= 31, "once a minute: it may be our clock"
+    pod.ahead = dt.timedelta(0)
+    await passing(pod.identity, 1)
+    assert pod.published[-1].not_before <= pod.now()
+    assert pod.asked[-1] < 0.6, "and then it is left alone"
 
 
 @pytest.mark.looptime

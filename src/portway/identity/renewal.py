@@ -2,7 +2,8 @@
 
 Both look every few seconds at the files that they were given and publish what changed. A certificate is renewed at two
 thirds of its life, a little earlier or later by chance, so that a fleet that started together does not come together;
-and at once when its authority is believed no longer. While that fails, the old one is shown for as long as it lasts.
+and at once when its authority is believed no longer, or when it is not valid yet: somebody's clock jumped. While that
+fails, the old one is shown for as long as it lasts.
 """
 
 import asyncio
@@ -31,6 +32,8 @@ from portway.identity.obtain import (
 
 LOOK = dt.timedelta(seconds=5)
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.25, 30.0
+EARLY_WAIT_S = 60.0
+"""Between two certificates while those that come are not valid yet: our clock may be the one that is wrong."""
 RENEWED_AT = 2 / 3
 SPREAD = 0.1
 """Of the life: renewal comes at 2/3 of it, less up to so much."""
@@ -118,7 +121,7 @@ class TokenIdentity:
             await asyncio.sleep(max(again, LOOK.total_seconds()))
             again = 0.0
             believed = self._follow_authorities()
-            if not believed or self._clock() >= self._due:
+            if not believed or self._is_early or self._clock() >= self._due:
                 again = await self._attempt()
 
     async def _attempt(self) -> float:
@@ -145,7 +148,19 @@ class TokenIdentity:
             self._write(encode_kept(obtained))
         except OSError as error:  # it is needed after a restart only
             log.warning("certificate cannot be kept", path=str(self._kept), problem=error.strerror)
-        return 0.0
+        if not self._is_early:
+            return 0.0
+        log.warning(
+            "certificate is not valid yet: the control plane's clock is ahead of this one",
+            begins=_text(obtained.credentials.not_before),
+            again_ms=int(EARLY_WAIT_S * 1000),
+        )
+        return EARLY_WAIT_S
+
+    @property
+    def _is_early(self) -> bool:
+        """Whether nobody would believe what is shown, if our clock is right."""
+        return self._held is not None and self._clock() < self._held.credentials.not_before
 
     def _take(self, obtained: Obtained) -> Obtained:
         self._held = obtained
