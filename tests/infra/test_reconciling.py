@@ -132,6 +132,40 @@ def test_a_field_that_is_not_wanted_any_more_is_noticed() -> None:
     assert acts(after, everything(before)) == [("apply", "Deployment")]
 
 
+OTHERS = msgspec.structs.replace(PLANE, image="portway:2")
+UPDATES: dict[str, tuple[Mapping[str, object], DataPlane, Mapping[str, object], list[tuple[str, bool]]]] = {
+    # what users say now, all proxies, what somebody made of the Deployment: what is written, and whether it can wait
+    "another version": ({}, OTHERS, {}, [("Deployment", True)]),
+    "something else is said": ({"pod": {"priorityClassName": "high"}}, PLANE, {}, [("Deployment", False)]),
+    "both": ({"pod": {"priorityClassName": "high"}}, OTHERS, {}, [("Deployment", False)]),
+    "somebody has changed it": ({}, PLANE, {"strategy": {"type": "Recreate"}}, [("Deployment", False)]),
+}
+
+
+@pytest.mark.parametrize("case", UPDATES)
+def test_another_version_can_wait_and_what_users_say_cannot(case: str) -> None:
+    parameters, plane, changed, expected = UPDATES[case]
+    before = manifests_of(fleet_of(), PLANE)
+    seen = everything(before)
+    deployment = one(before, DEPLOYMENT)
+    data = cast("dict[str, dict[str, object]]", dict(seen[deployment.ref].data))
+    data["spec"] = {**data["spec"], **changed}
+    fields = {"manager": "portway-initial", "fieldsV1": {"f:spec": {"f:replicas": {}}}}
+    data["metadata"] = {**data["metadata"], "managedFields": [fields]}
+    seen[deployment.ref] = read_seen(DEPLOYMENT, encode(cast("Data", data)))
+    steps = steps_of(manifests_of(fleet_of(parameters), plane), seen, {})
+    assert [(step.ref.resource.kind, step.is_update) for step in steps] == expected
+
+
+def test_a_workload_that_says_nothing_of_its_users_is_of_another_version() -> None:
+    before = manifests_of(fleet_of(), PLANE)
+    seen = everything(before)
+    ref = one(before, DEPLOYMENT).ref
+    seen[ref] = msgspec.structs.replace(seen[ref], declared="")
+    steps = steps_of(manifests_of(fleet_of(), OTHERS), seen, {})
+    assert [(step.ref.resource.kind, step.is_update) for step in steps] == [("Deployment", True)]
+
+
 REPLICAS = {
     # who set how many, wanted by parameters: what is done
     ("portway-initial", 2, None): [],

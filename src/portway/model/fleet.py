@@ -94,7 +94,7 @@ class Fleet(msgspec.Struct, frozen=True, kw_only=True):
     owner: ObjectKey
     """The Gateway or IngressClass."""
     owner_uid: str = ""
-    """Empty: nobody declared the class, so nothing can be owned by it."""
+    """Of the Gateway, with which its objects go. Empty for a class, which may be written anew in a moment."""
     ports: tuple[FleetPort, ...] = ()
     """Sorted, each once."""
     labels: Mapping[str, str] = {}
@@ -115,4 +115,6 @@ class ObservedFleet(msgspec.Struct, frozen=True, kw_only=True):
     pending: str = "its Service and proxies have not been made yet"
     """Why there are no addresses, as far as one can tell."""
     failed: str = ""
-    """Why its objects are not as they should be: the API server's own words. Empty: they are."""
+    """Why its objects are not as they should be: the API server's own words, or who changes them. Empty: they are."""
+    waiting: bool = False
+    """Its proxies are of another version, and stay so until those of some other fleets have been updated."""

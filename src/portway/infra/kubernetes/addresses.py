@@ -67,6 +67,8 @@ def observe(
     nodes: Iterable[NodeView] = (),
     pods: Iterable[PodView] = (),
     failed: str = "",
+    *,
+    waiting: bool = False,
 ) -> ObservedFleet:
     """What is known of a fleet.
 
@@ -75,12 +77,14 @@ def observe(
         nodes: of the cluster; only looked at where `needs_nodes`.
         pods: of any fleets.
         failed: why its objects are not as they should be.
+        waiting: its proxies are to be of another version, but not now.
     """
     if fleet.parameters.addresses:
         given = (FleetAddress(address.type, address.value or "") for address in fleet.parameters.addresses)
-        return ObservedFleet(addresses=tuple(dict.fromkeys(given)), pending="", failed=failed)
+        return ObservedFleet(addresses=tuple(dict.fromkeys(given)), pending="", failed=failed, waiting=waiting)
     found, pending = _found(fleet, seen, tuple(nodes), tuple(pods))
-    return ObservedFleet(addresses=found[:MOST], pending="" if found else _with_proxies(pending, seen), failed=failed)
+    pending = "" if found else _with_proxies(pending, seen)
+    return ObservedFleet(addresses=found[:MOST], pending=pending, failed=failed, waiting=waiting)
 
 
 def _found(

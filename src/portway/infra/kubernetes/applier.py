@@ -11,12 +11,13 @@ A fleet that is held (its Gateway or parameters make no sense just now) is left 
 with their Gateway by owner references without our help.
 
 Each fleet is worked on by itself, several at a time; what fails is tried again with growing pauses, and its reason
-stands in the status of the Gateway.
+stands in the status of the Gateway. So is an object that somebody else keeps changing (`contests`). Another version of
+all proxies goes to a few fleets at a time (`rolls`); what users say, and a first installation, waits for nobody.
 """
 
 import asyncio
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import timedelta
 from typing import Final, Protocol, final
 
@@ -24,17 +25,22 @@ import msgspec
 import structlog
 
 from portway.infra.kubernetes.addresses import needs_nodes, observe
+from portway.infra.kubernetes.agenda import Agenda
+from portway.infra.kubernetes.contests import Contests, say_contested, say_removed
 from portway.infra.kubernetes.data_plane import DataPlane
 from portway.infra.kubernetes.inventory import Inventory
-from portway.infra.kubernetes.manifests import Manifest, Ref, manifests_of
-from portway.infra.kubernetes.names import MANAGER
+from portway.infra.kubernetes.manifests import DAEMON_SET, DEPLOYMENT, RESOURCES, Manifest, Ref, manifests_of
+from portway.infra.kubernetes.names import MANAGER, fleet_name_of
 from portway.infra.kubernetes.reconciling import Act, Settled, Step, shown_of, steps_of, why_foreign
-from portway.infra.kubernetes.seen import INITIAL_MANAGER, read_seen
+from portway.infra.kubernetes.rolls import Rolls
+from portway.infra.kubernetes.seen import INITIAL_MANAGER, Seen, read_seen
 from portway.infra.kubernetes.service import on_nodes
+from portway.infra.kubernetes.workload import joined_parameters
 from portway.kubernetes.backoff import Backoff
 from portway.kubernetes.errors import ApiError, ApiUnreachable
 from portway.kubernetes.paths import resource_path
 from portway.model.fleet import Fleet, ObservedFleet
+from portway.objects.fleets_v1alpha1 import WorkloadType
 
 log = structlog.get_logger(__name__)
 
@@ -75,7 +81,11 @@ class ApplierStatistics(msgspec.Struct, frozen=True, kw_only=True):
     applied: int
     deleted: int
     waiting: int
-    """Fleets still to be looked at."""
+    """Fleets that are to be looked at now."""
+    updating: int
+    """Fleets that are getting another version of all proxies."""
+    to_update: int
+    """Fleets that will get it after these."""
 
 
 Publish = Callable[[str, ObservedFleet], None]
@@ -112,11 +122,12 @@ class FleetApplier:
         self._failed: dict[str, str] = {}
         self._backoffs: dict[str, Backoff] = {}
         self._settled: dict[Ref, Settled] = {}
-        self._due: dict[str, float] = {}
-        """Fleets to be looked at, and when."""
-        self._busy: set[str] = set()
+        self._contests = Contests()
+        self._disputed: dict[str, dict[Ref, str]] = {}
+        """By fleet, what somebody else keeps changing, and how that is said."""
+        self._rolls = Rolls()
+        self._agenda = Agenda(clock)
         self._unwanted_since: dict[str, float] = {}
-        self._work = asyncio.Event()
         self._applied = self._deleted = 0
         inventory.subscribe(self._touched)
 
@@ -124,10 +135,12 @@ class FleetApplier:
         return ApplierStatistics(
             fleets=len(self._wanted),
             held=sum(bool(fleet.held) for fleet in self._wanted.values()),
-            failed=dict(self._failed),
+            failed={name: said for name in self._wanted if (said := self._problem(name))},
             applied=self._applied,
             deleted=self._deleted,
-            waiting=len(self._due) + len(self._busy),
+            waiting=len(self._agenda),
+            updating=self._rolls.rolling,
+            to_update=self._rolls.waiting,
         )
 
     @property
@@ -142,31 +155,41 @@ class FleetApplier:
             self._unwanted_since.pop(name, None)
             self._observe(name)
         for name in removed:
-            if self._wanted.pop(name, None) is not None:
-                self._published.pop(name, None)
-                self._failed.pop(name, None)
-        self._wake((*changed, *removed))
+            if (former := self._wanted.pop(name, None)) is not None:
+                self._forget(former)
+        self._agenda.wake((*changed, *removed))
+
+    def _forget(self, fleet: Fleet) -> None:
+        for known in (self._published, self._failed, self._disputed, self._backoffs):
+            known.pop(fleet.name, None)
+        self._rolls.forget(fleet.name)
+        for resource in RESOURCES:
+            ref = Ref(resource, fleet.namespace, fleet_name_of(fleet.owner))
+            self._settled.pop(ref, None)
+            self._contests.forget(ref)
 
     def complete(self) -> None:
         """All sources have said what they have: from now on a fleet that is not wanted is wanted by nobody."""
         self._is_complete = True
-        self._wake(self._inventory.fleets() - self._wanted.keys())
+        self._agenda.wake(self._inventory.fleets() - self._wanted.keys())
 
     def use_plane(self, plane: DataPlane) -> None:
         """What all proxies have in common has changed: another image, new authorities."""
         if plane != self._plane:
             self._plane = plane
-            self._wake(self._wanted)
+            self._agenda.wake(self._wanted)
 
     async def run(self) -> None:
         """Write until cancelled: only while this replica leads. Another one may have written meanwhile, so nothing is
         taken for known."""
-        self._settled.clear()
-        self._backoffs.clear()
-        self._failed.clear()
-        self._due.clear()
-        self._busy.clear()
-        self._wake(self._inventory.fleets() | self._wanted.keys())
+        for known in (self._settled, self._backoffs, self._failed, self._disputed):
+            known.clear()
+        for one in (self._agenda, self._contests, self._rolls):
+            one.clear()
+        for name, fleet in self._wanted.items():
+            if (there := self._workload(fleet)) is not None and there.is_rolling:
+                self._rolls.started(name, self._clock())
+        self._agenda.wake(self._inventory.fleets() | self._wanted.keys())
         async with asyncio.TaskGroup() as tasks:
             for _ in range(WORKERS):
                 tasks.create_task(self._worker())
@@ -176,54 +199,43 @@ class FleetApplier:
     def _touched(self, fleets: frozenset[str] | None, *, is_work: bool) -> None:
         names = self._wanted.keys() | self._inventory.fleets() if fleets is None else fleets
         for name in names:
+            self._follow_update(name)
             self._observe(name)
         if is_work:
-            self._wake(names)
+            self._agenda.wake(names)
+
+    def _problem(self, name: str) -> str:
+        """Why a fleet's objects are not as they should be."""
+        said = [self._failed.get(name, ""), *self._disputed.get(name, {}).values()]
+        if self._rolls.is_stuck(name) and (there := self._workload(self._wanted[name])) is not None:
+            said.append(
+                f"{there.ref} got no further with its update: {there.updated} of {there.wanted} proxies are new, "
+                f"{there.ready} are ready"
+            )
+        return "; ".join(filter(None, said))
+
+    def _workload(self, fleet: Fleet) -> Seen | None:
+        is_daemon_set = joined_parameters(fleet).workload_type is WorkloadType.DAEMON_SET
+        ref = Ref(DAEMON_SET if is_daemon_set else DEPLOYMENT, fleet.namespace, fleet_name_of(fleet.owner))
+        return self._inventory.of_fleet(fleet.name).get(ref)
 
     def _observe(self, name: str) -> None:
         fleet = self._wanted.get(name)
         if fleet is None:
             return
         nodes, pods = (self._inventory.nodes, self._inventory.pods) if needs_nodes(fleet) else ((), ())
-        found = observe(fleet, self._inventory.of_fleet(name), nodes, pods, self._failed.get(name, ""))
+        there, waiting = self._inventory.of_fleet(name), self._rolls.is_waiting(name)
+        found = observe(fleet, there, nodes, pods, self._problem(name), waiting=waiting)
         if self._published.get(name) != found:
             self._published[name] = found
             self._publish(name, found)
 
     # What is done.
 
-    def _wake(self, names: Collection[str]) -> None:
-        now = self._clock()
-        for name in names:
-            self._due[name] = now
-        if names:
-            self._work.set()
-
     async def _worker(self) -> None:
         while True:
-            name = await self._next()
-            self._busy.add(name)
-            try:
+            async with self._agenda.next() as name:
                 await self._attend(name)
-            finally:
-                self._busy.discard(name)
-                self._work.set()
-
-    async def _next(self) -> str:
-        """A fleet that is to be looked at, and that nobody else is at."""
-        while True:
-            now = self._clock()
-            waiting = [(due, name) for name, due in self._due.items() if name not in self._busy]
-            due, name = min(waiting, default=(0.0, ""))
-            if name and due <= now:
-                del self._due[name]
-                return name
-            self._work.clear()
-            try:
-                async with asyncio.timeout(due - now if name else None):
-                    await self._work.wait()
-            except TimeoutError:
-                continue
 
     async def _attend(self, name: str) -> None:
         try:
@@ -231,7 +243,7 @@ class FleetApplier:
         except (ApiError, ApiUnreachable, NotOurs, Unknown, msgspec.MsgspecError) as error:
             # `error` is the API server's word, or ours about somebody else's object; it says what to do.
             wait = self._backoffs.setdefault(name, Backoff(first=RETRY[0], longest=RETRY[1])).failed(error)
-            self._due.setdefault(name, self._clock() + wait)
+            self._agenda.wake_at(name, self._clock() + wait)
             if isinstance(error, ApiError) and error.is_of_ending_namespace:
                 return  # its Gateway goes with it, in a moment
             if self._failed.get(name) != str(error):
@@ -240,10 +252,12 @@ class FleetApplier:
         else:
             self._backoffs.pop(name, None)
             self._failed.pop(name, None)
+        self._follow_update(name)
         self._observe(name)
 
     async def _reconcile(self, name: str) -> None:
         fleet = self._wanted.get(name)
+        self._rolls.leave(name)
         if fleet is None:
             await self._remove(name)
             return
@@ -255,12 +269,85 @@ class FleetApplier:
         steps = steps_of(
             wanted, there, self._settled, unlisted=frozenset(unlisted), waits_for_successor=not on_nodes(fleet)
         )
-        by_ref = {manifest.ref: manifest for manifest in wanted}
-        for step in steps:
-            await self._do(step, fleet, by_ref.get(step.ref))
+        disputed = await self._take_steps(steps, fleet, {manifest.ref: manifest for manifest in wanted})
+        await self._say_disputed(fleet, disputed)
         for manifest in wanted:
             if reason := unlisted.get(manifest.ref.resource):
                 raise Unknown(reason)
+
+    async def _take_steps(
+        self, steps: Sequence[Step], fleet: Fleet, by_ref: Mapping[Ref, Manifest]
+    ) -> Mapping[Ref, Manifest | None]:
+        """Do what may be done now; returns what is disputed and has to wait."""
+        disputed: dict[Ref, Manifest | None] = {}
+        written = set[Ref]()
+        for step in steps:
+            manifest = None if step.act is Act.DELETE else by_ref.get(step.ref)
+            wish = b"" if manifest is None else manifest.body
+            due = self._contests.due(step.ref, wish, now := self._clock())
+            if due > now and step.ref not in written:
+                disputed[step.ref] = manifest
+                self._agenda.wake_at(fleet.name, due)
+                continue
+            if not step.is_update:
+                await self._do(step, fleet, manifest)
+            elif not await self._update(step, fleet, manifest):
+                continue
+            if step.ref not in written:
+                written.add(step.ref)
+                self._contests.wrote(step.ref, wish, self._clock())
+        return disputed
+
+    async def _update(self, step: Step, fleet: Fleet, manifest: Manifest | None) -> bool:
+        """Give a fleet another version of the proxies, if it is its turn."""
+        if not self._rolls.take(fleet.name, len(self._wanted), self._clock()):
+            return False
+        try:
+            await self._do(step, fleet, manifest)
+        except BaseException:
+            self._rolls.forget(fleet.name)
+            raise
+        self._rolls.started(fleet.name, self._clock())
+        log.info(
+            "fleet is being updated", fleet=fleet.name, beside=self._rolls.rolling - 1, waiting=self._rolls.waiting
+        )
+        return True
+
+    def _follow_update(self, name: str) -> None:
+        """Look how far the update of a fleet has come; the next one follows."""
+        fleet = self._wanted.get(name)
+        there = None if fleet is None else self._workload(fleet)
+        if self._rolls.look(name, there, self._clock()):
+            if self._rolls.is_stuck(name):
+                log.warning("fleet got stuck in its update", fleet=name, problem=self._problem(name))
+            else:
+                log.info("fleet updated", fleet=name, waiting=self._rolls.waiting)
+        if (when := self._rolls.deadline(name)) is not None:
+            self._agenda.wake_at(name, when)
+        self._agenda.wake(self._rolls.next(len(self._wanted)))
+
+    async def _say_disputed(self, fleet: Fleet, disputed: Mapping[Ref, Manifest | None]) -> None:
+        """Find out who changes what; forget what has not been changed for a while."""
+        known = self._disputed.setdefault(fleet.name, {})
+        for ref in known.keys() - disputed.keys():
+            if (calm := self._contests.calm_at(ref)) > self._clock():
+                self._agenda.wake_at(fleet.name, calm)
+            else:
+                del known[ref]
+        for ref in disputed.keys() - known.keys():
+            manifest = disputed[ref]
+            try:
+                answer = await self._client.get(path_of(ref))
+                said = say_contested(manifest, self._settled.get(ref), answer) if manifest else say_removed(ref)
+            except ApiError as error:
+                if error.status != 404:
+                    raise
+                said = say_removed(ref)
+            if said:
+                known[ref] = said
+                log.warning("object disputed", fleet=fleet.name, problem=said)
+        if not known:
+            self._disputed.pop(fleet.name, None)
 
     async def _do(self, step: Step, fleet: Fleet, manifest: Manifest | None) -> None:
         path = path_of(step.ref)
@@ -303,7 +390,7 @@ class FleetApplier:
             return
         since = self._unwanted_since.setdefault(name, self._clock())
         if (rest := since + self._linger - self._clock()) > 0:
-            self._due[name] = self._clock() + rest
+            self._agenda.wake_at(name, self._clock() + rest)
             return
         objects = sorted(there.items(), reverse=True)
         for ref, seen in objects:

@@ -7,13 +7,12 @@ beside that stays theirs.
   `hostPorts`).
 - The number of replicas is ours only if somebody said one. Else it is set when the Deployment is made
   (`Manifest.initial`) and belongs to whoever changes it: `kubectl scale`, an autoscaler of the users' own.
-- Objects go with their Gateway or IngressClass by owner references. These do not block the owner's deletion, which
-  would need rights on it.
+- Objects go with their Gateway by owner references. These do not block the owner's deletion, which would need rights on
+  it. Those of an IngressClass have no owner: the class may be written anew in a moment (`applier`).
 
 Source: GEP-1762 "In Cluster Gateway Deployments"; Kubernetes, "Server-Side Apply".
 """
 
-import hashlib
 from collections.abc import Mapping
 from typing import Final, NamedTuple, cast
 
@@ -22,7 +21,7 @@ import msgspec
 from portway.identity.contract import AUTHORITIES_KEY
 from portway.infra.kubernetes import service, workload
 from portway.infra.kubernetes.data_plane import DataPlane
-from portway.infra.kubernetes.names import APPLIED, FLEET, fleet_name_of, labels_of
+from portway.infra.kubernetes.names import APPLIED, DECLARED, FLEET, digest_of, fleet_name_of, labels_of
 from portway.infra.kubernetes.values import Data, plain
 from portway.model.fleet import Fleet
 from portway.objects.fleets_v1alpha1 import DisruptionBudget, WorkloadType
@@ -105,18 +104,33 @@ def manifests_of(fleet: Fleet, plane: DataPlane) -> tuple[Manifest, ...]:
         found.append(make.manifest(SERVICE, {"spec": front.spec}, labels=front.labels, annotations=front.annotations))
     pods = workload.pods_of(fleet, plane, make.labels, make.annotations)
     initial: Data | None = None
+    said = {DECLARED: digest_of(_declared(fleet))}
     if parameters.workload_type is WorkloadType.DAEMON_SET:
-        found.append(make.manifest(DAEMON_SET, {"spec": workload.daemon_set_of(fleet, pods)}))
+        found.append(make.manifest(DAEMON_SET, {"spec": workload.daemon_set_of(fleet, pods)}, annotations=said))
     else:
         spec = workload.deployment_of(fleet, pods)
         if "replicas" not in spec:
             initial = make.bare(DEPLOYMENT, {"spec": {"replicas": parameters.least_replicas}})
-        found.append(make.manifest(DEPLOYMENT, {"spec": spec}, initial=initial))
+        found.append(make.manifest(DEPLOYMENT, {"spec": spec}, annotations=said, initial=initial))
         if parameters.autoscaling is not None:
             found.append(make.manifest(AUTOSCALER, {"spec": _autoscaler(make.name, parameters)}))
         if (budget := _budget(parameters)) is not None:
             found.append(make.manifest(BUDGET, {"spec": {**budget, "selector": {"matchLabels": pods.selector}}}))
     return tuple(found)
+
+
+def _declared(fleet: Fleet) -> bytes:
+    """All that users have said of a fleet's pods."""
+    ports = [(port.port, port.transport.value) for port in fleet.ports] if service.on_nodes(fleet) else []
+    return encode(
+        {
+            "owner": fleet.owner_uid,
+            "labels": fleet.labels,
+            "annotations": fleet.annotations,
+            "parameters": plain(fleet.parameters),
+            "ports": ports,
+        }
+    )
 
 
 def _autoscaler(name: str, parameters: workload.Parameters) -> Data:
@@ -171,7 +185,7 @@ class _Maker:
         }
         if self._owners:
             metadata["ownerReferences"] = self._owners
-        digest = hashlib.sha256(encode({**made, "metadata": metadata})).hexdigest()[:16]
+        digest = digest_of(encode({**made, "metadata": metadata}))
         metadata["annotations"] = {**cast("Data", metadata["annotations"]), APPLIED: digest}
         ref = Ref(resource, self._namespace, self.name)
         return Manifest(ref=ref, data={**made, "metadata": metadata}, initial=initial)
@@ -180,10 +194,9 @@ class _Maker:
 def _owners(fleet: Fleet) -> list[Data]:
     if not fleet.owner_uid:
         return []
-    group = GATEWAY_GROUP if fleet.owner.kind == "Gateway" else "networking.k8s.io"
     return [
         {
-            "apiVersion": f"{group}/v1",
+            "apiVersion": f"{GATEWAY_GROUP}/v1",
             "kind": fleet.owner.kind,
             "name": fleet.owner.name,
             "uid": fleet.owner_uid,

@@ -32,6 +32,10 @@ FLEET: Final = "portway.dev/fleet"
 APPLIED: Final = "portway.dev/applied"
 """Annotation: digest of what was applied, so that a field that is not wanted any more is noticed."""
 
+DECLARED: Final = "portway.dev/declared"
+"""Annotation of a workload: digest of what users have said of its pods. If that is the same and the pods are not,
+another version of Portway wants them otherwise."""
+
 _LABEL: Final = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 _INGRESS: Final = "ingress-"
 
@@ -72,6 +76,11 @@ def controller_label(gateway_controller: str, controller_class: str, scope: str 
     whole = "\n".join((gateway_controller, controller_class, scope))
     text = re.sub(r"[^-A-Za-z0-9_.]", "_", gateway_controller)[: LONGEST - _HASH - 1]
     return f"{text.strip('-_.') or MANAGER}-{_digest(whole)}"
+
+
+def digest_of(body: bytes) -> str:
+    """Tells one body from another, for an annotation."""
+    return hashlib.sha256(body).hexdigest()[:16]
 
 
 def label_value(text: str) -> str:

@@ -12,7 +12,7 @@ from typing import cast
 import msgspec
 
 from portway.infra.kubernetes.manifests import DAEMON_SET, DEPLOYMENT, Manifest, Ref, Resource, encode
-from portway.infra.kubernetes.names import CONTROLLER, MANAGED_BY
+from portway.infra.kubernetes.names import APPLIED, CONTROLLER, DECLARED, MANAGED_BY
 from portway.infra.kubernetes.seen import Seen
 from portway.infra.kubernetes.values import Data
 
@@ -43,6 +43,8 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     body: bytes = b""
     is_new: bool = False
     """Nobody has seen the object so far: look whether somebody else's has its name."""
+    is_update: bool = False
+    """Another version of a workload, though its users have said nothing else: Portway's own wish, which can wait."""
     uid: str = ""
     """Of what is deleted."""
 
@@ -82,7 +84,8 @@ def steps_of(
 
 
 def _steps_for(manifest: Manifest, there: Seen | None, settled: Settled | None) -> Iterable[Step]:
-    apply = Step(act=Act.APPLY, ref=manifest.ref, body=manifest.body, is_new=there is None)
+    is_update = there is not None and _is_own_wish(manifest, there)
+    apply = Step(act=Act.APPLY, ref=manifest.ref, body=manifest.body, is_new=there is None, is_update=is_update)
     if there is None:
         yield apply
         if manifest.initial is not None:
@@ -92,6 +95,15 @@ def _steps_for(manifest: Manifest, there: Seen | None, settled: Settled | None) 
         yield Step(act=Act.SET_INITIAL, ref=manifest.ref, body=encode(_as_it_is(manifest.initial, there)))
     if not is_as_wanted(manifest, there, settled):
         yield apply
+
+
+def _is_own_wish(manifest: Manifest, there: Seen) -> bool:
+    """Something else was applied to this workload, though its users have said the same. (If the same was applied,
+    somebody has changed it since.)"""
+    if manifest.ref.resource not in _WORKLOADS:
+        return False
+    said = cast("Mapping[str, str]", cast("Data", manifest.data["metadata"])["annotations"])
+    return there.applied != said[APPLIED] and there.declared in ("", said[DECLARED])
 
 
 def _as_it_is(initial: Data, there: Seen) -> Data:

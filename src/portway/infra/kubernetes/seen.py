@@ -6,7 +6,7 @@ from typing import Final, cast
 import msgspec
 
 from portway.infra.kubernetes.manifests import DAEMON_SET, DEPLOYMENT, SERVICE, Ref, Resource
-from portway.infra.kubernetes.names import CONTROLLER, FLEET
+from portway.infra.kubernetes.names import APPLIED, CONTROLLER, DECLARED, FLEET
 from portway.infra.kubernetes.values import Data
 from portway.model.fleet import FleetAddress
 from portway.objects.meta import Part
@@ -26,6 +26,10 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
     """Name of the fleet that it says it belongs to."""
     controller: str
     """Label of the Portway that it says it belongs to."""
+    applied: str = ""
+    """Digest of what was last applied."""
+    declared: str = ""
+    """Of a workload: digest of what its users had said."""
     body: bytes
     """JSON, without status, resourceVersion and managedFields: equal as long as nobody changes what is wanted."""
     has_owned_replicas: bool = False
@@ -35,8 +39,12 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
     cluster_ips: tuple[str, ...] = ()
     is_settled: bool = False
     """Of a workload: as many proxies are ready as are wanted, and they are of the newest version."""
+    is_rolling: bool = False
+    """Of a workload: its newest version is not everywhere yet, or the former one still somewhere."""
     ready: int = 0
     wanted: int = 0
+    updated: int = 0
+    """Proxies of the newest version."""
     trouble: str = ""
     """Of a workload: why its pods cannot be made."""
 
@@ -105,6 +113,10 @@ class _View(Part, frozen=True, kw_only=True):
     spec: _Spec = _Spec()
     status: _Status = _Status()
 
+    @property
+    def is_current(self) -> bool:
+        return self.status.observed_generation >= self.metadata.generation
+
 
 _VIEW: Final = msgspec.json.Decoder(_View)
 _NOT_KEPT: Final = ("resourceVersion", "managedFields", "generation", "creationTimestamp")
@@ -122,20 +134,24 @@ def read_seen(resource: Resource, data: bytes | msgspec.Raw) -> Seen:
     metadata = cast("Data", whole["metadata"])
     whole["metadata"] = {key: value for key, value in metadata.items() if key not in _NOT_KEPT}
     meta = view.metadata
-    ready, wanted, is_settled = _progress(resource, view)
+    ready, wanted, updated, is_rolling = _progress(resource, view)
     return Seen(
         ref=Ref(resource, meta.namespace, meta.name),
         uid=meta.uid,
         version=int(meta.resource_version) if meta.resource_version.isdecimal() else 0,
         fleet=meta.annotations.get(FLEET, ""),
         controller=meta.labels.get(CONTROLLER, ""),
+        applied=meta.annotations.get(APPLIED, ""),
+        declared=meta.annotations.get(DECLARED, ""),
         body=msgspec.json.encode(whole, order="sorted"),
         has_owned_replicas=any(_keeps_replicas(entry) for entry in meta.managed_fields),
         addresses=_addresses(view.status.load_balancer) if resource == SERVICE else (),
         cluster_ips=tuple(ip for ip in view.spec.cluster_ips if ip != "None") if resource == SERVICE else (),
         ready=ready,
         wanted=wanted,
-        is_settled=is_settled,
+        updated=updated,
+        is_rolling=is_rolling,
+        is_settled=view.is_current and wanted > 0 and ready >= wanted and updated >= wanted,
         trouble=next(
             (f"{each.reason}: {each.message}" for each in view.status.conditions if _is_trouble(each)),
             "",
@@ -152,16 +168,16 @@ def _is_trouble(condition: _Condition) -> bool:
     return condition.type == "ReplicaFailure" and condition.status == "True"
 
 
-def _progress(resource: Resource, view: _View) -> tuple[int, int, bool]:
+def _progress(resource: Resource, view: _View) -> tuple[int, int, int, bool]:
+    """Proxies that are ready, wanted and new; whether there are still others, or none has been made yet."""
     status = view.status
-    is_current = status.observed_generation >= view.metadata.generation
     if resource == DEPLOYMENT:
         ready, wanted, updated = status.ready_replicas, view.spec.replicas, status.updated_replicas
     elif resource == DAEMON_SET:
         ready, wanted, updated = status.number_ready, status.desired_number_scheduled, status.updated_number_scheduled
     else:
-        return 0, 0, False
-    return ready, wanted, is_current and wanted > 0 and ready >= wanted and updated >= wanted
+        return 0, 0, 0, False
+    return ready, wanted, updated, not view.is_current or updated < wanted or status.replicas > updated
 
 
 def _addresses(balancer: _LoadBalancer) -> tuple[FleetAddress, ...]:

@@ -12,8 +12,9 @@ from portway.model.fleet import Fleet, FleetAddress, FleetPort, gateway_fleet, o
 from portway.model.handles import EDGE, OBSERVED_FLEET
 from portway.model.names import Transport
 from portway.objects.gateway_v1 import Gateway, ListenerProtocol
-from portway.objects.verdict import ObjectKey, Severity, Verdict
+from portway.objects.verdict import ObjectKey, Verdict
 from portway.store import read_object
+from portway.translate.fleet_verdicts import fleet_verdicts
 from portway.translate.gateway import findings
 from portway.translate.gateway.gateways import GatewayPlan, canonical_address, gateway_head, gateway_plan
 from portway.translate.parameters import gateway_parameters
@@ -85,7 +86,7 @@ def reach(ctx: Context, key: ObjectKey) -> Reach:
     """By which addresses the Gateway of a fleet of its own is reached."""
     gateway = read_object(ctx, Gateway, key.namespace, key.name)
     observed = ctx.read(OBSERVED_FLEET, gateway_fleet(key))
-    verdicts = (_failure(key, observed.failed),) if observed.failed else ()
+    verdicts = fleet_verdicts(key, observed)
     declared = () if gateway is None else gateway.spec.addresses
     requested = () if gateway is None else _requested(gateway)
     if requested:
@@ -113,14 +114,3 @@ _NOT_GIVEN = (
 def _same(address: FleetAddress) -> FleetAddress:
     """An address as it is compared: IPv6 has several spellings, host names have no case."""
     return address._replace(value=canonical_address(address.value) or address.value.lower())
-
-
-def _failure(key: ObjectKey, failed: str) -> Verdict:
-    return Verdict(
-        object=key,
-        severity=Severity.ERROR,
-        reason="FleetNotMade",
-        field="",
-        problem=f"its proxies or their Service are not as they should be: {failed}; what is there goes on serving",
-        remedy="correct what the API server refuses",
-    )

@@ -36,7 +36,6 @@ def fleet(ctx: Context, name: str) -> Fleet | None:
     if key is None:
         return None
     edge = ctx.read(EDGE, None)
-    found = read_object(ctx, IngressClass, "", key.name)
     parameters = ctx.get(ingress_class_parameters, key.name)
     ports = {FleetPort(edge.http_port, Transport.TCP), FleetPort(edge.https_port, Transport.TCP)}
     if edge.http3:
@@ -45,7 +44,6 @@ def fleet(ctx: Context, name: str) -> Fleet | None:
         name=name,
         namespace=ctx.read(INFRASTRUCTURE, None).namespace,
         owner=key,
-        owner_uid="" if found is None else found.metadata.uid,
         ports=tuple(sorted(ports)),
         parameters=parameters.spec,
         held=f"{parameters.field}: {parameters.problem}; {parameters.remedy}" if parameters.problem else "",

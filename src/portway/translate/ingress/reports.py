@@ -14,6 +14,7 @@ from portway.objects.networking_v1 import Ingress, IngressBackend, IngressClass
 from portway.objects.verdict import ObjectKey, Severity, Verdict
 from portway.store import read_object
 from portway.translate.certificates import RENEW, certificate, expiry_problem
+from portway.translate.fleet_verdicts import fleet_verdicts
 from portway.translate.ingress.annotations.canary import CANARY_BY_HEADER_PATTERN
 from portway.translate.ingress.annotations.entry import Settings
 from portway.translate.ingress.annotations.paths import DEFAULT_BACKEND, SERVER_ALIAS
@@ -239,10 +240,7 @@ def _fleet(ctx: Context, key: ObjectKey) -> Iterator[Verdict]:
             problem=f"{parameters.problem}; proxies of the class stay as they are",
             remedy=parameters.remedy,
         )
-    if failed := ctx.read(OBSERVED_FLEET, ingress_fleet(key.name)).failed:
-        problem = f"its proxies or their Service are not as they should be: {failed}; what is there goes on serving"
-        remedy = "correct what the API server refuses"
-        yield Verdict(object=key, severity=Severity.ERROR, reason="FleetNotMade", problem=problem, remedy=remedy)
+    yield from fleet_verdicts(key, ctx.read(OBSERVED_FLEET, ingress_fleet(key.name)))
 
 
 def report_class(ctx: Context, key: ObjectKey) -> ObjectReport:
