@@ -206,7 +206,7 @@ IDENTITY: Final = Role(
             ("",),
             ("secrets",),
             ("get", "update"),
-            "the authorities with their keys; the Secret comes, empty, with the manifests",
+            "the authorities with their keys; the Secret comes, empty, with the manifests; also when it was deleted",
             (AUTHORITY_SECRET,),
         ),
         Rule(("",), ("pods",), ("get",), "the image of its own pod, which its proxies run, too"),

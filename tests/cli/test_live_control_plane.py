@@ -2,18 +2,22 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from ipaddress import ip_address
 from pathlib import Path
 from threading import Event
+from urllib.error import HTTPError
 
 import pytest
 from click.testing import CliRunner, Result
 
 from portway.cli import main
+from portway.identity.contract import IDENTITY_PORT, XDS_PORT
 from tests.cluster.control_plane import ControlPlane
 from tests.cluster.process import log_end
 from tests.kit.manifests import CLASS, gateway, http_route, ingress, service
@@ -39,20 +43,32 @@ SHOP = "---\n".join(
 )
 ADDRESS = "192.0.2.1"
 """Of the Gateway `edge`, as a load balancer would have given it."""
-LISTEN = str(ip_address("127.64.0.0") + os.getpid())
-"""Where it listens for proxies: the ports are fixed, and there may be one of each worker."""
+LISTEN = [str(ip_address(f"127.{number}.0.0") + os.getpid()) for number in (64, 128)]
+"""Where they listen for proxies: the ports are fixed, and there may be two of each worker."""
 READY_S = 60
+READY = "ok\n"
 
 
 @pytest.fixture(scope="module")
 def live(plane: ControlPlane) -> Iterator[str]:
     """The admin address of one that has read all, and knows an address of one of its Services."""
     plane.kubectl("apply", "-f", "-", stdin=SHOP)
-    address, log = f"127.0.0.1:{free_port()}", plane.folder / "portway.log"
+    with running(plane, "portway-system", LISTEN[0]) as (address, log):
+        wait("Portway is ready", lambda: readiness(address) == READY, log)
+        wait("its Service has an address", lambda: is_given_an_address(plane), log)
+        asked = (f"http://{ADDRESS}/", "-H", "Host: both.test")
+        wait("it knows that address", lambda: explain(address, *asked).exit_code == 0, log)
+        yield address
+
+
+@contextmanager
+def running(plane: ControlPlane, namespace: str, listen: str) -> Iterator[tuple[str, Path]]:
+    """A Portway of a namespace: its admin address, and its log."""
+    address, log = f"127.0.0.1:{free_port()}", plane.folder / f"{namespace}.log"
     options = (
-        *("--infrastructure=kubernetes", f"--kubeconfig={plane.kubeconfig}", "--system-namespace=portway-system"),
-        *("--proxy-image=portway", f"--listen-address={LISTEN}", f"--admin-address={address}"),
-        *(f"--state-dir={plane.folder / 'state'}", "--log-format=json"),
+        *("--infrastructure=kubernetes", f"--kubeconfig={plane.kubeconfig}", f"--system-namespace={namespace}"),
+        *("--proxy-image=portway", f"--listen-address={listen}", f"--admin-address={address}"),
+        *(f"--state-dir={plane.folder / namespace}", "--log-format=json"),
     )
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PORTWAY_")}
     with log.open("wb") as output:
@@ -60,11 +76,7 @@ def live(plane: ControlPlane) -> Iterator[str]:
             [sys.executable, "-m", "portway", "run", *options], stdout=output, stderr=output, env=environment
         )
     try:
-        wait("Portway is ready", lambda: is_ready(address), log)
-        wait("its Service has an address", lambda: is_given_an_address(plane), log)
-        asked = (f"http://{ADDRESS}/", "-H", "Host: both.test")
-        wait("it knows that address", lambda: explain(address, *asked).exit_code == 0, log)
-        yield address
+        yield address, log
     finally:
         process.terminate()
         process.wait(30)
@@ -78,12 +90,15 @@ def wait(what: str, is_true: Callable[[], bool], log: Path) -> None:
     raise AssertionError(f"not in time: {what}\n{log_end(log)}")
 
 
-def is_ready(address: str) -> bool:
+def readiness(address: str) -> str:
+    """What `/readyz` says; empty: nothing yet."""
     try:
         with urllib.request.urlopen(f"http://{address}/readyz", timeout=10) as answer:
-            return bool(answer.status == 200)
-    except OSError:  # it does not listen yet, or says 503
-        return False
+            return str(answer.read().decode())
+    except HTTPError as error:
+        return error.read().decode()
+    except OSError:
+        return ""
 
 
 def is_given_an_address(plane: ControlPlane) -> bool:
@@ -158,3 +173,25 @@ def test_status_of_the_proxies_of_one_gateway(live: str) -> None:
     assert (
         "Error: Gateway shop/wbe has no proxies of Portway's; say which is meant: --gateway shop/edge" in refused.stderr
     )
+
+
+UNREADABLE = """
+{apiVersion: v1, kind: Namespace, metadata: {name: portway-other}}
+---
+apiVersion: v1
+kind: Secret
+metadata: {name: portway-ca, namespace: portway-other}
+data: {authority-1.crt: eA==}
+"""
+EMPTY = "{apiVersion: v1, kind: Secret, metadata: {name: portway-ca, namespace: portway-other}}"
+
+
+def test_it_is_not_ready_before_proxies_can_come(plane: ControlPlane) -> None:
+    """Without authorities nobody can: a rollout must stop there, and say why."""
+    plane.kubectl("apply", "-f", "-", stdin=UNREADABLE)
+    with running(plane, "portway-other", LISTEN[1]) as (address, log):
+        wait("it says why not", lambda: "Secret portway-other/portway-ca: authority-1" in readiness(address), log)
+        plane.kubectl("apply", "-f", "-", stdin=EMPTY)
+        wait("it is ready", lambda: readiness(address) == READY, log)
+        for port in (XDS_PORT, IDENTITY_PORT):
+            socket.create_connection((LISTEN[1], port), timeout=5).close()

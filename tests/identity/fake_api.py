@@ -15,10 +15,11 @@ from portway.kubernetes.errors import ApiError, ApiUnreachable
 
 
 class FakeApi:
-    """`down` makes it unreachable."""
+    """`down` makes it unreachable; without `may_create` a Secret must be there."""
 
     def __init__(self) -> None:
         self.down = False
+        self.may_create = True
         self.secret: dict[str, object] | None = None
         self.version = 0
         self.writes = 0
@@ -36,6 +37,8 @@ class FakeApi:
         if path == PATH:
             await asyncio.sleep(0)
             return self._review(body)
+        if not self.may_create:
+            raise ApiError("create", path, 403, "Forbidden", "")
         if self.secret is not None:
             raise ApiError("create", path, 409, "AlreadyExists", "")
         return self._store(body)

@@ -74,6 +74,19 @@ async def test_a_secret_that_vanishes_is_put_back_as_it_was() -> None:
     assert await other.look() == before
 
 
+async def test_a_secret_that_is_gone_is_filled_as_soon_as_there_is_one_again() -> None:
+    """With the rights that our manifests give."""
+    api = FakeApi()
+    replica = Replica(api)
+    before = await replica.look()
+    api.secret, api.may_create = None, False
+    with pytest.raises(CertificateProblem, match=r"portway-ca does not exist, and .* apply the manifests again"):
+        await replica.look()
+    api.secret = {"metadata": {"name": "portway-ca", "resourceVersion": str(api.version)}}
+    assert await replica.look() == before
+    assert await Replica(api).look() == before
+
+
 async def test_what_is_damaged_is_told_and_not_overwritten() -> None:
     api = FakeApi()
     replica = Replica(api)

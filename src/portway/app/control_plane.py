@@ -5,7 +5,8 @@
                               `-> reports, acknowledgements -> statuses, Events (the leader)
 
 Any number of replicas may run: each serves the proxies that come to it. It is ready when all that is declared has been
-compiled; proxies that are there already go on with what they hold until then. Its end takes nothing from anybody.
+compiled and proxies can come: the authorities are known, and it listens. Proxies that are there already go on with what
+they hold until then. Its end takes nothing from anybody.
 """
 
 import asyncio
@@ -234,7 +235,8 @@ class _ControlPlane:
             followers=[Fleets(self._applier, self.discovery), self._side],
             positions=ReadPositions(source, self.discovery),
         )
-        self.machine = Machine(settings, self.pipeline, declared, self.discovery)
+        self._listens = False
+        self.machine = Machine(settings, self.pipeline, declared, self.discovery, closed_because=self._closed_because)
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -253,6 +255,11 @@ class _ControlPlane:
             host = f"[{address}]" if ":" in address else address
             await self.discovery.start(f"{host}:{XDS_PORT}", mutual_tls(self._serving.credentials))
             self._stack.push_async_callback(self.discovery.stop)
+            self._listens = True
+
+    def _closed_because(self) -> str:
+        """Why no proxy can come yet."""
+        return "" if self._listens else self._keeper.problem or "discovery does not listen yet"
 
     async def _make_fleets(self) -> None:
         await self._image_known.wait()

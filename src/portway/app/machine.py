@@ -1,7 +1,7 @@
 """The parts of a running Portway, put together: what they are doing, and whether requests are served as declared."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import final
@@ -45,16 +45,19 @@ class Machine:
         declared: Declared,
         discovery: DiscoveryServer,
         proxy: HostProxy | None = None,
+        closed_because: Callable[[], str] = lambda: "",
     ) -> None:
         """
         Args:
             proxy: the Envoy on this machine; `None`: the proxies are elsewhere.
+            closed_because: why proxies that are elsewhere find nobody here; empty: they do.
         """
         self.settings = settings
         self.pipeline = pipeline
         self.declared = declared
         self.discovery = discovery
         self.proxy = proxy
+        self._closed_because = closed_because
         self.held = ""
         """Why the last good configuration is served instead of what the sources say; empty: it is not."""
         self._was_ready = False
@@ -90,7 +93,7 @@ class Machine:
         if not self.pipeline.is_synced and not self.held:
             return "the sources are still being read"
         if self.proxy is None:
-            return ""  # proxies that are elsewhere come when they are asked to, and only if we are ready
+            return self._closed_because()
         return _not_live_because(self.fleets(), self.proxy.is_live)
 
     def unknown_because(self) -> str:

@@ -2,8 +2,9 @@
 
 Each replica looks every few minutes (one GET) instead of watching: a successor signs a day after it was published, so
 nobody is late. Only a write that names the version that was read succeeds; who loses the race reads again.
-A Secret that vanishes while we run is put back: proxies and control planes out there believe what was in it. To have
-new authorities at once, delete it and restart the control plane.
+Proxies and control planes out there believe what is in it: what was lost or emptied while we run is put back, by
+whoever still knows it. That takes the Secret itself, empty at least; our manifests give us no right to create Secrets
+(it could not be limited to this one). For new authorities at once, end all control planes, empty it, and start them.
 """
 
 import asyncio
@@ -24,6 +25,8 @@ from portway.kubernetes.errors import ApiError, ApiUnreachable, ConnectionProble
 from portway.kubernetes.paths import resource_path
 
 LOOK = dt.timedelta(minutes=5)
+FIRST_WAIT_S = 10.0
+"""Longest pause while none are known: no proxy can come."""
 RACES = 10
 """How often in a row somebody else may have been faster."""
 LABELS = {"app.kubernetes.io/managed-by": "portway"}
@@ -75,6 +78,8 @@ class AuthorityKeeper:
         self._clock = clock
         self._look = look
         self._held: tuple[Authority, ...] = ()
+        self.problem = "the authorities have not been read yet"
+        """Why they cannot be kept, since the last look; empty: they can."""
 
     async def run(self) -> None:
         """Until cancelled. While the API server cannot be asked, or the Secret cannot be read, what is known stays."""
@@ -83,9 +88,12 @@ class AuthorityKeeper:
             try:
                 await self.look()
             except (ApiError, ApiUnreachable, ConnectionProblem, CertificateProblem) as error:
+                self.problem = f"the authorities cannot be kept: {error}"
                 log.error("authorities cannot be kept", secret=self._secret, problem=str(error))  # noqa: TRY400
-                await asyncio.sleep(backoff.failed(error))
+                wait = backoff.failed(error)
+                await asyncio.sleep(wait if self._held else min(wait, FIRST_WAIT_S))
                 continue
+            self.problem = ""
             backoff.succeeded()
             # Not all replicas in one moment.
             await asyncio.sleep(self._look.total_seconds() * (0.75 + random.random() / 2))  # noqa: S311
@@ -95,7 +103,8 @@ class AuthorityKeeper:
 
         Raises:
             ApiError, ApiUnreachable: the API server refuses or does not answer.
-            CertificateProblem: what the Secret holds is damaged; it is not overwritten.
+            CertificateProblem: what the Secret holds is damaged, and not overwritten; or there is none, and we may not
+                create it.
         """
         for _ in range(RACES):
             try:
@@ -117,21 +126,34 @@ class AuthorityKeeper:
         except ApiError as error:
             if error.status != 404:
                 raise
-            made = followed(self._held, self._clock())
-            await self._client.create(self._collection, self._new(made))
-            return made
+            return await self._create()
         data = msgspec.json.decode(found, type=_Data).data or {}
         try:
             decoded = {name: base64.b64decode(value) for name, value in data.items()}
             held = decode_authorities(decoded)
         except (ValueError, CertificateProblem) as error:
             raise CertificateProblem(
-                f"{self._secret}: {error}; restore it, or delete it and restart the control plane to begin anew"
+                f"{self._secret}: {error}; restore it, or take its data away (kubectl patch secret {self._name} "
+                f'-n {self._namespace} --type=json -p \'[{{"op":"remove","path":"/data"}}]\'): then a control plane '
+                "that still knows the authorities puts them back, else there are new ones"
             ) from error
         wanted = followed(held or self._held, self._clock())
         if wanted != held:
             await self._client.replace(self._path, _with_data(found, wanted))
         return wanted
+
+    async def _create(self) -> tuple[Authority, ...]:
+        made = followed(self._held, self._clock())
+        try:
+            await self._client.create(self._collection, self._new(made))
+        except ApiError as error:
+            if error.status != 403:
+                raise
+            raise CertificateProblem(
+                f"{self._secret} does not exist, and Portway may not create Secrets; apply the manifests again, or "
+                f"kubectl create secret generic {self._name} -n {self._namespace}: it is filled at the next look"
+            ) from error
+        return made
 
     def _new(self, authorities: Sequence[Authority]) -> bytes:
         return msgspec.json.encode(
