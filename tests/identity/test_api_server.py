@@ -9,8 +9,12 @@ import msgspec
 import pytest
 import pytest_asyncio
 
-from portway.identity.authorities import Authority
+from portway.identity.authorities import Authority, make_authority
+from portway.identity.certificates import make_key, make_request
+from portway.identity.issuer import Issuer, Owner
 from portway.identity.keeper import AuthorityKeeper
+from portway.identity.messages import CertificateRequest, Place
+from portway.identity.places import Places
 from portway.identity.tokens import Bearer, TokenRefused, TokenReviewer
 from portway.kubernetes.client import ApiClient, ApiError, connect
 from tests.cluster.api import Api
@@ -25,10 +29,12 @@ WORLD = """
 ---
 {apiVersion: v1, kind: ServiceAccount, metadata: {name: portway-public, namespace: shop}}
 ---
-{apiVersion: v1, kind: Node, metadata: {name: node-1, labels: {topology.kubernetes.io/zone: zone-a}}}
+{apiVersion: v1, kind: Node, metadata: {name: node-1, labels: {topology.kubernetes.io/zone: zone-a,
+  topology.kubernetes.io/region: region-1}}}
 ---
 {apiVersion: rbac.authorization.k8s.io/v1, kind: ClusterRole, metadata: {name: portway-identity},
-  rules: [{apiGroups: [authentication.k8s.io], resources: [tokenreviews], verbs: [create]}]}
+  rules: [{apiGroups: [authentication.k8s.io], resources: [tokenreviews], verbs: [create]},
+    {apiGroups: [""], resources: [nodes], verbs: [list, watch]}]}
 ---
 {apiVersion: rbac.authorization.k8s.io/v1, kind: ClusterRoleBinding, metadata: {name: portway-identity},
   roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: portway-identity},
@@ -102,6 +108,19 @@ async def test_a_bound_token_says_which_pod_on_which_node(plane: ControlPlane, c
         namespace="shop", service_account="portway-public", pod="public-1", node="node-1"
     )
     assert bearer.pod_uid
+
+
+async def test_a_proxy_is_told_the_zone_of_its_node(plane: ControlPlane, client: ApiClient) -> None:
+    """By its token alone, whatever it says of its Node; as its manifests have no zone before Kubernetes 1.35."""
+    owner = Owner(namespace="shop", service_account="portway-public")
+    issuer = Issuer(TokenReviewer(client), {"gateway/shop/public": owner}.get, Places(client).of)
+    issuer.use((make_authority(dt.datetime.now(dt.UTC)),))
+    wanted = CertificateRequest(
+        request=make_request(make_key()).decode(), fleet="gateway/shop/public", node_name="another"
+    )
+    issued = await issuer.issue(await token_of(plane, "public-1"), wanted)
+    assert (issued.zone, issued.region) == ("zone-a", "region-1")
+    assert await Places(client).of("nobody") == Place()
 
 
 async def test_a_token_for_the_api_server_is_refused(plane: ControlPlane, client: ApiClient) -> None:

@@ -36,6 +36,7 @@ from portway.identity.authorities import Authority, bundle
 from portway.identity.contract import IDENTITY_PORT, MAX_CONNECTIONS_VARIABLE, SYSTEM_NAMESPACE, XDS_PORT
 from portway.identity.issuer import Issuer, Owner
 from portway.identity.keeper import AuthorityKeeper
+from portway.identity.places import Places
 from portway.identity.service import IssuingService
 from portway.identity.serving import ServingIdentity
 from portway.identity.tokens import TokenReviewer
@@ -186,7 +187,7 @@ class _ControlPlane:
             (f"portway.{self._namespace}.svc", f"portway.{self._namespace}.svc.cluster.local")
         )
         self._keeper = AuthorityKeeper(client, self._namespace, self._use_authorities)
-        self._issuer = Issuer(TokenReviewer(client), self._owner)
+        self._issuer = Issuer(TokenReviewer(client), self._owner, Places(client).of)
 
         self._inventory = Inventory(label_of(settings, self._namespace))
         self._plane = data_plane(settings, self._namespace)

@@ -219,6 +219,7 @@ def make_identity(settings: Settings, folder: ProxyFolder) -> Keeps:
         addresses=services,
         fleet=settings.edge.fleet,
         node_name=proxy.node_name,
+        zone=settings.edge.zone,
         token_file=Path(proxy.token),
         authorities_file=Path(proxy.authorities),
         server_name=proxy.control_plane_name,

@@ -5,6 +5,7 @@
     keeper        the authorities as a Secret, shared by all replicas
     tokens        what a ServiceAccount token proves, as the API server says
     issuer        who gets which certificate (the control plane's side)
+    places        where a proxy's Node is
     service       the issuer's door, HTTPS
     serving       what the control plane shows and asks of others: TLS contexts and files that follow the authorities
     obtain        a proxy's side: key, request, renewal

@@ -12,7 +12,7 @@ import contextlib
 import datetime as dt
 import time
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Protocol, final
 
 import msgspec
@@ -89,7 +89,7 @@ class Issuer:
 
     Args:
         owner: of a fleet; `None`: no such fleet is known here (yet).
-        place: of a node, by its name.
+        place: of a node, by its name; asked for proxies that do not know their zone.
         clock: the time of day.
         monotonic: seconds, never going back.
     """
@@ -98,7 +98,7 @@ class Issuer:
         self,
         reviews: Reviews,
         owner: Callable[[str], Owner | None],
-        place: Callable[[str], Place] = lambda node: Place(),
+        place: Callable[[str], Awaitable[Place]] | None = None,
         *,
         limits: IssuerLimits | None = None,
         lifetime: dt.timedelta = LIFETIME,
@@ -161,7 +161,9 @@ class Issuer:
             common_name=bearer.pod, uri=workload_id(bearer.namespace, bearer.service_account), client=True
         )
         certificate, _ = sign(subject, request, (chosen.certificate, chosen.key), now=now, lifetime=self._lifetime)
-        place = self._place(bearer.node or wanted.node_name)
+        place = Place(zone=wanted.zone)
+        if not wanted.zone and self._place is not None:
+            place = await self._place(bearer.node or wanted.node_name)
         return bearer, IssuedCertificate(
             certificates=certificate.decode(),
             authorities=bundle(self._authorities).decode(),

@@ -24,6 +24,8 @@ class CertificateRequest(msgspec.Struct, frozen=True, kw_only=True):
     fleet: str
     node_name: str = ""
     """Where it says that it runs: for API servers whose tokens do not tell."""
+    zone: str = ""
+    """Where it knows that it is; empty: it wants to be told."""
 
 
 class IssuedCertificate(msgspec.Struct, frozen=True, kw_only=True):

@@ -52,6 +52,8 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
     """`HOST:PORT` of identity services; one of them is asked, by chance, the others if it does not answer."""
     fleet: str
     node_name: str = ""
+    zone: str = ""
+    """Empty: the control plane is asked for it."""
     token_file: Path
     authorities_file: Path
     server_name: str = CONTROL_PLANE_NAME
@@ -90,7 +92,9 @@ def _obtain(source: Source, shuffle: Callable[[list[str]], None]) -> Obtained:
         raise NotObtained(f"token: {source.token_file}: {_reason(error)}") from error
     key = make_key()
     body = msgspec.json.encode(
-        CertificateRequest(request=make_request(key).decode(), fleet=source.fleet, node_name=source.node_name)
+        CertificateRequest(
+            request=make_request(key).decode(), fleet=source.fleet, node_name=source.node_name, zone=source.zone
+        )
     )
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
