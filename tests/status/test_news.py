@@ -30,9 +30,40 @@ def told(desk: NewsDesk, now: float = 0.0) -> list[tuple[str, str]]:
 
 def test_an_error_is_told_when_it_appears_and_when_it_comes_back() -> None:
     desk = NewsDesk()
+    found = []
     for report in (wrong("x"), wrong("x"), wrong(), wrong("x")):
         desk.judged(report, "u", 0.0)
-    assert told(desk) == [("BackendNotFound", "x; create it")] * 2
+        found.append(told(desk))
+    assert found == [[("BackendNotFound", "x; create it")], [], [], [("BackendNotFound", "x; create it")]]
+
+
+def test_what_was_mended_before_somebody_leads_is_not_told() -> None:
+    """A replica judges for days before it leads and anybody takes its news."""
+    desk = NewsDesk()
+    gone = ObjectKey("HTTPRoute", "shop", "gone")
+    desk.judged(wrong("x", key=gone), "u1", 0.0)
+    desk.forgotten(gone)
+    for number in range(1_500):
+        key = ObjectKey("HTTPRoute", "shop", f"{number}")
+        desk.judged(wrong("x", *map(str, range(number % 9)), key=key), "u2", float(number))
+        desk.judged(wrong(key=key), "u2", float(number))
+    desk.judged(wrong("x", "y"), "u3", 2_000.0)
+    desk.judged(wrong("y", "z"), "u3", 2_001.0)
+    assert desk.statistics().waiting == 2
+    assert told(desk, 200_000.0) == [("BackendNotFound", "y; create it"), ("BackendNotFound", "z; create it")]
+    assert desk.is_idle
+
+
+def test_what_could_not_be_written_is_tried_again_while_it_is_so() -> None:
+    desk = NewsDesk()
+    desk.judged(wrong("x", "y"), "u", 0.0)
+    news = desk.take(0.0)
+    assert news is not None
+    desk.again(news)
+    assert [note for _, note in told(desk)] == ["x; create it", "y; create it"]
+    desk.judged(wrong("y"), "u", 1.0)
+    desk.again(news)
+    assert told(desk, 1.0) == []
 
 
 def test_what_is_no_error_or_nobodys_business_is_not_told() -> None:
@@ -62,10 +93,12 @@ def test_many_findings_at_once_are_counted() -> None:
 
 def test_who_repairs_and_breaks_it_again_and_again_is_told_less_often() -> None:
     desk = NewsDesk()
+    found = []
     for number in range(100):
         desk.judged(wrong("x"), "u", number * 0.1)
+        found += told(desk, number * 0.1)
         desk.judged(wrong(), "u", number * 0.1)
-    assert len(told(desk, 10.0)) == OBJECT_BURST
+    assert len(found) == OBJECT_BURST
 
 
 def test_a_broken_cluster_is_told_slowly() -> None:

@@ -177,7 +177,7 @@ class Elector:
                 leading.cancel()
 
     async def _acquire(self) -> None:
-        while not await self._attempt():
+        while not await self._attempt_within(self._settings.renew_within.total_seconds()):
             await self._wait(until=self._observer.ends_at if self._observer.held.holder else None)
 
     async def _renew_for_ever(self) -> None:
@@ -187,10 +187,17 @@ class Elector:
             left = self._leads_until - self._clock()
             if left <= 0:
                 break
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(left):
-                    await self._attempt()
+            await self._attempt_within(left)
         self._holds = False
+
+    async def _attempt_within(self, seconds: float) -> bool:
+        """As `_attempt`. A request that hangs, as in a network that is cut, must not be all that we do."""
+        try:
+            async with asyncio.timeout(seconds):
+                return await self._attempt()
+        except TimeoutError:
+            self._failed(TimeoutError(f"no answer within {seconds:.1f} s"))
+            return False
 
     async def _wait(self, until: float | None) -> None:
         """Until the next attempt: some time, or at once where the Lease was seen to change hands."""
@@ -209,7 +216,7 @@ class Elector:
             lease = self._lease
             if not self._holds or lease is None:
                 lease = await self._read()
-                if self._saw(lease, began) is Move.WAIT:
+                if self._saw(lease) is Move.WAIT:
                     return False
             lease = await self._write(lease, written_lease(lease, self._identity, self._address, *self._stamp()))
         except (ApiError, ApiUnreachable) as error:
@@ -219,11 +226,11 @@ class Elector:
                 # Somebody else has written it: who holds it is seen at the next attempt, at once.
                 self._stirred.set()
                 with contextlib.suppress(ApiError, ApiUnreachable):
-                    self._holds = self._saw(await self._read(), self._clock()) is Move.RENEW
+                    self._holds = self._saw(await self._read()) is Move.RENEW
             return False
         self._failures = 0
         self._lease = lease
-        self._saw(lease, began)
+        self._saw(lease)
         self._leads_until = began + self._settings.renew_within.total_seconds()
         self._holds = True
         return True
@@ -245,9 +252,11 @@ class Elector:
         answer = await (self._api.create(self._collection, body) if is_new else self._api.replace(self._path, body))
         return msgspec.json.decode(answer, type=dict[str, object])
 
-    def _saw(self, lease: Raw, at: float) -> Move:
+    def _saw(self, lease: Raw) -> Move:
         before = self.held
-        move = self._observer.saw(lease, at)
+        # As of now, not of when it was asked for: an answer may take longer than the Lease lasts, and its holder has
+        # renewed it meanwhile.
+        move = self._observer.saw(lease, self._clock())
         if (self.held.holder, self.held.address) != (before.holder, before.address):
             self._changed.set()
         return move
@@ -273,7 +282,7 @@ class Elector:
         if event.type not in ("ADDED", "MODIFIED", "DELETED") or self._holds:
             return
         lease = {} if event.type == "DELETED" else event.lease
-        if self._saw(lease, self._clock()) is not Move.WAIT:
+        if self._saw(lease) is not Move.WAIT:
             self._stirred.set()
 
     async def _release(self) -> None:

@@ -86,7 +86,7 @@ class Observer:
 
         Args:
             lease: the object.
-            now: seconds, never going back; taken before the Lease was asked for.
+            now: seconds, never going back; when the answer is there: it was so a little earlier, we only wait longer.
         """
         spec = lease.get("spec")
         if self._seen is None or spec != self._seen:

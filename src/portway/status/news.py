@@ -2,15 +2,16 @@
 
 An Event is for what somebody must know who does not look at conditions: something that was asked for is not done (an
 error verdict, such as a lost conflict), or a proxy refuses it. Each is told when it appears; that it is still so is
-what conditions are for. The name of an Event follows from what it says, so a restart, or another leader, says nothing
-twice.
+what conditions are for. What is mended before its turn is told to nobody: replicas that do not lead keep what is wrong
+now, for the day on which they do. The name of an Event follows from what it says, so a restart, or another leader, says
+nothing twice.
 
 Pure; `events.py` writes them.
 
 Source: Kubernetes, `events.k8s.io/v1`; client-go's limits for Events.
 """
 
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from hashlib import blake2b
 from typing import Final, final
 
@@ -24,7 +25,8 @@ from portway.status.queue import TokenBucket
 MOST_AT_ONCE: Final = 5
 """New findings about one object that are told one by one; of more it is said how many there are."""
 MOST_WAITING: Final = 1_000
-"""Events that wait to be written. What does not fit is left out: conditions tell it, too."""
+"""Objects with Events that wait to be written. What does not fit is left out: conditions tell it, too."""
+MORE: Final = "MoreFindings"
 RATE: Final = 10.0
 """Events per second, all objects together."""
 BURST: Final = 50
@@ -67,13 +69,14 @@ class NewsDesk:
 
     def __init__(self) -> None:
         self._wrong: dict[ObjectKey, frozenset[tuple[str, str]]] = {}
-        self._waiting: deque[News] = deque()
+        self._waiting: OrderedDict[ObjectKey, list[News]] = OrderedDict()
         self._buckets: OrderedDict[ObjectKey, TokenBucket] = OrderedDict()
         self._all: TokenBucket | None = None
         self._left_out = 0
 
     def statistics(self) -> NewsStatistics:
-        return NewsStatistics(objects=len(self._wrong), waiting=len(self._waiting), left_out=self._left_out)
+        waiting = sum(map(len, self._waiting.values()))
+        return NewsStatistics(objects=len(self._wrong), waiting=waiting, left_out=self._left_out)
 
     def judged(self, report: ObjectReport, uid: str, now: float) -> None:
         """So it is with an object now.
@@ -90,18 +93,20 @@ class NewsDesk:
             self._wrong[key] = frozenset(wrong)
         else:
             self._wrong.pop(key, None)
+        self._wait_for(key, [one for one in self._waiting.get(key, ()) if self._is_so(one)])
         new = [one for one in wrong if one not in before]
         if not new or not uid:
             return
         if len(new) > MOST_AT_ONCE:
             more = len(new) - MOST_AT_ONCE + 1
-            new = [*new[: MOST_AT_ONCE - 1], ("MoreFindings", f"{more} more findings; its conditions name them")]
+            new = [*new[: MOST_AT_ONCE - 1], (MORE, f"{more} more findings; its conditions name them")]
         for reason, note in new:
-            self._tell(News(object=key, uid=uid, reason=reason[:REASON], note=_cut(note)), now)
+            self._tell(News(object=key, uid=uid, reason=reason, note=note), now)
 
     def forgotten(self, key: ObjectKey) -> None:
         """There is no such object any more."""
         self._wrong.pop(key, None)
+        self._waiting.pop(key, None)
         self._buckets.pop(key, None)
 
     def take(self, now: float) -> News | None:
@@ -110,15 +115,32 @@ class NewsDesk:
             return None
         if self._all is None:
             self._all = TokenBucket(RATE, BURST, now)
-        return self._waiting.popleft() if self._all.take(now) == 0 else None
+        if self._all.take(now) > 0:
+            return None
+        key, (first, *others) = next(iter(self._waiting.items()))
+        self._wait_for(key, others)
+        return first
 
     def again(self, news: News) -> None:
         """It could not be written."""
-        self._waiting.appendleft(news)
+        if self._is_so(news):
+            self._wait_for(news.object, [news, *self._waiting.get(news.object, ())])
+            self._waiting.move_to_end(news.object, last=False)
 
     @property
     def is_idle(self) -> bool:
         return not self._waiting
+
+    def _is_so(self, news: News) -> bool:
+        """Whether it is still so."""
+        wrong = self._wrong.get(news.object, frozenset())
+        return (news.reason, news.note) in wrong or (news.reason == MORE and len(wrong) > MOST_AT_ONCE)
+
+    def _wait_for(self, key: ObjectKey, news: list[News]) -> None:
+        if news:
+            self._waiting[key] = news
+        else:
+            self._waiting.pop(key, None)
 
     def _tell(self, news: News, now: float) -> None:
         bucket = self._buckets.get(news.object)
@@ -127,20 +149,21 @@ class NewsDesk:
         self._buckets.move_to_end(news.object)
         while len(self._buckets) > BUCKETS:
             self._buckets.popitem(last=False)
-        if len(self._waiting) >= MOST_WAITING or bucket.take(now) > 0:
+        waiting = self._waiting.get(news.object, [])
+        if (not waiting and len(self._waiting) >= MOST_WAITING) or bucket.take(now) > 0:
             self._left_out += 1
             return
-        self._waiting.append(news)
+        self._wait_for(news.object, [*waiting, news])
 
 
 def _findings(report: ObjectReport) -> list[tuple[str, str]]:
-    """Reason and text of all that is wrong."""
+    """Reason and text of all that is wrong, as they fit into an Event."""
     found = [(each.reason, each.text) for each in report.verdicts if each.severity is Severity.ERROR]
     listeners = ((f"listener {one.name}: ", one.conditions) for one in report.listeners)
     parents = ((f"{one.parent}: ", one.conditions) for one in report.parents)
     for place, conditions in (("", report.conditions), *listeners, *parents):
         found += [("Refused", place + each.message) for each in conditions if _is_refused(each)]
-    return found
+    return [(reason[:REASON], _cut(note)) for reason, note in found]
 
 
 def _is_refused(condition: Condition) -> bool:
