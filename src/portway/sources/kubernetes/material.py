@@ -96,6 +96,7 @@ class Material:
                     if self._loaded.pop(Name(event.namespace, event.name), None) is None:
                         continue
                 case EventType.SYNCED | EventType.MISSING:
+                    await self._fetch_missed(tasks)
                     self._is_synced = True
                 case EventType.DENIED if not self._is_synced:
                     self._is_single = True
@@ -111,8 +112,8 @@ class Material:
         self._wanted[name] = None
         if self._is_single:
             self._follow_single(name, tasks)
-        elif self._is_synced and name in self._all.known() and name not in self._loaded and name not in self._fetching:
-            self._fetching[name] = tasks.create_task(self._fetch(name))
+        elif self._is_synced and self._is_missed(name):
+            self._begin_fetch(name, tasks)
 
     def unwant(self, key: ObjectKey) -> None:
         """Nobody refers to it any more."""
@@ -137,10 +138,23 @@ class Material:
             self._loaded[name] = 0
             self._report(self._collection, event)
 
+    def _is_missed(self, name: Name) -> bool:
+        return name in self._all.known() and name not in self._loaded
+
+    def _begin_fetch(self, name: Name, tasks: asyncio.TaskGroup) -> asyncio.Task[None]:
+        if name not in self._fetching:
+            self._fetching[name] = tasks.create_task(self._fetch(name))
+        return self._fetching[name]
+
+    async def _fetch_missed(self, tasks: asyncio.TaskGroup) -> None:
+        """Until all is here that became wanted after the list had passed it."""
+        while missed := [name for name in self._wanted if self._is_missed(name)]:
+            await asyncio.wait([self._begin_fetch(name, tasks) for name in missed])
+
     async def _fetch(self, name: Name) -> None:
         backoff = Backoff()
         path = single(self._collection.kind, name.namespace, name.name).paths[0] + f"/{name.name}"
-        while name in self._wanted and name in self._all.known() and name not in self._loaded:
+        while name in self._wanted and self._is_missed(name):
             try:
                 async with self._slots:
                     data = await self._client.get(path)
@@ -149,14 +163,14 @@ class Material:
                 is_denied = isinstance(error, ApiError) and error.status == 403
                 if not is_transient(error) and not (is_denied and backoff.failures < DENIALS):
                     # Deleted meanwhile, which the watch tells; or forbidden to get, though allowed to list.
+                    self._loaded[name] = 0
                     if isinstance(error, ApiError) and error.status != 404:
-                        self._loaded[name] = 0
                         kind = EventType.DENIED if is_denied else EventType.FAILED
                         self._report(self._collection, Event(kind, error=error))
                     break
                 await asyncio.sleep(backoff.failed(error))
             else:
-                if name in self._wanted and name in self._all.known() and name not in self._loaded:
+                if name in self._wanted and self._is_missed(name):
                     self._loaded[name] = envelope_of(data).version
                     self._report(self._collection, Event(EventType.CHANGED, *name, data))
         self._fetching.pop(name, None)
