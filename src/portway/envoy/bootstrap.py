@@ -100,7 +100,7 @@ class BootstrapSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Downstream connections in total; those past it are closed at once. `None`: as many as there are descriptors."""
     reconnect_base: timedelta = timedelta(milliseconds=50)
     """First pause before the proxy dials its control plane again; jittered, doubled up to `reconnect_max`."""
-    reconnect_max: timedelta = timedelta(milliseconds=500)
+    reconnect_max: timedelta = timedelta(milliseconds=250)
     """Envoy's own 0.5 s to 30 s would keep a proxy on old endpoints long after a restart of ours."""
     regex_program_size: int = MAX_REGEX_PROGRAM
     """Largest RE2 program that is accepted. Envoy's 100 refuses an ordinary alternation of twenty paths."""

@@ -4,6 +4,7 @@ One session for each TLS identity: when a client certificate or the CA is renewe
 the old one is closed when its last request or watch has ended.
 """
 
+import asyncio.sslproto
 import os
 import socket
 import urllib.request
@@ -26,6 +27,11 @@ written, every few seconds."""
 KEEPALIVE: Final = ((socket.TCP_KEEPIDLE, 15), (socket.TCP_KEEPINTVL, 5), (socket.TCP_KEEPCNT, 3))
 """A server whose machine is gone is noticed after 30 s, also by a watch in which nothing happens. client-go asks by
 HTTP/2 pings after 30 s."""
+
+
+READ_BUFFER: Final = 32 << 10
+"""Bytes into which a TLS connection reads. asyncio would take 256 KiB for each, and there are forty: a watch is one."""
+asyncio.sslproto.SSLProtocol.max_size = READ_BUFFER
 
 
 class _Address(Protocol):
