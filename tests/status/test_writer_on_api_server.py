@@ -295,6 +295,22 @@ async def test_an_object_that_is_gone_is_dropped(plane: ControlPlane) -> None:
         assert world.writer.statistics().waiting == 0
 
 
+async def test_an_object_that_is_made_anew_is_told_again(plane: ControlPlane) -> None:
+    """Though nobody said that the former one had gone: both came in one moment."""
+
+    async def told(world: World) -> None:
+        uid = as_text(as_map((await world.read(GATEWAY))["metadata"])["uid"])
+        world.writer.want(msgspec.structs.replace(gateway(), uid=uid))
+        await world.writer.drained()
+        await until(world, GATEWAY, {"Accepted": ("True", 1), "Programmed": ("True", 1)})
+
+    async with at_work(plane) as world:
+        await told(world)
+        await world.admin.delete(path_of(GATEWAY))
+        await world.admin.apply(MANIFESTS)
+        await told(world)
+
+
 async def test_what_the_server_does_not_take_holds_up_nobody(
     plane: ControlPlane, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -284,8 +284,11 @@ class StatusWriter:
             return True
         conflicts = 0
         while True:
-            current = self._known.pop(statement.key, None) or await self._read(path)
+            known = self._known.pop(statement.key, None)
+            current = known or await self._read(path)
             merged = self._merge(current, statement)
+            if merged.is_stale and known is not None:
+                continue  # what is known is a former object of this name
             if merged.status is None:
                 self._unchanged += 1
                 if not merged.is_stale:
