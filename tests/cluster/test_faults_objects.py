@@ -7,11 +7,14 @@ import base64
 import msgspec
 import pytest
 
+from tests.cluster.binaries import ROOT
 from tests.cluster.cluster import MiniCluster
 from tests.cluster.portway_in import (
     CONTROL_PLANE,
     PROGRAMMED,
+    PROXIES,
     SYSTEM,
+    Object,
     Shop,
     gateway,
     install,
@@ -304,6 +307,47 @@ async def test_a_definition_is_deleted_and_made_again(cluster: MiniCluster) -> N
 
             await cluster.wait_for("the kind is served again", again)
             await shop.until("grpcroutes", "grpc", PROGRAMMED)
+
+
+CLASSES = (
+    "/apis/gateway.networking.k8s.io/v1/gatewayclasses/portway",
+    "/apis/networking.k8s.io/v1/ingressclasses/portway",
+)
+
+
+async def test_classes_are_deleted_and_made_again(cluster: MiniCluster) -> None:
+    """As `helm upgrade` and GitOps tools do; the proxies are the same ones afterwards."""
+
+    async def proxies(namespace: str) -> set[str]:
+        return {pod.metadata.uid for pod in await cluster.pods(namespace, PROXIES)}
+
+    async with opened(cluster) as shop:
+        await shop.apply(route("web", ("/", "a"), hosts=["shop.test"]), ingress("web"))
+        await shop.until_served(by="a")
+        ingresses = Shop(cluster, shop.namespace)
+        ingresses.address = await cluster.load_balancer(SYSTEM, "portway-ingress-portway")
+        await ingresses.until_served("/", "web.test", by="a")
+        before = await proxies(shop.namespace), await proxies(SYSTEM)
+        async with shop.load("a"), ingresses.load("a", host="web.test"):
+            for path in CLASSES:
+                await cluster.api.delete(path)
+                await cluster.wait_gone(path)
+            await asyncio.sleep(6)
+            # Meanwhile all goes on as before.
+            await shop.apply(route("while", ("/", "a"), hosts=["while.test"]))
+            await shop.until_served("/", "while.test", by="a")
+            await cluster.api.apply((ROOT / "deploy/classes/classes.yaml").read_text())
+
+            async def accepted() -> bool:
+                found = (await cluster.api.get(CLASSES[0], Object)).find("Accepted")
+                assert found.status == "True", str(found)
+                return True
+
+            await cluster.wait_for("the class accepted", accepted)
+            await shop.apply(route("after", ("/", "a"), hosts=["after.test"]))
+            await shop.until_served("/", "after.test", by="a")
+            await shop.until("gateways", "edge", "Programmed")
+        assert (await proxies(shop.namespace), await proxies(SYSTEM)) == before
 
 
 @pytest.mark.slow

@@ -1,7 +1,7 @@
 """The Kubernetes source against a real API server: Secrets, kinds and rights that come and go, outages."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -15,11 +15,11 @@ from portway.kubernetes import reflector as reflector_module
 from portway.kubernetes.client import ApiClient, resource_path
 from portway.objects.core_v1 import Secret
 from portway.objects.kinds import KINDS, kind_of
-from portway.objects.networking_v1 import Ingress
+from portway.objects.networking_v1 import Ingress, IngressClass
 from portway.objects.verdict import ObjectKey
 from portway.sources.kubernetes import source as source_module
 from portway.sources.kubernetes.demand import References
-from portway.sources.kubernetes.source import KubernetesSource
+from portway.sources.kubernetes.source import LINGER, KubernetesSource
 from portway.store import Store
 from portway.translate.key_material import REFERRING, key_material
 from tests.cluster.control_plane import Component, ControlPlane
@@ -126,6 +126,50 @@ async def test_only_secrets_that_are_referred_to_are_kept(cluster: Cluster) -> N
         await cluster.delete("Ingress", "a")
         await reader.until(lambda store: secrets_of(store) == {"unused": b"2"})
         assert source.statistics().wanted == 1
+
+
+CLASS = (
+    "{apiVersion: networking.k8s.io/v1, kind: IngressClass, metadata: {name: one}, spec: {controller: test/CONTROLLER}}"
+)
+
+
+async def test_a_class_that_is_deleted_and_made_anew_is_not_missed(cluster: Cluster) -> None:
+    key = ObjectKey("IngressClass", "", "one")
+    path = resource_path("networking.k8s.io", "v1", "ingressclasses", "", "one")
+    now = 0.0
+    source = KubernetesSource(cluster.client, clock=lambda: now)
+    async with reading(source) as reader:
+
+        def is_by(controller: str) -> Callable[[Store], bool]:
+            def look(store: Store) -> bool:
+                stored = store.get(key)
+                assert stored is not None, "at no moment it is missing"
+                assert isinstance(stored.object, IngressClass)
+                return stored.object.spec.controller == f"test/{controller}"
+
+            return look
+
+        async def read_on(mark: str) -> None:
+            await asyncio.sleep(0.5)
+            await cluster.apply(secret(mark) + ingress(mark, mark))
+            await reader.until(lambda store: store.get(has("Ingress", mark)) is not None)
+
+        await cluster.apply(CLASS.replace("CONTROLLER", "a"))
+        await reader.until(lambda store: store.get(key) is not None)
+        await cluster.client.delete(path)
+        await read_on("deleted")
+        assert is_by("a")(reader.store)
+        await cluster.apply(CLASS.replace("CONTROLLER", "b"))
+        await reader.until(is_by("b"))
+        now += 2 * LINGER
+        await read_on("later")
+        assert is_by("b")(reader.store)
+        # For good.
+        await cluster.client.delete(path)
+        await read_on("for-good")
+        assert is_by("b")(reader.store)
+        now += LINGER
+        await reader.until(lambda store: store.get(key) is None)
 
 
 async def test_who_refers_to_a_secret_comes_together_with_it(cluster: Cluster) -> None:

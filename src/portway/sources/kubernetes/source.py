@@ -2,8 +2,10 @@
 
 An object goes from the bytes of a watch straight into its struct. One that the server accepted and we refuse (stored
 under the rules of an older CRD) is reported as a finding; the version that was served before stays, as it does for a
-file with an error. Who refers to a Secret that is not in memory is held back until it has been fetched, for a moment:
-else every new Gateway would first be told that its certificate does not exist.
+file with an error. A class that is deleted counts as there for a while: it is often made anew in the next moment (`helm
+upgrade`, GitOps), and until then all that it stands for would be nobody's. Who refers to a Secret that is not in memory
+is held back until it has been fetched, for a moment: else every new Gateway would first be told that its certificate
+does not exist.
 """
 
 import asyncio
@@ -31,6 +33,9 @@ from portway.store import ChangeSet, Stored
 
 HOLD: Final = 2.0
 """Seconds for which an object waits for the Secrets that it refers to."""
+CLASSES: Final = frozenset({"GatewayClass", "IngressClass"})
+LINGER: Final = 30.0
+"""Seconds for which a class that is deleted counts as there."""
 LOAD_OBJECTS: Final = 3_000
 """In one change set of the first load, about."""
 TELL_AFTER: Final = 5
@@ -80,6 +85,7 @@ class KubernetesSource:
         namespaces: empty: all.
         label_selector: see `scope`.
         references: who refers to Secrets and ConfigMaps. Without any, none of these are reported.
+        linger: seconds for which a class that is deleted counts as there.
         make_reflector: for tests.
         clock: monotonic seconds.
     """
@@ -92,6 +98,7 @@ class KubernetesSource:
         namespaces: Sequence[str] = (),
         label_selector: str = "",
         references: References = References(),  # noqa: B008 - frozen
+        linger: float = LINGER,
         make_reflector: MakeReflector | None = None,
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
@@ -113,6 +120,9 @@ class KubernetesSource:
         self._batch = Batch()
         self._objects: set[ObjectKey] = set()
         self._held: dict[ObjectKey, _Held] = {}
+        self._linger = linger
+        self._leaving: dict[ObjectKey, float] = {}
+        """Classes that are deleted, and until when they count as there."""
         self._settled: set[Followed] = set()
         """Plain collections of which everything has been reported once, or of which there is nothing to report."""
         self._missing: set[Followed] = set()
@@ -220,7 +230,7 @@ class KubernetesSource:
             case EventType.CHANGED:
                 self._change(collection.kind, bytes(event.data))
             case EventType.DELETED:
-                self._remove(ObjectKey(collection.kind.name, event.namespace, event.name))
+                self._delete(ObjectKey(collection.kind.name, event.namespace, event.name))
             case _:
                 self._look(collection, event)
         if self._is_synced or len(self._batch) >= LOAD_OBJECTS:
@@ -250,6 +260,8 @@ class KubernetesSource:
 
     def _change(self, kind: Kind, data: bytes) -> None:
         parsed = parse_json(kind, data)
+        if parsed.key is not None:
+            self._leaving.pop(parsed.key, None)
         if parsed.object is None:
             if parsed.key is not None:
                 is_known = parsed.key in self._objects or parsed.key in self._held
@@ -272,6 +284,12 @@ class KubernetesSource:
         self._objects.add(stored.key)
         self._batch.put(stored)
         self._unwant(self._demand.handed_out(stored.key, references))
+
+    def _delete(self, key: ObjectKey) -> None:
+        if self._is_synced and key.kind in CLASSES and key in self._objects:
+            self._leaving.setdefault(key, self._clock() + self._linger)
+        else:
+            self._remove(key)
 
     def _remove(self, key: ObjectKey) -> None:
         self._held.pop(key, None)
@@ -300,8 +318,11 @@ class KubernetesSource:
         return material is None or material.is_settled(key)
 
     def _release(self) -> None:
-        """Hand out what waited for Secrets that are here now, or has waited long enough."""
+        """Hand out what waited for Secrets that are here now, or has waited long enough; let classes go."""
         now = self._clock()
+        for key in [key for key, until in self._leaving.items() if now >= until]:
+            del self._leaving[key]
+            self._remove(key)
         for key, held in list(self._held.items()):
             if now >= held.until or all(map(self._is_settled, held.references)):
                 del self._held[key]
@@ -317,7 +338,7 @@ class KubernetesSource:
 
     async def _wait(self) -> None:
         """Until there is something to hand out or to look at."""
-        if self._is_unreachable or self._held:
+        if self._is_unreachable or self._held or self._leaving:
             with suppress(TimeoutError):
                 async with asyncio.timeout(LOOK_AGAIN):
                     await self._work.wait()
