@@ -1,0 +1,97 @@
+"""How much is done for whoever comes to a door that is open to every pod: by address, for nobody has shown who it is.
+
+Rules without sockets and clocks:
+
+- An address has so many connections at most, and all together have so many. Who comes when that is reached takes the
+  place of the oldest connection of its own address, or of that which has most; it waits if each has one.
+- An address has credit: each request takes one, a request that was not refused gives it back, and time does. So tokens
+  that are made up cost the API server a few reviews, and proxies behind one address (NAT, a Node) get what they want.
+"""
+
+from collections import Counter, OrderedDict
+from collections.abc import Hashable
+from typing import Generic, TypeVar, final
+
+import msgspec
+
+V = TypeVar("V", bound=Hashable)
+
+
+class VisitorLimits(msgspec.Struct, frozen=True, kw_only=True):
+    """How much."""
+
+    connections: int = 256
+    """Each takes some 350 KB, most of it asyncio's buffer for TLS."""
+    per_address: int = 16
+    lifetime_s: float = 15.0
+    """Of a connection, from its first packet to the answer; proxies wait for 10 s."""
+    reading_s: float = 5.0
+    """For the request's body."""
+    credit: int = 16
+    """Requests of an address that may be refused, or under way, at once."""
+    credit_s: float = 10.0
+    """Afterwards, one in so many seconds."""
+    addresses: int = 10_000
+    """How many are remembered, the latest ones."""
+
+
+@final
+class Visits(Generic[V]):
+    """The connections that are open, oldest first."""
+
+    def __init__(self, limits: VisitorLimits) -> None:
+        self._limits = limits
+        self._open: dict[V, str] = {}
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def begin(self, visit: V, address: str) -> None:
+        self._open[visit] = address
+
+    def end(self, visit: V) -> None:
+        self._open.pop(visit, None)
+
+    def is_full(self, address: str) -> bool:
+        """Whether one from there has to wait, or somebody to go."""
+        if len(self._open) >= self._limits.connections:
+            return True
+        return sum(one == address for one in self._open.values()) >= self._limits.per_address
+
+    def to_go(self, address: str) -> V | None:
+        """Who goes in favour of one from there, if it is full; `None`: nobody has more than one."""
+        counts = Counter(self._open.values())
+        greedy = address
+        if counts[address] < self._limits.per_address:
+            greedy, most = counts.most_common(1)[0]
+            if most < 2:
+                return None
+        return next(visit for visit, one in self._open.items() if one == greedy)
+
+
+@final
+class Credits:
+    """What each address may still ask for."""
+
+    def __init__(self, limits: VisitorLimits) -> None:
+        self._limits = limits
+        self._spent: OrderedDict[str, float] = OrderedDict()
+        """By address: when it would have all its credit again."""
+
+    def take(self, address: str, now: float) -> float:
+        """One request. Returns 0, or in how many seconds there may be one."""
+        each = self._limits.credit_s
+        due = max(now, self._spent.get(address, 0.0)) + each
+        wait = due - now - each * self._limits.credit
+        if wait > 0:
+            return wait
+        self._spent[address] = due
+        self._spent.move_to_end(address)
+        while len(self._spent) > self._limits.addresses:
+            self._spent.popitem(last=False)
+        return 0.0
+
+    def give_back(self, address: str) -> None:
+        """It was not refused."""
+        if address in self._spent:
+            self._spent[address] -= self._limits.credit_s
