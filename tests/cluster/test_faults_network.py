@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack
 import pytest
 
 from tests.cluster.cluster import MiniCluster
+from tests.cluster.objects import Pod
 from tests.cluster.portway_in import CONTROL_PLANE, PROGRAMMED, SYSTEM, Shop, install, is_of, leader, opened, route
 
 pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("cluster"), pytest.mark.timeout(300)]
@@ -58,3 +59,42 @@ async def test_leader_cut_off_from_the_api_server(cluster: MiniCluster) -> None:
             await shop.until_served(by="b")
             await shop.until("httproutes", "web", PROGRAMMED)
         await install(cluster)
+
+
+async def scale(cluster: MiniCluster, replicas: int) -> None:
+    """The control plane."""
+    await cluster.api.patch(f"/apis/apps/v1/namespaces/{SYSTEM}/deployments/portway", {"spec": {"replicas": replicas}})
+
+
+async def alone(cluster: MiniCluster) -> tuple[Pod, ...]:
+    """Wait until one replica is all there is; as a tuple."""
+
+    async def look() -> tuple[Pod, ...]:
+        pods = await cluster.pods(SYSTEM, CONTROL_PLANE)
+        assert len(pods) == 1
+        return pods
+
+    return await cluster.wait_for("one replica of the control plane", look, seconds=30)
+
+
+async def test_replica_that_was_cut_off_before_proxies_come_to_it(cluster: MiniCluster) -> None:
+    """It knows backends that are gone by then. Another replica is there, or comes soon."""
+    async with opened(cluster) as shop:
+        await serve(shop)
+        await scale(cluster, 1)
+        (old,) = await alone(cluster)
+        await scale(cluster, 2)  # and all proxies stay where they are
+        (fresh,) = [pod for pod in await install(cluster) if pod.metadata.uid != old.metadata.uid]
+        async with shop.load("a"):
+            async with cluster.partition(fresh.status.pod_ip):
+                await shop.restart("a", "app=a")
+                await asyncio.to_thread(
+                    cluster.kubectl, "delete", "pod", "-n", SYSTEM, old.metadata.name, "--wait=false"
+                )
+                # For longer than the cut one could keep them waiting.
+                await asyncio.sleep(OUTAGE_S)
+                await shop.apply(route("after", ("/", "a"), hosts=["after.test"]))
+                await shop.until_served("/", "after.test", by="a")
+                await shop.restart("a", "app=a")
+            await install(cluster)
+            await shop.until("httproutes", "after", PROGRAMMED)

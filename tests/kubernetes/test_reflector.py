@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -61,10 +62,12 @@ class Follower:
         self.texts: dict[str, str] = {}
         self.events: list[Event] = []
         self._events: AsyncGenerator[Event, None] = reflector.events()
+        self._next: asyncio.Future[Event] | None = None
 
     async def step(self) -> Event:
         async with asyncio.timeout(TIMEOUT):
-            event = await anext(self._events)
+            event = await (self._next or anext(self._events))
+        self._next = None
         if event.type is EventType.CHANGED:
             self.texts[event.name] = msgspec.json.decode(event.data).get("data", {}).get("text", "")
         elif event.type is EventType.DELETED:
@@ -81,7 +84,16 @@ class Follower:
         while self.texts != texts:
             await self.step()
 
+    async def ready(self) -> None:
+        """Until what was told last counts as taken in, and the watch waits for more."""
+        if self._next is None:
+            self._next = asyncio.ensure_future(anext(self._events))  # noqa: TID251 - awaited by `step`, ended by `close`
+        await asyncio.sleep(0.3)
+
     async def close(self) -> None:
+        if self._next is not None:
+            self._next.cancel()
+            await asyncio.wait([self._next])
         await self._events.aclose()
 
 
@@ -215,6 +227,72 @@ async def test_left_out_events_are_found_when_everything_is_listed_again(
         await follower.until_texts({"a": "1", "b": "1", "c": "3"})
         faulty.cut()
         await follower.until_texts({"a": "2", "c": "3"})
+
+
+async def test_who_knows_more_has_everything_listed_anew(
+    world: World, faulty: FaultyServer, through: ApiClient
+) -> None:
+    """The watch is open and says nothing: it is proof of nothing."""
+    reflector = of_tests(through, world)
+    async with following(reflector) as follower:
+        await follower.ready()
+        faulty.edit = lambda line: ()
+        await world.put("a", text="1")
+        before = reflector.as_of
+        reflector.list_since(before)
+        assert reflector.statistics().lists == 1, "it was asked for since then"
+        now = time.monotonic()
+        assert before < now
+        faulty.edit = lambda line: (line,)
+        reflector.list_since(now)
+        reflector.list_since(now)
+        await follower.until(EventType.SYNCED)
+        assert follower.texts == {"a": "1"}
+        await world.put("b", text="2")
+        await follower.until_texts({"a": "1", "b": "2"})
+        assert reflector.as_of > now
+        assert reflector.statistics().lists == 2
+
+
+async def test_a_list_that_is_wanted_while_the_server_is_away_is_made_when_it_is_back(
+    world: World, faulty: FaultyServer, through: ApiClient
+) -> None:
+    reflector = of_tests(through, world)
+    async with following(reflector) as follower:
+        await follower.ready()
+        faulty.intercept = lambda request: web.Response(status=503)
+        now = time.monotonic()
+        reflector.list_since(now)
+        await follower.until(EventType.FAILED)
+        assert reflector.as_of < now
+        faulty.intercept = lambda request: None
+        await follower.until(EventType.SYNCED)
+        await follower.ready()
+        assert reflector.as_of >= now
+
+
+async def test_a_kind_that_alone_does_not_work_is_told_from_a_server_that_does_not(
+    world: World, faulty: FaultyServer, through: ApiClient
+) -> None:
+    """As one whose conversion webhook is away: waiting for it, replicas would hold up everything else."""
+    reflector = of_tests(through, world)
+    async with following(reflector) as follower:
+        await follower.ready()
+        is_server_well = False
+
+        def intercept(request: web.Request) -> web.Response | None:
+            is_answered = request.path == "/readyz" and is_server_well
+            return None if is_answered else web.Response(status=500)
+
+        faulty.intercept = intercept
+        now = time.monotonic()
+        reflector.list_since(now)
+        for _ in range(module.DENIALS + 1):
+            await follower.until(EventType.FAILED)
+        assert reflector.as_of < now
+        is_server_well = True
+        await follower.until(EventType.FAILED)
+        assert reflector.as_of >= now
 
 
 async def test_an_expired_version_lists_anew_and_tells_what_is_gone(

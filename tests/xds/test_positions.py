@@ -5,13 +5,14 @@ import pytest
 from portway.model.resource import Resource, ResourceDelta, ResourceType
 from portway.xds.fleet import FleetState
 from portway.xds.ordering import Timing
-from portway.xds.positions import Marker, covers, decode_position, encode_position
+from portway.xds.positions import Marker, Reading, decode_position, encode_position
 from tests.xds.conversation import Conversation
 from tests.xds.wanted import cluster, endpoints, host, listener, routes
 
 MARKER = Marker(cluster=cluster("position"), endpoints=endpoints("position"))
 BASE = (listener("l", "gw/r"), routes("gw/r"), cluster("a"), endpoints("a"), host("gw/r/shop", "a"))
 PATIENCE = 15.0
+HOUR = 3600.0
 
 COVERS = [
     ({"Service": 5}, {"Service": 5}, True),
@@ -25,7 +26,10 @@ COVERS = [
 
 @pytest.mark.parametrize(("ours", "theirs", "expected"), COVERS)
 def test_covers(ours: dict[str, int], theirs: dict[str, int], expected: bool) -> None:
-    assert covers(ours, theirs) is expected
+    reading = Reading()
+    reading.reach(ours, {})
+    reading.hear(theirs, 0.0)
+    assert (not reading.awaited(theirs)) is expected
 
 
 def test_a_position_survives_being_a_version() -> None:
@@ -50,6 +54,13 @@ class Replicas:
         fleet.announce(position)
         fleet.apply(ResourceDelta(changed=changed, removed=tuple(one.key for one in removed)), self.talk.now)
         fleet.reach(position)
+
+    def list_anew(self, name: str, position: dict[str, int], *changed: Resource, asked_at: float) -> None:
+        """That replica has everything that was there at a moment. It may be less than others had."""
+        fleet = self.fleets[name]
+        fleet.announce(position)
+        fleet.apply(ResourceDelta(changed=changed), self.talk.now)
+        fleet.reach(position, dict.fromkeys(position, asked_at))
 
     def go_to(self, name: str) -> None:
         """The stream breaks; the proxy finds that replica."""
@@ -92,13 +103,13 @@ def test_one_that_lags_waits_until_it_has_seen_what_the_proxy_has() -> None:
     replicas.go_to("late")
     replicas.talk.wait(PATIENCE / 2)
     assert replicas.shop == NEW.version
-    assert replicas.talk.session.lacking == {"HTTPRoute": 11}
+    assert {kind: shown.version for kind, shown in replicas.talk.session.awaited.items()} == {"HTTPRoute": 11}
     newest = host("gw/r/shop", "a", number=2)
     replicas.see("late", {"HTTPRoute": 11, "Service": 8}, NEW)
     replicas.see("late", {"HTTPRoute": 12, "Service": 8}, newest)
     replicas.talk.settle()
     assert replicas.shop == newest.version
-    assert replicas.talk.session.lacking == {}
+    assert replicas.talk.session.awaited == {}
 
 
 def test_what_was_removed_does_not_come_back() -> None:
@@ -144,20 +155,78 @@ def test_the_position_goes_before_what_it_is_about() -> None:
         assert not moved or position["HTTPRoute"] == 11, f"after {read} steps"
 
 
-def test_sources_that_went_back_for_good_are_followed_after_a_while() -> None:
-    """As when etcd was restored to an older state: no replica will ever see as much again."""
+def ahead_by_far() -> Replicas:
+    """The proxy comes to a replica that has seen much less."""
     replicas = two_replicas()
     replicas.see("ahead", {"HTTPRoute": 900, "Service": 8}, NEW)
     replicas.talk.settle()
     replicas.go_to("late")
-    replicas.talk.wait(PATIENCE - 0.1)
-    assert replicas.shop == NEW.version
-    replicas.talk.wait(0.2)
+    return replicas
+
+
+def test_a_replica_that_reads_nothing_any_more_takes_nobody_back_however_long_it_lasts() -> None:
+    replicas = ahead_by_far()
+    for _ in range(10):
+        replicas.talk.wait(HOUR)
+        assert replicas.shop == NEW.version
+        replicas.go_to("late")
+    replicas.go_to("ahead")
+    assert replicas.talk.session.awaited == {}
+
+
+def test_one_that_does_not_catch_up_in_time_sends_the_proxy_away() -> None:
+    replicas = ahead_by_far()
+    talk = replicas.talk
+    talk.wait(PATIENCE - 0.1)
+    assert not talk.session.is_to_leave(talk.now)
+    talk.wait(0.1)
+    assert talk.session.is_to_leave(talk.now)
+    # It may come back at once: this connection is one, and so may be the next. There is nothing to wait for.
+    replicas.go_to("late")
+    assert talk.session.is_to_leave(talk.now)
+    replicas.see("late", {"HTTPRoute": 901, "Service": 8}, NEW)
+    assert not talk.session.is_to_leave(talk.now)
+    replicas.go_to("late")
+    assert not talk.session.is_to_leave(talk.now)
+
+
+def test_sources_that_went_back_for_good_are_followed_when_they_were_listed_anew() -> None:
+    """As when etcd was restored to an older state: no replica will ever see as much again."""
+    replicas = ahead_by_far()
+    came = replicas.talk.now
+    replicas.talk.wait(1.0)
+    replicas.list_anew("late", {"HTTPRoute": 10, "Service": 8}, asked_at=came - 0.1)
+    replicas.talk.settle()
+    assert replicas.shop == NEW.version, "it may have changed after that list"
+    replicas.list_anew("late", {"HTTPRoute": 10, "Service": 8}, asked_at=came + 0.5)
+    replicas.talk.settle()
     assert replicas.shop == BASE[-1].version
     replicas.go_to("late")
-    assert replicas.talk.session.lacking == {}, "now the proxy is where the replicas are"
+    assert replicas.talk.session.awaited == {}, "now the proxy is where the replicas are"
     replicas.see("late", {"HTTPRoute": 11, "Service": 8}, NEW)
     replicas.talk.settle()
+    assert replicas.shop == NEW.version
+
+
+def test_a_list_that_takes_longer_than_proxies_wait_is_enough_for_one_that_comes_again() -> None:
+    replicas = ahead_by_far()
+    asked_at = replicas.talk.now + 1.0
+    for _ in range(5):
+        replicas.talk.wait(PATIENCE)
+        replicas.go_to("late")
+    replicas.list_anew("late", {"HTTPRoute": 10, "Service": 8}, asked_at=asked_at)
+    replicas.talk.settle()
+    assert replicas.shop == BASE[-1].version
+
+
+def test_a_list_of_one_kind_says_nothing_of_another() -> None:
+    replicas = two_replicas()
+    replicas.see("ahead", {"HTTPRoute": 11, "Service": 9}, NEW)
+    replicas.talk.settle()
+    replicas.go_to("late")
+    fleet = replicas.fleets["late"]
+    fleet.reach({"HTTPRoute": 10, "Service": 8}, {"Service": replicas.talk.now + 1})
+    replicas.talk.wait(2.0)
     assert replicas.shop == NEW.version
 
 

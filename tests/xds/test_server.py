@@ -2,6 +2,7 @@
 
 import asyncio
 import tempfile
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -12,9 +13,11 @@ import pytest
 from envoy.service.discovery.v3 import discovery_pb2 as discoveryv3
 
 from portway.model.resource import ResourceDelta, ResourceType
+from portway.xds.ordering import Timing
+from portway.xds.positions import Marker, Shown
 from portway.xds.server import SERVICE, DiscoveryServer, Peer, check_address
 from portway.xds.states import ProtocolError
-from tests.xds.wanted import cluster
+from tests.xds.wanted import cluster, endpoints
 
 Call = grpc.aio.StreamStreamCall[discoveryv3.DeltaDiscoveryRequest, discoveryv3.DeltaDiscoveryResponse]
 
@@ -165,3 +168,45 @@ def test_addresses_that_would_hand_out_keys_are_refused(tmp_path: Path) -> None:
         check_address("0.0.0.0:18000", secured=False)
     check_address("0.0.0.0:18000", secured=True)
     check_address("127.0.0.1:18000", secured=False)
+
+
+POSITION = Marker(cluster=cluster("position"), endpoints=endpoints("position"))
+
+
+def returning(position: str) -> list[discoveryv3.DeltaDiscoveryRequest]:
+    """What a proxy says first that has been served from there."""
+    clusters, loads = first(ResourceType.CLUSTER), first(ResourceType.ENDPOINTS)
+    clusters.initial_resource_versions[POSITION.cluster.key.name] = POSITION.cluster.version
+    loads.initial_resource_versions[POSITION.endpoints.key.name] = position
+    return [clusters, loads]
+
+
+async def test_a_proxy_that_has_seen_more_is_sent_to_another_replica() -> None:
+    server = DiscoveryServer(marker=POSITION, timing=Timing(behind=0.2))
+    server.mark_synced("edge")
+    server.apply("edge", ResourceDelta(changed=(cluster("a"),)))
+    server.reach({"Service": 5}, {"Service": time.monotonic()})
+    async with calling(server) as call, asyncio.timeout(10):
+        for request in returning("Service=6"):
+            await call.write(request)
+        with pytest.raises(grpc.aio.AioRpcError, match="has not read so far"):
+            await call.read()
+        assert await call.code() is grpc.StatusCode.UNAVAILABLE
+        assert server.statistics().streams_failed == 0
+
+
+async def test_what_waiting_proxies_have_seen_is_told_to_who_reads() -> None:
+    server = DiscoveryServer(marker=POSITION)
+    server.mark_synced("edge")
+    server.apply("edge", ResourceDelta(changed=(cluster("a"),)))
+    server.reach({"Service": 5, "Ingress": 9})
+    async with calling(server) as call, asyncio.timeout(10):
+        before = time.monotonic()
+        for request in returning("Service=6,Ingress=9"):
+            await call.write(request)
+        while not (awaited := server.reach({"Service": 5, "Ingress": 9})):  # noqa: ASYNC110 - it is asked now and then
+            await asyncio.sleep(0.01)
+        assert awaited == {"Service": Shown(6, awaited["Service"].since)}
+        assert before <= awaited["Service"].since <= time.monotonic()
+        assert server.reach({"Service": 5, "Ingress": 9}, {"Service": time.monotonic()}) == {}
+        assert isinstance(await call.read(), discoveryv3.DeltaDiscoveryResponse)

@@ -11,6 +11,7 @@ they hold until then. Its end takes nothing from anybody.
 
 import asyncio
 import socket
+import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -66,6 +67,8 @@ log = structlog.get_logger(__name__)
 
 MAX_CONNECTIONS: Final = Edge().max_connections
 """What a proxy goes by that is told nothing."""
+LAG: Final = 1.0
+"""Seconds that a replica may be behind others before it lists anew what it has not read."""
 LOOK: Final = 0.05
 """Seconds between two looks whether all of our own objects have been listed."""
 
@@ -96,7 +99,10 @@ class ReadPositions:
         self._discovery.announce(self._source.newest())
 
     def reach(self) -> None:
-        self._discovery.reach(self._source.handed_out())
+        awaited = self._discovery.reach(self._source.handed_out(), self._source.as_of())
+        for kind, shown in awaited.items():
+            if time.monotonic() > shown.since + LAG:  # mostly a moment is enough
+                self._source.list_since(kind, shown.version, shown.since)
 
 
 @final

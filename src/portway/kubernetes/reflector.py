@@ -8,7 +8,7 @@ What happens to a watch, and what is done:
   or one that failed twice in a row (its etcd may come from a backup, and be past our version before we can compare):
   everything is listed anew, what is gone is reported as deleted;
 - events repeat, come out of order or are left out: `versions` drops the first two; for the third, everything is listed
-  once an hour, and what is known already costs nothing further on;
+  once an hour, and what is known already costs nothing further on; also when somebody who knows more asks for it;
 - the server says `429` or `5xx`: it is asked again, not before the time that it names;
 - there is no such kind (`404`): waited for without noise. Objects that were there are reported as deleted only if the
   server is ready and its discovery does not know the kind either;
@@ -114,6 +114,13 @@ class Reflector:
         self._is_doubtful = False
         """The last watch did not end as it should: is this still the server, and the history, that we know?"""
         self._listed_at = 0.0
+        self._asked_at = float("-inf")
+        """When the last list was asked for."""
+        self._as_of = float("-inf")
+        self._wanted_at = float("-inf")
+        """A list is wanted that is asked for after this."""
+        self._silence: asyncio.Timeout | None = None
+        """Of a watch that waits for its next line."""
         self._slice_ends = 0.0
         self._state = State.LISTING
         self._error = ""
@@ -161,6 +168,20 @@ class Reflector:
         """All that happened in the collection up to this version has been told; 0: nothing yet."""
         return number_of(self._resume)
 
+    @property
+    def as_of(self) -> float:
+        """A time, by `clock`, since which everything was asked for and told, or the server, which is well, does not let
+        us have it; minus infinity: nothing was yet. Not moved on by a watch, which may hang."""
+        return self._as_of
+
+    def list_since(self, time: float) -> None:
+        """List everything anew, unless it was asked for since then: somebody has seen more than we."""
+        if time <= self._asked_at:
+            return
+        self._wanted_at = time
+        if self._silence is not None and self._silence.when() is None and self._resume:
+            self._silence.reschedule(0.0)
+
     async def events(self) -> AsyncGenerator[Event, None]:
         """Yield what exists, then `SYNCED`, then each change; for ever. Cancelling is the way to stop."""
         while True:
@@ -170,6 +191,8 @@ class Reflector:
                 async with aclosing(self._follow()) as events:
                     async for event in events:
                         yield event
+                        if event.type is EventType.SYNCED:
+                            self._as_of = self._asked_at
                         await self._breathe()
                 if self._clock() - begin < SHORT:
                     wait = self._backoff.failed()
@@ -191,10 +214,13 @@ class Reflector:
             case 404:
                 return await self._not_found(error)
             case 403 if self._backoff.failures >= DENIALS or await self._is_ready():
+                self._as_of = self._asked_at
                 return [self._failed(error, State.FORBIDDEN)], self._seldom(FORBIDDEN_WAIT)
             case 410:
                 self._resume = ""
                 return [], self._backoff.failed()
+            case 500 if self._backoff.failures >= DENIALS and await self._is_ready():
+                self._as_of = self._asked_at  # this kind alone does not work, such as a webhook that converts it
         return [self._failed(error, State.FAILING)], self._backoff.failed(error)
 
     def _seldom(self, wait: float) -> float:
@@ -211,9 +237,11 @@ class Reflector:
 
     async def _follow(self) -> AsyncGenerator[Event, None]:
         """List if it is due, and watch until the watch ends."""
-        if self._resume and self._clock() - self._listed_at > self._relist:
+        is_wanted = self._wanted_at > self._asked_at
+        if self._resume and (is_wanted or self._clock() - self._listed_at > self._relist):
             self._resume = ""
         if not self._resume:
+            self._asked_at = self._clock()
             if self._state is State.WATCHING:
                 self._state = State.LISTING
             self._lists += 1
@@ -289,7 +317,10 @@ class Reflector:
         begin = self._clock()
         is_silent = True
         on_open = (lambda: None) if is_list else self._is_well
-        async with aclosing(self._client.stream(self._path, params, idle=self._idle, on_open=on_open)) as lines:
+        async with (
+            aclosing(self._client.stream(self._path, params, idle=self._idle, on_open=on_open)) as stream,
+            aclosing(self._unless_doubted(stream)) as lines,
+        ):
             async for data in lines:
                 try:
                     line = line_of(data)
@@ -314,6 +345,22 @@ class Reflector:
             what = "a list" if is_list else "a watch"
             raise ApiUnreachable(f"{self._client.connection.server}: ended {what} of {self._path} too early")
         self._is_doubtful = self._clock() - begin < seconds - EARLY
+
+    async def _unless_doubted(self, lines: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+        """The lines of a watch. Raises `_Relist` when a list is wanted instead."""
+        while True:
+            try:
+                async with asyncio.timeout(None) as self._silence:
+                    line = await anext(lines, None)
+            except TimeoutError:
+                raise _Relist from None
+            finally:
+                self._silence = None
+            if line is None:
+                return
+            yield line
+            if self._resume and self._wanted_at > self._asked_at:
+                raise _Relist
 
     def _bookmark(self, line: Line) -> bool:
         """Note the version of a bookmark; whether it ends a streaming list."""
@@ -373,6 +420,7 @@ class Reflector:
         if place < len(self._paths):
             return [], 0.0
         if self._state is State.MISSING:
+            self._as_of = self._asked_at
             return [], self._seldom(MISSING_WAIT)
         if not await self._is_gone():
             return [self._failed(error, State.FAILING)], self._backoff.failed(error)

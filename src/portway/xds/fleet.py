@@ -1,6 +1,6 @@
 """All proxies that share one configuration: changes go out to each of their sessions, acknowledgements come in."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import final
 
 import msgspec
@@ -101,10 +101,14 @@ class FleetState:
         """What is applied from now on may come from there; before the `apply`."""
         self._position = position
 
-    def reach(self, position: Position) -> None:
+    def reach(self, position: Position, as_of: Mapping[str, float] | None = None) -> None:
         """All that comes from up to there was applied; after the `apply`. Sessions that wait for it are to be
-        polled."""
-        self.snapshot.reached = position
+        polled.
+
+        Args:
+            as_of: see `Reading.reach`.
+        """
+        self.snapshot.reading.reach(position, as_of or {})
 
     def mark_synced(self) -> None:
         """The wanted state is complete from now on."""

@@ -37,8 +37,9 @@ class Timing(msgspec.Struct, frozen=True, kw_only=True):
     """How long a cluster that needs no warming waits for its acknowledgement. The stream's order alone would do, if the
     proxy could not refuse the response; and the acknowledgement cannot be waited for, since Envoy withholds it while
     any other cluster is warming."""
-    behind: float = 15.0
-    """How long a proxy that has seen more of the sources than we waits for us to catch up (`positions.py`)."""
+    behind: float = 5.0
+    """How long a proxy that has seen more of the sources than we waits for us to catch up, before it is sent away to
+    look for another replica (`positions.py`)."""
 
 
 class Timer(IntEnum):

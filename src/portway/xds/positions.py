@@ -8,15 +8,17 @@ connects to, and so tells how far the replica was that it had last; nothing in t
     the marker changes with each change of the fleet, and goes with endpoints, which pass whatever else is under way:
     a proxy may hold a marker whose change it has not got yet (it waits for nothing then), hardly ever the reverse
     a replica that has seen as much     answers at once
-    one that has not                    hears the proxy out and says nothing until it has, or has waited long enough
+    one that has not                    hears the proxy out and says nothing until it has; soon it lists anew what it
+                                        lacks, and after a while it sends the proxy away, to look for another replica
 
-The wait is bounded, since etcd may have been restored to an older state: then the past is right. Only kinds that both
-know are compared (either may be a version older). Source of the order: KEP-5504, resource versions of one kind are
-integers that grow. Design: `docs/design/replicas.md`.
+What was listed since somebody showed a newer position is all there is, whatever its version: etcd may have been
+restored to an older state, and then the past is right. Time alone proves nothing: a replica without the API server may
+be behind for hours. Only kinds that both know are compared (either may be a version older). Source of the order:
+KEP-5504, resource versions of one kind are integers that grow. Design: `docs/design/replicas.md`.
 """
 
 from collections.abc import Mapping
-from typing import final
+from typing import NamedTuple, final
 
 import msgspec
 
@@ -63,9 +65,50 @@ def decode_position(text: str) -> dict[str, int]:
     return found
 
 
-def covers(ours: Position, theirs: Position) -> bool:
-    """Whether we have seen at least as much, of the kinds that both know."""
-    return all(ours[kind] >= version for kind, version in theirs.items() if kind in ours)
+class Shown(NamedTuple):
+    """The newest version of a kind that some proxy had and we did not."""
+
+    version: int
+    since: float
+    """When we heard of it first."""
+
+
+@final
+class Reading:
+    """How far one replica has read its sources, beside what proxies show of it."""
+
+    def __init__(self) -> None:
+        self.reached: Position | None = None
+        """Up to where all has been handed out; `None`: the sources have no positions."""
+        self._as_of: Mapping[str, float] = {}
+        self._shown: dict[str, Shown] = {}
+
+    def reach(self, position: Position, as_of: Mapping[str, float]) -> None:
+        """All that comes from up to there is handed out.
+
+        Args:
+            as_of: by kind, a time of which all that there was is known, since it was asked for after that.
+        """
+        self.reached = position
+        self._as_of = as_of
+
+    def hear(self, theirs: Position, now: float) -> None:
+        """A proxy has that position."""
+        for kind, version in theirs.items():
+            shown = self._shown.get(kind)
+            # An older version than one that was shown before is known as soon as that one is.
+            if version > (self.reached or theirs).get(kind, version) and (shown is None or shown.version < version):
+                self._shown[kind] = Shown(version, now)
+
+    def awaited(self, theirs: Position) -> dict[str, Shown]:
+        """What we have to know before we may speak to a proxy that has that position, which has been heard."""
+        reached = theirs if self.reached is None else self.reached
+        return {
+            kind: shown
+            for kind, shown in self._shown.items()
+            if theirs.get(kind, 0) > reached.get(kind, shown.version)
+            and self._as_of.get(kind, float("-inf")) < shown.since
+        }
 
 
 @final
@@ -77,8 +120,9 @@ class Admission:
         patience: seconds; so long a proxy that has more than we is kept waiting.
     """
 
-    def __init__(self, marker: Marker | None, now: float, patience: float) -> None:
+    def __init__(self, marker: Marker | None, reading: Reading, now: float, patience: float) -> None:
         self._marker = marker
+        self._reading = reading
         self._connected_at = now
         self._patience = patience
         self._theirs: Position | None = None
@@ -93,21 +137,28 @@ class Admission:
         elif request.type is ResourceType.CLUSTER and cluster.name not in request.versions:
             self._theirs = {}  # a new one
 
-    def is_granted(self, reached: Position | None, now: float) -> bool:
-        """Whether everything that the proxy may have is known here, or it waited long enough."""
-        if self._marker is None or reached is None:
+    def is_granted(self, now: float) -> bool:
+        """Whether everything that the proxy may have is known here."""
+        if self._marker is None or self._reading.reached is None:
             return True
         if self._theirs is None:
             return now >= self._connected_at + HEARD_WITHIN_S
-        return covers(reached, self._theirs) or now >= self._connected_at + self._patience
+        self._reading.hear(self._theirs, now)
+        return not self.awaited
 
-    def due(self, now: float) -> float | None:
-        """When to ask again although nothing happened; `None`: that time has gone."""
-        wait = HEARD_WITHIN_S if self._theirs is None else self._patience
-        due = self._connected_at + wait
-        return due if due > now else None
+    @property
+    def awaited(self) -> dict[str, Shown]:
+        """By kind, what the proxy, or one before it, has seen and we have not."""
+        return {} if self._theirs is None else self._reading.awaited(self._theirs)
 
-    def lacking(self, reached: Position | None) -> dict[str, int]:
-        """Of the kinds of which the proxy has seen more than we, its position."""
-        ours = reached or {}
-        return {kind: version for kind, version in (self._theirs or {}).items() if ours.get(kind, version) < version}
+    def due(self) -> float | None:
+        """When the proxy is to be heard, or to be sent away; `None`: there is nothing to wait for."""
+        if self._theirs is None:
+            return self._connected_at + HEARD_WITHIN_S
+        awaited = self.awaited.values()
+        return min(shown.since for shown in awaited) + self._patience if awaited else None
+
+    def is_over(self, now: float) -> bool:
+        """Whether the proxy has waited long enough."""
+        due = self.due()
+        return self._theirs is not None and due is not None and now >= due

@@ -22,7 +22,7 @@ from portway.xds.fleet import FleetState, FleetStatistics
 from portway.xds.flights import Limits
 from portway.xds.messages import Acceptance, Outcome, Overdue, Refusal
 from portway.xds.ordering import Timing
-from portway.xds.positions import Marker, Position
+from portway.xds.positions import Marker, Position, Shown
 from portway.xds.session import Session
 from portway.xds.wire import build_response, parse_request
 
@@ -35,9 +35,14 @@ MAX_CONNECTION_AGE_S = 3600
 and may find a replica that has less to do; it gets nothing that it has."""
 STOP_GRACE_S = 1.0  # streams never end by themselves; this is for bytes on their way
 
+IDLE_MS = 250
+"""A connection without a stream: a proxy that was sent away comes back over the connection that it has, to us. It dials
+when it has none, and its first stream follows the handshake within a millisecond."""
+
 AGE_OPTIONS = [
     ("grpc.max_connection_age_ms", MAX_CONNECTION_AGE_S * 1000),
     ("grpc.max_connection_age_grace_ms", 1_000),  # streams never end by themselves
+    ("grpc.max_connection_idle_ms", IDLE_MS),
 ]
 
 _Context = grpc.aio.ServicerContext[discoveryv3.DeltaDiscoveryRequest, discoveryv3.DeltaDiscoveryResponse]
@@ -76,6 +81,10 @@ class ServerStatistics(msgspec.Struct, frozen=True, kw_only=True):
     streams_denied: int
     streams_failed: int
     """Ended by a mistake of ours; each is in the log."""
+
+
+class _Behind(Exception):
+    """The proxy has seen more than we, and has waited long enough."""
 
 
 @final
@@ -120,7 +129,7 @@ class DiscoveryServer:
         self._on_outcome = on_outcome
         self._marker = marker
         self._announced: Position | None = None
-        self._reached: Position | None = None
+        self._reached: tuple[Position, Mapping[str, float]] | None = None
         self._fleets: dict[str, FleetState] = {}
         self._streams: dict[str, dict[_Stream, None]] = {}
         self._dropped: set[str] = set()
@@ -137,7 +146,8 @@ class DiscoveryServer:
             fleet = FleetState(timing=self._timing, limits=self._limits, marker=self._marker)
             if self._announced is not None:
                 fleet.announce(self._announced)
-            fleet.snapshot.reached = self._reached
+            if self._reached is not None:
+                fleet.reach(*self._reached)
             self._fleets[name] = fleet
             self._streams[name] = {}
             self._stirred[name] = asyncio.Event()
@@ -178,17 +188,28 @@ class DiscoveryServer:
         for fleet in self._fleets.values():
             fleet.announce(position)
 
-    def reach(self, position: Position) -> None:
+    def reach(self, position: Position, as_of: Mapping[str, float] | None = None) -> dict[str, Shown]:
         """All that follows from the sources up to there has been applied, to all fleets.
 
         A proxy that has seen more than that is kept waiting; see `positions.py`.
+
+        Args:
+            as_of: by kind, a time, by `clock`, after which the source was asked for all that there is.
+
+        Returns:
+            By kind, what proxies that wait have seen of it: a source that has not come so far may hang.
         """
-        self._reached = position
+        self._reached = position, as_of or {}
+        awaited: dict[str, Shown] = {}
         for name, fleet in self._fleets.items():
-            fleet.reach(position)
-            for stream in self._streams[name]:
-                if stream.session.lacking:
+            before = [(stream, stream.session.awaited) for stream in self._streams[name]]
+            fleet.reach(*self._reached)
+            for stream, waited_for in before:
+                if waited_for:
                     stream.awake.set()
+                for kind, shown in stream.session.awaited.items():
+                    awaited[kind] = max(shown, awaited.get(kind, shown))
+        return awaited
 
     def _wake(self, fleet: str) -> None:
         for stream in self._streams[fleet]:
@@ -319,10 +340,14 @@ class DiscoveryServer:
         self._opened += 1
         bound = log.bind(proxy=peer.node_id, fleet=peer.fleet)
         bound.info("proxy connected", address=peer.address)
+        is_behind = False
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._read(first, requests, stream, peer))
                 tasks.create_task(self._write(context.write, stream, peer))
+        except* _Behind:
+            bound.warning("this replica has not caught up with a proxy, so it sends it to another")
+            is_behind = True
         except* (grpc.aio.UsageError, grpc.aio.InternalError):  # before or while it was handed to the socket
             bound.info("proxy went away while a response was written")
         except* Exception:  # noqa: BLE001 - the edge that must survive; it is logged and counted
@@ -335,6 +360,8 @@ class DiscoveryServer:
             self._stirred[peer.fleet].set()
             self._forget_dropped(peer.fleet)
             bound.info("proxy disconnected")
+        if is_behind:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "this replica of the control plane has not read so far")
 
     async def _read(
         self,
@@ -373,6 +400,8 @@ class DiscoveryServer:
                 await send(build_response(response))
                 log.debug("response sent", proxy=peer.node_id, type=response.type.name, nonce=response.nonce)
                 continue
+            if stream.session.is_to_leave(now):
+                raise _Behind
             deadline = stream.session.deadline(now)
             self._tell_lag(stream, peer)
             try:
@@ -383,9 +412,10 @@ class DiscoveryServer:
 
     def _tell_lag(self, stream: _Stream, peer: Peer) -> None:
         """Once per stream: that the proxy waits for us."""
-        lacking = {} if stream.is_lag_told else stream.session.lacking
-        if lacking:
+        awaited = {} if stream.is_lag_told else stream.session.awaited
+        if awaited:
             stream.is_lag_told = True
+            lacking = {kind: shown.version for kind, shown in awaited.items()}
             log.warning("proxy has seen more than this replica, so it waits", proxy=peer.node_id, lacking=lacking)
 
     def _report(self, peer: Peer, outcomes: tuple[Outcome, ...]) -> None:

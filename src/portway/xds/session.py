@@ -27,7 +27,7 @@ from portway.xds.flights import Flight, Flights, Limits
 from portway.xds.holdings import Holdings
 from portway.xds.messages import Acceptance, Outcome, Overdue, Refusal, Request, Response
 from portway.xds.ordering import Ordering, Timing
-from portway.xds.positions import Admission, Marker
+from portway.xds.positions import Admission, Marker, Shown
 from portway.xds.selection import Draft, Selection
 from portway.xds.snapshot import Snapshot
 from portway.xds.states import State
@@ -96,7 +96,7 @@ class Session:
         self._holdings = Holdings(snapshot, Ordering(snapshot, self._timing))
         self._subscriptions = Subscriptions(self._holdings)
         self._selection = Selection(self._holdings, self._limits, self._is_open)
-        self._admission: Admission | None = Admission(marker, now, self._timing.behind)
+        self._admission: Admission | None = Admission(marker, snapshot.reading, now, self._timing.behind)
         """Until it was granted."""
         self._early: list[Request] = []
         self._nonce = 0
@@ -225,7 +225,7 @@ class Session:
         if self._admission is None:
             return True
         snapshot = self._holdings.snapshot
-        if not snapshot.synced or not self._admission.is_granted(snapshot.reached, now):
+        if not snapshot.synced or not self._admission.is_granted(now):
             return False
         self._admission = None
         early, self._early = self._early, []
@@ -246,7 +246,8 @@ class Session:
     def deadline(self, now: float) -> float | None:
         """When `poll` wants to be called next if nothing happens; `None`: not at all."""
         if self._admission is not None:
-            return self._admission.due(now) if self._holdings.snapshot.synced else None
+            due = self._admission.due() if self._holdings.snapshot.synced else None
+            return due if due is not None and due > now else None
         times = [self._holdings.ordering.deadline()]
         for channel in self._holdings.channels.values():
             times.append(channel.isolation.chance_due())
@@ -309,15 +310,18 @@ class Session:
     # Looking.
 
     @property
-    def lacking(self) -> dict[str, int]:
-        """What keeps us from speaking to a proxy that has more than we: of which kinds it has seen more, and how much.
+    def awaited(self) -> dict[str, Shown]:
+        """What keeps us from speaking to a proxy that has more than we: by kind, what we have to know.
 
         Empty: nothing does.
         """
-        snapshot = self._holdings.snapshot
-        if self._admission is None or not snapshot.synced:
+        if self._admission is None or not self._holdings.snapshot.synced:
             return {}
-        return self._admission.lacking(snapshot.reached)
+        return self._admission.awaited
+
+    def is_to_leave(self, now: float) -> bool:
+        """Whether the proxy should look for another replica: this one has not caught up with it in time."""
+        return self._admission is not None and self._holdings.snapshot.synced and self._admission.is_over(now)
 
     def has_asked_for(self, kind: ResourceType, name: str) -> bool:
         """Whether the proxy wants this resource, if it exists."""

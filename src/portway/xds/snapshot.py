@@ -14,6 +14,7 @@ from typing import final
 import msgspec
 
 from portway.model.resource import Resource, ResourceDelta, ResourceKey, ResourceType
+from portway.xds.positions import Reading
 
 RECALLED = 20_000  # superseded versions, kept without their bytes: well under 1 KB each
 
@@ -36,8 +37,8 @@ class Snapshot:
         self.synced = False
         """Whether the wanted state is complete. Until then nothing may be sent: a missing resource might only be
         late."""
-        self.reached: Mapping[str, int] | None = None
-        """Up to where in the sources all is in here (`positions.py`); `None`: they have no positions."""
+        self.reading = Reading()
+        """Up to where in the sources all is in here."""
         self._resources: dict[ResourceType, dict[str, Resource]] = {kind: {} for kind in ResourceType}
         self._hosts: dict[str, dict[str, None]] = {}
         self._past: OrderedDict[tuple[ResourceType, str, str], Resource] = OrderedDict()

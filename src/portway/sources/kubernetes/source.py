@@ -181,6 +181,24 @@ class KubernetesSource:
         self._handed_out = {kind: version for kind, version in found.items() if version}
         return self._handed_out
 
+    def as_of(self) -> dict[str, float]:
+        """By kind, a time, by the monotonic clock, after which the server was asked for all that there is; it has been
+        handed out. Cost: the number of collections."""
+        if len(self._batch) or not self._is_synced:
+            return {}
+        found: dict[str, float] = {}
+        for collection, reflector in self._followed():
+            kind = collection.kind.name
+            found[kind] = min(found.get(kind, reflector.as_of), reflector.as_of)
+        return found
+
+    def list_since(self, kind: str, version: int, time: float) -> None:
+        """Somebody has seen that version of an object of a kind: list what has not come so far, unless it was asked for
+        since then. Its watch may hang."""
+        for collection, reflector in self._followed():
+            if collection.kind.name == kind and max(reflector.read_up_to, reflector.newest) < version:
+                reflector.list_since(time)
+
     def _followed(self) -> Iterator[tuple[Followed, Reflector]]:
         yield from self._plain.items()
         for material in self._material:
