@@ -91,18 +91,21 @@ class IssuingService:
                     await asyncio.sleep(NO_ROOM_WAIT_S)
                     continue
                 address = str(peer[0])
+                if self._visits.has_enough(address):
+                    connection.close()
+                    continue
                 try:
-                    await self._make_room(address)
+                    await self._make_room()
                 except asyncio.CancelledError:
                     connection.close()
                     raise
                 self._visits.begin(self._begin(self._host(connection)), address)
                 await asyncio.sleep(0)  # as above
 
-    async def _make_room(self, address: str) -> None:
-        while self._visits.is_full(address):
+    async def _make_room(self) -> None:
+        while self._visits.is_full:
             self._one_left.clear()
-            if (visit := self._visits.to_go(address)) is not None:
+            if (visit := self._visits.to_go()) is not None:
                 visit.cancel()
             await self._one_left.wait()
 

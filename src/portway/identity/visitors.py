@@ -2,8 +2,8 @@
 
 Rules without sockets and clocks:
 
-- An address has so many connections at most, and all together have so many. Who comes when that is reached takes the
-  place of the oldest connection of its own address, or of that which has most; it waits if each has one.
+- An address has so many connections at most; one more is closed, and comes again. All together have so many: then the
+  address that has most gives its oldest one up for who comes next, who waits if each has one.
 - An address has credit: each request takes one, a request that was not refused gives it back, and time does. So tokens
   that are made up cost the API server a few reviews, and proxies behind one address (NAT, a Node) get what they want.
 """
@@ -52,21 +52,19 @@ class Visits(Generic[V]):
     def end(self, visit: V) -> None:
         self._open.pop(visit, None)
 
-    def is_full(self, address: str) -> bool:
-        """Whether one from there has to wait, or somebody to go."""
-        if len(self._open) >= self._limits.connections:
-            return True
+    def has_enough(self, address: str) -> bool:
+        """Whether that address gets no more."""
         return sum(one == address for one in self._open.values()) >= self._limits.per_address
 
-    def to_go(self, address: str) -> V | None:
-        """Who goes in favour of one from there, if it is full; `None`: nobody has more than one."""
-        counts = Counter(self._open.values())
-        greedy = address
-        if counts[address] < self._limits.per_address:
-            greedy, most = counts.most_common(1)[0]
-            if most < 2:
-                return None
-        return next(visit for visit, one in self._open.items() if one == greedy)
+    @property
+    def is_full(self) -> bool:
+        """Whether one has to go before another comes."""
+        return len(self._open) >= self._limits.connections
+
+    def to_go(self) -> V | None:
+        """Who; `None`: nobody has more than one."""
+        (greedy, most), *_ = Counter(self._open.values()).most_common(1)
+        return next(visit for visit, one in self._open.items() if one == greedy) if most > 1 else None
 
 
 @final

@@ -18,6 +18,7 @@ import structlog
 from envoy.service.discovery.v3 import discovery_pb2 as discoveryv3
 
 from portway.model.resource import ResourceDelta, ResourceKey
+from portway.xds.crowd import Crowd, CrowdLimits, TooMuch
 from portway.xds.fleet import FleetState, FleetStatistics
 from portway.xds.flights import Limits
 from portway.xds.messages import Acceptance, Outcome, Overdue, Refusal
@@ -27,7 +28,7 @@ from portway.xds.session import Session
 from portway.xds.wire import build_response, parse_request
 
 SERVICE = "envoy.service.discovery.v3.AggregatedDiscoveryService"
-MAX_REQUEST_BYTES = 256 << 20  # a reconnect names all versions: 20,000 resources need more than gRPC's default of 4 MB
+MAX_REQUEST_BYTES = 32 << 20  # a reconnect names all versions: 20,000 resources need more than gRPC's default of 4 MB
 KEEPALIVE_S = 30
 KEEPALIVE_TIMEOUT_S = 10
 MAX_CONNECTION_AGE_S = 3600
@@ -109,6 +110,7 @@ class DiscoveryServer:
         clock: Callable[[], float] = time.monotonic,
         timing: Timing | None = None,
         limits: Limits | None = None,
+        crowd: CrowdLimits | None = None,
         authorize: Authorize = allow,
         on_outcome: Callable[[str, str, Outcome], None] | None = None,
         marker: Marker | None = None,
@@ -119,12 +121,14 @@ class DiscoveryServer:
             clock: seconds, never going back.
             timing: how long sessions wait for what.
             limits: how much may be under way to one proxy.
+            crowd: how much proxies may ask for.
             authorize: asked once per stream.
             on_outcome: called with fleet, proxy and outcome for each answer; must not block or raise.
         """
         self._clock = clock
         self._timing = timing or Timing()
         self._limits = limits or Limits()
+        self._crowd = Crowd(crowd or CrowdLimits())
         self._authorize = authorize
         self._on_outcome = on_outcome
         self._marker = marker
@@ -301,7 +305,7 @@ class DiscoveryServer:
             SERVICE,
             {
                 "DeltaAggregatedResources": grpc.stream_stream_rpc_method_handler(
-                    self._delta,
+                    self._admit,
                     request_deserializer=discoveryv3.DeltaDiscoveryRequest.FromString,
                     response_serializer=discoveryv3.DeltaDiscoveryResponse.SerializeToString,
                 ),
@@ -321,11 +325,27 @@ class DiscoveryServer:
             "Portway serves delta discovery only: set ads_config.api_type to DELTA_GRPC in the proxy's bootstrap",
         )
 
-    async def _delta(self, requests: AsyncIterator[discoveryv3.DeltaDiscoveryRequest], context: _Context) -> None:
-        """Run one stream, from the first request to its end."""
-        first = await anext(requests, None)
-        if first is None:
-            return
+    async def _admit(self, requests: AsyncIterator[discoveryv3.DeltaDiscoveryRequest], context: _Context) -> None:
+        """Run one stream, unless it is one too many, or asks for too much."""
+        identities, address = tuple(context.peer_identities() or ()), context.peer() or ""
+        try:
+            with self._crowd.stream(identities, address):
+                async with self._crowd.first_request(identities):
+                    first = await anext(requests, None)
+                if first is not None:
+                    await self._delta(first, requests, context)
+        except TooMuch as error:
+            self._denied += 1
+            log.warning("discovery stream denied", address=address, identities=identities, problem=str(error))
+            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, str(error))
+
+    async def _delta(
+        self,
+        first: discoveryv3.DeltaDiscoveryRequest,
+        requests: AsyncIterator[discoveryv3.DeltaDiscoveryRequest],
+        context: _Context,
+    ) -> None:
+        """Run one stream, from the first request to its end. Raises TooMuch."""
         peer = _peer_of(first, context)
         if not peer.fleet or not self._authorize(peer):
             self._denied += 1
@@ -341,6 +361,7 @@ class DiscoveryServer:
         bound = log.bind(proxy=peer.node_id, fleet=peer.fleet)
         bound.info("proxy connected", address=peer.address)
         is_behind = False
+        too_much: Exception | None = None
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._read(first, requests, stream, peer))
@@ -348,6 +369,8 @@ class DiscoveryServer:
         except* _Behind:
             bound.warning("this replica has not caught up with a proxy, so it sends it to another")
             is_behind = True
+        except* TooMuch as group:
+            too_much = group.exceptions[0]
         except* (grpc.aio.UsageError, grpc.aio.InternalError):  # before or while it was handed to the socket
             bound.info("proxy went away while a response was written")
         except* Exception:  # noqa: BLE001 - the edge that must survive; it is logged and counted
@@ -360,6 +383,8 @@ class DiscoveryServer:
             self._stirred[peer.fleet].set()
             self._forget_dropped(peer.fleet)
             bound.info("proxy disconnected")
+        if too_much is not None:
+            raise too_much
         if is_behind:
             await context.abort(grpc.StatusCode.UNAVAILABLE, "this replica of the control plane has not read so far")
 
@@ -379,6 +404,10 @@ class DiscoveryServer:
             stream.awake.set()
 
     def _take_in(self, message: discoveryv3.DeltaDiscoveryRequest, stream: _Stream, peer: Peer) -> None:
+        if peer.identities:
+            more = len(message.resource_names_subscribe) + len(message.initial_resource_versions)
+            snapshot = stream.fleet.snapshot
+            self._crowd.check_names(stream.session, more, stream.fleet.sessions, len(snapshot))
         request = parse_request(message)
         if request is None:
             if not message.response_nonce:

@@ -323,6 +323,12 @@ class Session:
         """Whether the proxy should look for another replica: this one has not caught up with it in time."""
         return self._admission is not None and self._holdings.snapshot.synced and self._admission.is_over(now)
 
+    @property
+    def names_kept(self) -> int:
+        """How many names and versions that the proxy spoke of are kept here."""
+        early = sum(1 + len(request.subscribe) + len(request.versions) for request in self._early)
+        return early + sum(len(one.names) + len(one.records) for one in self._holdings.channels.values())
+
     def has_asked_for(self, kind: ResourceType, name: str) -> bool:
         """Whether the proxy wants this resource, if it exists."""
         channel = self._holdings.channels[kind]
