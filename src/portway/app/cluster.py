@@ -116,6 +116,7 @@ class ClusterSide:
         self.writer = StatusWriter(
             client,
             controller=controller,
+            namespaces=settings.sources.watch_namespaces,
             settings=WriterSettings(writes_per_second=settings.cluster.status_writes_per_second),
             may_write=lambda: self.elector.is_leader,
             is_busy=is_busy,

@@ -37,13 +37,16 @@ class _Page(msgspec.Struct, frozen=True):
 _PAGE: Final = msgspec.json.Decoder(_Page)
 
 
-async def list_objects(api: Reading, kind: Kind) -> AsyncIterator[Listed]:
-    """Every object of a kind, in all namespaces.
+async def list_objects(api: Reading, kind: Kind, namespace: str = "") -> AsyncIterator[Listed]:
+    """Every object of a kind.
+
+    Args:
+        namespace: empty: all of them at once.
 
     Raises:
         ApiError, ApiUnreachable: also in the middle, such as 410 when a listing takes too long.
     """
-    path = resource_path(kind.group, kind.versions[0], kind.plural)
+    path = resource_path(kind.group, kind.versions[0], kind.plural, namespace)
     next_ = ""
     while True:
         params = {"limit": str(PAGE), **({"continue": next_} if next_ else {})}

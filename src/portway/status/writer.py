@@ -14,7 +14,7 @@ statement; everything else is tried again, later and later, and never before the
 import asyncio
 import random
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final, Protocol, final
 
@@ -108,6 +108,7 @@ class StatusWriter:
         api: Api,
         *,
         controller: str,
+        namespaces: Sequence[str] = (),
         settings: WriterSettings | None = None,
         may_write: Callable[[], bool] = lambda: True,
         is_busy: Callable[[], bool] = lambda: False,
@@ -119,6 +120,7 @@ class StatusWriter:
         Args:
             api: of the cluster that the objects come from.
             controller: our `controllerName`.
+            namespaces: where namespaced objects are; empty: everywhere.
             may_write: asked before each write: a process that was stopped for a while may have lost its leadership
                 without knowing it yet.
             is_busy: whether configuration is being made that proxies wait for. Statuses of routes then take a tenth of
@@ -129,6 +131,7 @@ class StatusWriter:
         """
         self._api = api
         self._controller = controller
+        self._namespaces = tuple(namespaces)
         self._settings = settings or WriterSettings()
         self._may_write = may_write
         self._is_busy = is_busy
@@ -421,24 +424,40 @@ class StatusWriter:
                 await asyncio.sleep(min(1.0, self._audit_at - self._clock()))
 
     async def _audit(self) -> None:
-        for kind in sorted(WRITTEN_KINDS):
-            wanted = [statement for key, statement in self._wanted.items() if key.kind == kind]
-            # Entries of ours that a former life left behind can be told from others only where they name us.
-            if not wanted or (kind not in HAVE_PARENTS and not any(map(says_something, wanted))):
-                continue
-            try:
-                await self._audit_kind(KINDS[kind])
-            except (ApiError, ApiUnreachable) as error:
-                self._failed += 1
-                if concerns_all(error):
-                    self._outage.failed(error, self._clock())
-                # Then one by one.
-                for statement in wanted:
-                    self._put(statement)
+        for kind in map(KINDS.__getitem__, sorted(WRITTEN_KINDS)):
+            for namespace in (self._namespaces if kind.namespaced else ()) or ("",):
+                wanted = [one for key, one in self._wanted.items() if _is_in(key, kind, namespace)]
+                # Entries of ours that a former life left behind can be told from others only where they name us.
+                if not wanted or (kind.name not in HAVE_PARENTS and not any(map(says_something, wanted))):
+                    continue
+                try:
+                    await self._audit_place(kind, namespace)
+                except (ApiError, ApiUnreachable) as error:
+                    self._audit_failed(error, kind, namespace, wanted)
 
-    async def _audit_kind(self, kind: Kind) -> None:
+    def _audit_failed(
+        self, error: ApiError | ApiUnreachable, kind: Kind, namespace: str, wanted: Iterable[Statement]
+    ) -> None:
+        """Then one by one."""
+        self._failed += 1
+        if concerns_all(error):
+            self._outage.failed(error, self._clock())
+        is_forbidden = isinstance(error, ApiError) and error.status == 403
+        if is_forbidden:
+            said = {"resource": kind.plural, "namespace": namespace, "problem": str(error)}
+            self._tell(f"list {kind.plural} {namespace}", "statuses cannot be listed, so they are read singly", **said)
+        for statement in wanted:
+            if not is_forbidden:
+                self._put(statement)
+            elif not self._queue.holds(statement.key):
+                # Nobody will list them soon: whatever we know of them is to be looked at.
+                self._lose(statement.key)
+                self._queue.put(statement, urgency_of(statement, None), self._clock())
+                self._awake.set()
+
+    async def _audit_place(self, kind: Kind, namespace: str) -> None:
         number = 0
-        async for key, current in list_objects(self._api, kind):
+        async for key, current in list_objects(self._api, kind, namespace):
             number += 1
             if number % TURN == 0:
                 await asyncio.sleep(0)
@@ -461,6 +480,10 @@ def _decoded(path: str, body: bytes) -> Raw:
         return msgspec.json.decode(body, type=dict[str, object])
     except msgspec.DecodeError as error:
         raise ApiUnreachable(f"{path}: the answer is no object ({error}); is this an API server?") from error
+
+
+def _is_in(key: ObjectKey, kind: Kind, namespace: str) -> bool:
+    return key.kind == kind.name and namespace in ("", key.namespace)
 
 
 def says_something(statement: Statement) -> bool:
