@@ -91,8 +91,7 @@ async def test_replica_that_was_cut_off_before_proxies_come_to_it(cluster: MiniC
                 await asyncio.to_thread(
                     cluster.kubectl, "delete", "pod", "-n", SYSTEM, old.metadata.name, "--wait=false"
                 )
-                # For longer than the cut one could keep them waiting.
-                await asyncio.sleep(OUTAGE_S)
+                await asyncio.sleep(OUTAGE_S + 5)  # whatever the cut one does after some time
                 await shop.apply(route("after", ("/", "a"), hosts=["after.test"]))
                 await shop.until_served("/", "after.test", by="a")
                 await shop.restart("a", "app=a")
