@@ -213,6 +213,34 @@ async def test_what_the_api_server_refuses_is_told_and_hurts_no_other(plane: Con
         assert world.kinds("portway-refused") == WHOLE
 
 
+async def test_proxies_are_made_though_their_service_is_refused(plane: ControlPlane) -> None:
+    taken = {"service": {"type": "NodePort", "nodePorts": [{"port": 80, "nodePort": 1}]}}
+    async with portway(plane, "serviceless") as world:
+        world.applier.want(fleet("serviceless", parameters=taken))
+        name = f"gateway/{NAMESPACE}/serviceless"
+        await world.until(lambda: "nodePort" in world.observed[name].failed)
+        assert world.kinds("portway-serviceless") == WHOLE - {"service"}
+        world.applier.want(fleet("serviceless"))
+        await world.until(lambda: not world.observed[name].failed)
+        assert world.kinds("portway-serviceless") == WHOLE
+
+
+async def test_a_service_becomes_of_another_type_than_its_class_says(plane: ControlPlane) -> None:
+    of_class = {
+        "loadBalancerClass": "example.com/lb",
+        "loadBalancerSourceRanges": ["192.0.2.0/24"],
+        "allocateLoadBalancerNodePorts": False,
+        "externalTrafficPolicy": "Local",
+        "nodePorts": [{"port": 80, "nodePort": 30081}],
+    }
+    async with portway(plane, "types") as world:
+        for kind in ("LoadBalancer", "NodePort", "ClusterIP", "LoadBalancer"):
+            world.applier.want(fleet("types", parameters={"service": {**of_class, "type": kind}}))
+            await world.settled()
+            assert world.applier.statistics().failed == {}
+            assert part(world.get("service", "portway-types"), "spec", "type") == kind
+
+
 async def test_objects_go_with_their_gateway(plane: ControlPlane) -> None:
     gateway = f"""
 apiVersion: gateway.networking.k8s.io/v1

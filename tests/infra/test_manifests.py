@@ -20,7 +20,7 @@ from portway.model.fleet import (
 )
 from portway.model.handles import FLEET, FLEETS, INFRASTRUCTURE
 from portway.model.names import Transport
-from portway.objects.fleets_v1alpha1 import FleetParametersSpec
+from portway.objects.fleets_v1alpha1 import FleetParametersSpec, joined
 from portway.objects.verdict import ObjectKey
 from tests.translate.ingress.kit import edge_of, new_engine, objects_of, put
 
@@ -102,6 +102,34 @@ def test_settings_of_all_proxies_are_passed_on_unless_the_fleet_says_otherwise()
         body = by_kind(manifests_of(msgspec.structs.replace(fleet(80), parameters=parameters), plane))["Deployment"]
         assert f'{{"name":"PORTWAY_MAX_CONNECTIONS","value":"{expected}"}}'.encode() in body
         assert b'{"name":"PORTWAY_LOG_LEVEL","value":"debug"}' in body
+
+
+OF_THE_CLASS = {
+    "service": {
+        "loadBalancerClass": "example.com/lb",
+        "loadBalancerSourceRanges": ["192.0.2.0/24"],
+        "allocateLoadBalancerNodePorts": False,
+        "externalTrafficPolicy": "Local",
+        "nodePorts": [{"port": 80, "nodePort": 30080}],
+    }
+}
+OF_BALANCERS = {"loadBalancerClass", "loadBalancerSourceRanges", "allocateLoadBalancerNodePorts"}
+ALLOWED = {
+    # type of the Gateway's own Service: fields that Kubernetes allows it, Node port of 80
+    "LoadBalancer": (OF_BALANCERS | {"externalTrafficPolicy"}, 30080),
+    "NodePort": ({"externalTrafficPolicy"}, 30080),
+    "ClusterIP": (set(), None),
+}
+
+
+@pytest.mark.parametrize("kind", ALLOWED)
+def test_what_a_class_says_reaches_only_services_that_may_have_it(kind: str) -> None:
+    of_class, own = (msgspec.convert(said, FleetParametersSpec) for said in (OF_THE_CLASS, {"service": {"type": kind}}))
+    made = manifests_of(msgspec.structs.replace(fleet(80), parameters=joined(of_class, own)), PLANE)
+    spec = msgspec.json.decode(by_kind(made)["Service"])["spec"]
+    fields, node_port = ALLOWED[kind]
+    assert spec.keys() - {"type", "selector", "ports"} == fields
+    assert spec["ports"][0].get("nodePort") == node_port
 
 
 def test_equal_input_gives_equal_bytes() -> None:

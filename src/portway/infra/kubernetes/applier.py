@@ -29,7 +29,7 @@ from portway.infra.kubernetes.agenda import Agenda
 from portway.infra.kubernetes.contests import Contests, say_contested, say_removed
 from portway.infra.kubernetes.data_plane import DataPlane
 from portway.infra.kubernetes.inventory import Inventory
-from portway.infra.kubernetes.manifests import DAEMON_SET, DEPLOYMENT, RESOURCES, Manifest, Ref, manifests_of
+from portway.infra.kubernetes.manifests import DAEMON_SET, DEPLOYMENT, RESOURCES, SERVICE, Manifest, Ref, manifests_of
 from portway.infra.kubernetes.names import MANAGER, fleet_name_of
 from portway.infra.kubernetes.reconciling import Act, Settled, Step, shown_of, steps_of, why_foreign
 from portway.infra.kubernetes.rolls import Rolls
@@ -269,17 +269,25 @@ class FleetApplier:
         steps = steps_of(
             wanted, there, self._settled, unlisted=frozenset(unlisted), waits_for_successor=not on_nodes(fleet)
         )
-        disputed = await self._take_steps(steps, fleet, {manifest.ref: manifest for manifest in wanted})
+        disputed, refused = await self._take_steps(steps, fleet, {manifest.ref: manifest for manifest in wanted})
         await self._say_disputed(fleet, disputed)
+        if refused is not None:
+            raise refused
         for manifest in wanted:
             if reason := unlisted.get(manifest.ref.resource):
                 raise Unknown(reason)
 
     async def _take_steps(
         self, steps: Sequence[Step], fleet: Fleet, by_ref: Mapping[Ref, Manifest]
-    ) -> Mapping[Ref, Manifest | None]:
-        """Do what may be done now; returns what is disputed and has to wait."""
+    ) -> tuple[Mapping[Ref, Manifest | None], ApiError | None]:
+        """Do what may be done now.
+
+        Returns:
+            What is disputed and has to wait; why the Service is refused, without which proxies can be made all the
+            same: former ones may be reached by another way, and new ones are ready when it comes.
+        """
         disputed: dict[Ref, Manifest | None] = {}
+        refused: ApiError | None = None
         written = set[Ref]()
         for step in steps:
             manifest = None if step.act is Act.DELETE else by_ref.get(step.ref)
@@ -289,14 +297,20 @@ class FleetApplier:
                 disputed[step.ref] = manifest
                 self._agenda.wake_at(fleet.name, due)
                 continue
-            if not step.is_update:
-                await self._do(step, fleet, manifest)
-            elif not await self._update(step, fleet, manifest):
+            try:
+                if not step.is_update:
+                    await self._do(step, fleet, manifest)
+                elif not await self._update(step, fleet, manifest):
+                    continue
+            except ApiError as error:
+                if step.ref.resource != SERVICE:
+                    raise
+                refused = error
                 continue
             if step.ref not in written:
                 written.add(step.ref)
                 self._contests.wrote(step.ref, wish, self._clock())
-        return disputed
+        return disputed, refused
 
     async def _update(self, step: Step, fleet: Fleet, manifest: Manifest | None) -> bool:
         """Give a fleet another version of the proxies, if it is its turn."""

@@ -3,13 +3,16 @@
 Ports of the Service, of the pods and of the listeners are the same, so that redirects and `X-Forwarded-Port` are right
 whatever the way. Names of ports come from number and protocol, not from listeners: several share one.
 
+Parameters of a Gateway and its class are joined, so the class may say what the Gateway's own type of Service cannot
+have, and the API server would refuse: it is left out.
+
 Left out on purpose: `appProtocol`, by which some clouds choose a health check that a proxy without a route for `/`
 fails.
 
 Source: Kubernetes, "Service"; GEP-1762; for several requested addresses the annotations of MetalLB and Cilium.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 import msgspec
@@ -17,7 +20,7 @@ import msgspec
 from portway.infra.kubernetes.names import selector_of
 from portway.infra.kubernetes.values import Data, given
 from portway.model.fleet import Fleet, FleetPort
-from portway.objects.fleets_v1alpha1 import FleetServiceType, ServiceParameters, TrafficPolicy, WorkloadType
+from portway.objects.fleets_v1alpha1 import FleetServiceType, NodePort, ServiceParameters, TrafficPolicy, WorkloadType
 
 _ADDRESS_ANNOTATIONS: Final = ("metallb.io/loadBalancerIPs", "lbipam.cilium.io/ips")
 """Take several addresses, with commas between. `spec.loadBalancerIP` takes one, and every implementation knows it."""
@@ -51,21 +54,24 @@ def service_of(fleet: Fleet) -> Front | None:
     kind = service_type_of(fleet)
     if kind is FleetServiceType.NONE:
         return None
-    addresses = tuple(address.value for address in fleet.requested if address.type == "IPAddress")
-    balanced = kind is FleetServiceType.LOAD_BALANCER
+    balanced, external = kind is FleetServiceType.LOAD_BALANCER, kind is not FleetServiceType.CLUSTER_IP
+    addresses = tuple(address.value for address in fleet.requested if address.type == "IPAddress" and balanced)
+    of_balancer = {
+        "loadBalancerClass": wanted.load_balancer_class,
+        "loadBalancerSourceRanges": wanted.load_balancer_source_ranges,
+        "allocateLoadBalancerNodePorts": wanted.allocate_load_balancer_node_ports,
+        "loadBalancerIP": addresses[0] if len(addresses) == 1 else None,
+    }
     spec = given(
         type=kind.value,
         selector=dict(selector_of(fleet)),
-        ports=_ports(fleet, wanted),
-        externalTrafficPolicy=None if kind is FleetServiceType.CLUSTER_IP else _external_policy(fleet, wanted),
+        ports=_ports(fleet, wanted.node_ports or () if external else ()),
+        externalTrafficPolicy=_external_policy(fleet, wanted) if external else None,
         internalTrafficPolicy=wanted.internal_traffic_policy,
         ipFamilyPolicy=wanted.ip_family_policy,
-        loadBalancerClass=wanted.load_balancer_class,
-        loadBalancerSourceRanges=wanted.load_balancer_source_ranges,
-        allocateLoadBalancerNodePorts=wanted.allocate_load_balancer_node_ports,
-        loadBalancerIP=addresses[0] if balanced and len(addresses) == 1 else None,
+        **(of_balancer if balanced else {}),
     )
-    several = ",".join(addresses) if balanced and len(addresses) > 1 else ""
+    several = ",".join(addresses) if len(addresses) > 1 else ""
     asked = dict.fromkeys(_ADDRESS_ANNOTATIONS, several) if several else {}
     return Front(spec=spec, labels=wanted.labels, annotations={**asked, **wanted.annotations})
 
@@ -75,8 +81,8 @@ def port_name(port: FleetPort) -> str:
     return f"{port.transport.value}-{port.port}"
 
 
-def _ports(fleet: Fleet, wanted: ServiceParameters) -> list[Data]:
-    chosen = {(entry.port, entry.protocol.value): entry.node_port for entry in wanted.node_ports or ()}
+def _ports(fleet: Fleet, node_ports: Iterable[NodePort]) -> list[Data]:
+    chosen = {(entry.port, entry.protocol.value): entry.node_port for entry in node_ports}
     return [
         given(
             name=port_name(port),
