@@ -6,12 +6,24 @@ import pytest
 
 from tests.cluster.cluster import MiniCluster
 from tests.cluster.control_plane import Component
-from tests.cluster.portway_in import CONTROL_PLANE, PROGRAMMED, SYSTEM, Shop, install, leader, opened, route
+from tests.cluster.portway_in import (
+    CONTROL_PLANE,
+    HTTP_LISTENER,
+    PROGRAMMED,
+    SYSTEM,
+    Shop,
+    gateway,
+    install,
+    leader,
+    opened,
+    route,
+)
 
 pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("cluster"), pytest.mark.timeout(300)]
 
 OUTAGE_S = 15.0
 LEASE_S = 15.0
+ROLLOUT_S = 90.0
 
 
 async def serve(shop: Shop) -> None:
@@ -128,3 +140,31 @@ async def test_etcd_restored_to_an_older_state(cluster: MiniCluster) -> None:
             await works(shop, "after")
             await shop.until("httproutes", "web", PROGRAMMED)
             await install(cluster)
+
+
+async def set_scope(cluster: MiniCluster, said: str) -> None:
+    """Another environment of the control plane, rolled out."""
+    await asyncio.to_thread(cluster.kubectl, "-n", SYSTEM, "set", "env", "deployment/portway", said)
+    await asyncio.to_thread(
+        cluster.kubectl, "-n", SYSTEM, "rollout", "status", "deployment/portway", f"--timeout={ROLLOUT_S:.0f}s"
+    )
+
+
+async def test_who_looks_at_other_namespaces_is_the_same_portway(cluster: MiniCluster) -> None:
+    """A namespace more, as docs/rbac.md teaches: its fleets stay its own, addresses stay, changes go on."""
+    async with opened(cluster) as shop:
+        await serve(shop)
+        try:
+            async with shop.load("a"):
+                await set_scope(cluster, f"PORTWAY_WATCH_NAMESPACE={SYSTEM},{shop.namespace}")
+                await works(shop, "narrower")
+                await shop.apply(gateway("edge", HTTP_LISTENER, "{name: more, port: 8081, protocol: HTTP}"))
+                await shop.until("gateways", "edge", "Programmed", listener="more")
+                ports = cluster.kubectl(
+                    *("get", "service", "portway-edge", "-n", shop.namespace, "-o", "jsonpath={.spec.ports[*].port}")
+                )
+                assert ports.split() == ["80", "8081"]
+        finally:
+            await set_scope(cluster, "PORTWAY_WATCH_NAMESPACE-")
+        await works(shop, "wider")
+        await install(cluster)

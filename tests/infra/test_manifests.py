@@ -31,7 +31,7 @@ PLANE = DataPlane(
     image="portway:1.0",
     control_plane="portway.portway-system.svc:18000",
     authorities="PEM",
-    controller=controller_label("portway.dev/gateway-controller", "portway.dev/ingress-controller"),
+    controller=controller_label("portway.dev/gateway-controller", "portway-system"),
 )
 TEMPLATE = """
 apiVersion: gateway.networking.k8s.io/v1
@@ -178,15 +178,14 @@ def test_labels_fit() -> None:
 
 
 def test_controllers_are_told_apart() -> None:
-    ours = controller_label("portway.dev/gateway-controller", "portway.dev/ingress-controller")
+    ours = controller_label("portway.dev/gateway-controller", "portway-system")
     assert ours.startswith("portway.dev_gateway-controller-")
     others = {
-        controller_label("portway.dev/gateway-controller", "example.com/other"),
-        controller_label("portway.dev/gateway-controller-2", "portway.dev/ingress-controller"),
-        controller_label("portway.dev/gateway-controller", "portway.dev/ingress-controller", "shop"),
+        controller_label("portway.dev/gateway-controller", "another"),
+        controller_label("portway.dev/gateway-controller-2", "portway-system"),
         controller_label("x" * 300, ""),
     }
-    assert len(others | {ours}) == 5
+    assert len(others | {ours}) == 4
     assert all(len(label) <= 63 for label in others)
 
 

@@ -395,14 +395,18 @@ def definition(*versions: str) -> bytes:
 async def define(world: World, version: str) -> None:
     """Make the kind, when that of the test before is quite gone."""
     async with asyncio.timeout(TIMEOUT):
-        while True:
-            try:
-                await world.client.create(CRD, definition(version))
-                return
-            except ApiError as error:
-                if error.status != 409:
-                    raise
+        while not await _is_created(world, definition(version)):  # noqa: ASYNC110 - the server tells nobody
             await asyncio.sleep(0.1)
+
+
+async def _is_created(world: World, body: bytes) -> bool:
+    try:
+        await world.client.create(CRD, body)
+    except ApiError as error:
+        if error.status != 409:
+            raise
+        return False
+    return True
 
 
 async def make_gadget(world: World, version: str, name: str) -> None:

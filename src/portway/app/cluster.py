@@ -21,7 +21,7 @@ from portway.infra.kubernetes.names import controller_label
 from portway.kubernetes.client import ApiClient
 from portway.kubernetes.connection import connect
 from portway.model.condition import Reported
-from portway.model.fleet import Fleet
+from portway.model.fleet import Fleet, InfrastructureKind
 from portway.model.resource import ResourceDelta
 from portway.objects.verdict import ObjectKey
 from portway.settings import Settings
@@ -39,12 +39,6 @@ from portway.xds.server import DiscoveryServer
 log = structlog.get_logger(__name__)
 
 
-def scope_of(settings: Settings) -> str:
-    """Which part of the cluster is looked at, in one spelling."""
-    sources = settings.sources
-    return f"{','.join(sorted(sources.watch_namespaces))};{sources.watch_selector}"
-
-
 def label_of(settings: Settings, namespace: str) -> str:
     """What tells this Portway's objects from those of others in the cluster.
 
@@ -52,8 +46,21 @@ def label_of(settings: Settings, namespace: str) -> str:
         namespace: where it is installed. Two that claim the same classes by mistake would else change each other's
             objects for ever, as each wants its own address and authorities in them.
     """
-    edge = settings.edge
-    return controller_label(edge.gateway_controller, edge.controller_class, f"{namespace};{scope_of(settings)}")
+    return controller_label(settings.edge.gateway_controller, namespace)
+
+
+def lease_of(settings: Settings, namespace: str) -> str:
+    """The Lease for which replicas of one Portway stand.
+
+    On machines of their own several may look at different parts of a cluster, each the only one to write the statuses
+    there. In a cluster the replicas of two versions, while the one replaces the other, must not both lead.
+    """
+    sources, edge = settings.sources, settings.edge
+    label = label_of(settings, namespace)
+    if settings.cluster.infrastructure != InfrastructureKind.KUBERNETES:
+        scope = f"{edge.controller_class};{','.join(sorted(sources.watch_namespaces))};{sources.watch_selector}"
+        label = controller_label(label, scope)
+    return f"portway-{label.rpartition('-')[2]}"
 
 
 async def join_cluster(
@@ -109,10 +116,8 @@ class ClusterSide:
         # Another life of the same pod is another candidate.
         candidate = f"{name}_{secrets.token_hex(4)}"
         address = replica_address(settings.cluster.pod_ips) if identity is not None else ""
-        label = label_of(settings, namespace)
-        self.elector = Elector(
-            client, namespace=namespace, name=f"portway-{label.rpartition('-')[2]}", identity=candidate, address=address
-        )
+        lease = lease_of(settings, namespace)
+        self.elector = Elector(client, namespace=namespace, name=lease, identity=candidate, address=address)
         self.writer = StatusWriter(
             client,
             controller=controller,

@@ -65,15 +65,17 @@ def account_of(fleet: str, namespace: str) -> Account | None:
     return None if owner is None else Account(owner.namespace or namespace, fleet_name_of(owner))
 
 
-def controller_label(gateway_controller: str, controller_class: str, scope: str = "") -> str:
+def controller_label(gateway_controller: str, namespace: str) -> str:
     """Value of the label that keeps the objects of several Portways apart.
 
+    Nothing else that an operator may decide anew is in it: who watches one namespace more is the same Portway, and its
+    fleets stay its own. One that sees less takes nothing for gone: fleets are looked at where their Gateways are.
+
     Args:
-        gateway_controller, controller_class: the settings of these names.
-        scope: which part of the cluster it looks at, in any stable spelling: namespaces, selectors. One that sees less
-            must not take what it does not see for gone.
+        gateway_controller: the setting of this name.
+        namespace: where it is installed.
     """
-    whole = "\n".join((gateway_controller, controller_class, scope))
+    whole = "\n".join((gateway_controller, namespace))
     text = re.sub(r"[^-A-Za-z0-9_.]", "_", gateway_controller)[: LONGEST - _HASH - 1]
     return f"{text.strip('-_.') or MANAGER}-{_digest(whole)}"
 
