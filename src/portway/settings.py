@@ -180,7 +180,7 @@ class Proxy(Branch, frozen=True, kw_only=True):
     node_name: str = ""
     """Node that it runs on, from which the control plane may know the zone."""
     health_address: str = "0.0.0.0:18080"
-    """`HOST:PORT` of /healthz, /readyz and /metrics of a proxy."""
+    """`HOST:PORT` of /healthz, /readyz and /metrics of a proxy; `[::]`: all addresses of both IP families."""
     withdrawal_time: timedelta = timedelta(seconds=5)
     """After SIGTERM, how long it goes on, not ready, as if nothing were: until whoever balances load has noticed."""
 
@@ -219,7 +219,8 @@ class Admin(Branch, frozen=True, kw_only=True):
     """The admin address"""
 
     admin_address: str = "127.0.0.1:9902"
-    """`HOST:PORT` of /healthz, /readyz, /metrics and the API that `portway status` and `explain` ask. Empty: none."""
+    """`HOST:PORT` of /healthz, /readyz, /metrics and the API that `portway status` and `explain` ask; `[::]`: all addresses
+    of both IP families. Empty: none."""
 
 
 class Logs(Branch, frozen=True, kw_only=True):

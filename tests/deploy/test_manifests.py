@@ -33,5 +33,10 @@ def test_ports_are_those_that_replicas_and_proxies_ask() -> None:
     assert {port["port"] for port in service["spec"]["ports"]} == {XDS_PORT, IDENTITY_PORT}
 
 
+def test_it_can_be_asked_in_a_cluster_of_either_ip_family() -> None:
+    (container,) = containers(read("base"))
+    assert "--admin-address=[::]:9902" in container["args"]
+
+
 def test_authorities_are_kept_in_the_secret_that_is_made() -> None:
     assert "data" not in find(read("base"), "Secret", AUTHORITY_SECRET)

@@ -3,6 +3,8 @@
 import errno
 import socket
 
+from portway.identity import listening
+
 _NO_SUCH_ADDRESS = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
 
 
@@ -10,20 +12,19 @@ def listen(host: str, port: int) -> tuple[socket.socket, ...]:
     """Listen on every address of a name; on those that the machine has, if it lacks some (`localhost` without IPv6).
 
     Args:
-        host: name or address, without brackets; empty: all addresses.
+        host: name or address, without brackets; empty or `::`: all addresses of both IP families.
         port: 0: any that is free.
 
     Raises:
         OSError: one of them cannot be had, or the machine has none.
     """
+    if host in ("", "::"):
+        return (listening.listen("::", port),)
     found: list[socket.socket] = []
     lacking: OSError | None = None
     # Duplicates are possible where a hosts file names an address twice.
     addresses = dict.fromkeys(
-        (family, address[:2])
-        for family, _, _, _, address in socket.getaddrinfo(
-            host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )
+        (family, address[:2]) for family, _, _, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     )
     try:
         for family, (name, number) in addresses:

@@ -149,7 +149,7 @@ def data_plane(settings: Settings, namespace: str) -> DataPlane:
         drain=settings.host.drain_time,
         withdrawal=settings.proxy.withdrawal_time,
         variables=further,
-        any_address=any_addresses(cluster.pod_ips)[0],
+        any_address="::" if "::" in any_addresses(cluster.pod_ips) else "0.0.0.0",  # noqa: S104 - `::` is both families
     )
 
 
@@ -221,6 +221,7 @@ class _ControlPlane:
             bind_addresses=any_addresses(cluster.pod_ips),
         )
         engine.set(INFRASTRUCTURE, None, infrastructure)
+        source = make_source(client, settings)
         self._side = ClusterSide(
             client,
             settings,
@@ -230,8 +231,8 @@ class _ControlPlane:
             identity=self._serving,
             lead=[self._make_fleets],
             is_busy=lambda: self.pipeline.is_busy,
+            is_informed=lambda: source.is_current,
         )
-        source = make_source(client, settings)
         declared = Declared(cluster=source)
         self.pipeline = Pipeline(
             engine,

@@ -11,6 +11,8 @@ from typing import final
 
 import structlog
 
+from portway.identity.listening import listen
+
 MAX_HEAD_BYTES = 16 * 1024
 PATIENCE_S = 10.0
 MAX_CONNECTIONS = 64
@@ -41,8 +43,8 @@ class HealthServer:
         self._connections = 0
 
     async def start(self, host: str, port: int) -> int:
-        """Listen; returns the port. Raises OSError: it cannot."""
-        self._server = await asyncio.start_server(self._serve, host, port, limit=MAX_HEAD_BYTES)
+        """Listen, on `::` for both IP families; returns the port. Raises OSError: it cannot."""
+        self._server = await asyncio.start_server(self._serve, sock=listen(host, port), limit=MAX_HEAD_BYTES)
         bound: int = self._server.sockets[0].getsockname()[1]
         log.info("health server listens", address=f"{host}:{bound}")
         return bound

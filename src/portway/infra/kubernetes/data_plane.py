@@ -27,7 +27,7 @@ class DataPlane(msgspec.Struct, frozen=True, kw_only=True):
     variables: Mapping[str, str] = {}
     """Further settings of all proxies, by variable (`PORTWAY_MAX_CONNECTIONS`); FleetParameters win."""
     any_address: str = "0.0.0.0"  # noqa: S104 - the kubelet asks from elsewhere
-    """What proxies bind their health port on; `::` in a cluster of IPv6."""
+    """What proxies bind their health port on; `::` in a cluster that has IPv6."""
 
 
 def any_addresses(pod_ips: str) -> tuple[str, ...]:
