@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import timedelta
 
@@ -46,6 +46,7 @@ class Network:
         self._server = server
         self._works = asyncio.Event()
         self._works.set()
+        self.reads = 0
 
     def cut(self) -> None:
         self._works.clear()
@@ -59,6 +60,7 @@ class Network:
         self._works.set()
 
     async def get(self, path: str, params: Mapping[str, str] = {}, /) -> bytes:
+        self.reads += 1
         await self._works.wait()
         if self._server.lease is None:
             raise ApiError("get", path, 404, "NotFound", "")
@@ -77,10 +79,20 @@ class Network:
 
 
 @asynccontextmanager
-async def competing(server: Lease, name: str) -> AsyncIterator[tuple[Elector, Network]]:
+async def competing(
+    server: Lease, name: str, is_informed: Callable[[], bool] = lambda: True
+) -> AsyncIterator[tuple[Elector, Network]]:
     network = Network(server)
     loop = asyncio.get_running_loop()
-    elector = Elector(network, namespace="n", name="l", identity=name, settings=SETTINGS, clock=loop.time)
+    elector = Elector(
+        network,
+        namespace="n",
+        name="l",
+        identity=name,
+        settings=SETTINGS,
+        is_informed=is_informed,
+        clock=loop.time,
+    )
     running = asyncio.ensure_future(elector.run(asyncio.Event().wait))  # type: ignore[arg-type]  # noqa: TID251
     try:
         yield elector, network
@@ -88,6 +100,11 @@ async def competing(server: Lease, name: str) -> AsyncIterator[tuple[Elector, Ne
         running.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await running
+
+
+def leads(candidate: Elector) -> bool:
+    """Now."""
+    return candidate.is_leader
 
 
 @pytest.mark.looptime
@@ -103,8 +120,8 @@ async def test_a_candidate_that_was_cut_off_leaves_the_leader_alone(seconds: flo
             network.mend()
             for _ in range(600):
                 await asyncio.sleep(0.1)
-                assert a.is_leader
-                assert not b.is_leader
+                assert leads(a)
+                assert not leads(b)
 
 
 @pytest.mark.looptime
@@ -117,12 +134,12 @@ async def test_a_leader_that_was_cut_off_is_followed_and_leads_no_more() -> None
             network.cut()
             for _ in range(400):
                 await asyncio.sleep(0.1)
-                assert not (a.is_leader and b.is_leader)
-            assert b.is_leader
+                assert not (leads(a) and leads(b))
+            assert leads(b)
             network.mend()
             await asyncio.sleep(DURATION)
-            assert b.is_leader
-            assert not a.is_leader
+            assert leads(b)
+            assert not leads(a)
 
 
 @pytest.mark.looptime
@@ -133,4 +150,45 @@ async def test_a_request_that_is_never_answered_keeps_nobody_from_leading() -> N
         await asyncio.sleep(0.1)
         network.forget()
         await asyncio.sleep(DURATION)
-        assert a.is_leader
+        assert leads(a)
+
+
+@pytest.mark.looptime
+async def test_who_has_not_read_the_cluster_again_does_not_lead_yet() -> None:
+    server = Lease()
+    is_informed = True
+    async with competing(server, "a", lambda: is_informed) as (a, network):
+        await asyncio.sleep(1)
+        assert leads(a)
+        network.cut()
+        is_informed = False
+        await asyncio.sleep(60)
+        network.mend()
+        await asyncio.sleep(5)
+        assert not leads(a), "it would write what it knew before"
+        is_informed = True
+        await asyncio.sleep(3)
+        assert leads(a)
+
+
+@pytest.mark.looptime
+async def test_where_nobody_knows_better_somebody_leads_all_the_same() -> None:
+    """As where one kind of many cannot be read."""
+    server = Lease()
+    async with competing(server, "a", lambda: False) as (a, network):
+        await asyncio.sleep(DURATION - 1)
+        assert not leads(a)
+        await asyncio.sleep(4)
+        assert leads(a)
+        await asyncio.sleep(100)
+        assert leads(a)
+        assert network.reads < 12, "it asks in its time"
+
+
+@pytest.mark.looptime
+async def test_who_is_informed_leads_before_who_is_not() -> None:
+    server = Lease()
+    async with competing(server, "a", lambda: False) as (a, _), competing(server, "b") as (b, _):
+        await asyncio.sleep(60)
+        assert leads(b)
+        assert not leads(a)

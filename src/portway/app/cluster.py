@@ -97,6 +97,7 @@ class ClusterSide:
         identity: ServingIdentity | None = None,
         lead: Sequence[Work] = (),
         is_busy: Callable[[], bool] = lambda: False,
+        is_informed: Callable[[], bool] = lambda: True,
     ) -> None:
         """
         Args:
@@ -105,6 +106,7 @@ class ClusterSide:
             identity: what replicas show one another; `None`: there is only this one.
             lead: what else only the leader does.
             is_busy: whether something is being compiled that proxies wait for: statuses can wait for that.
+            is_informed: whether what was read of the cluster is up to date; who is not should not lead.
         """
         self._settings = settings
         self._lead_too = tuple(lead)
@@ -117,7 +119,9 @@ class ClusterSide:
         candidate = f"{name}_{secrets.token_hex(4)}"
         address = replica_address(settings.cluster.pod_ips) if identity is not None else ""
         lease = lease_of(settings, namespace)
-        self.elector = Elector(client, namespace=namespace, name=lease, identity=candidate, address=address)
+        self.elector = Elector(
+            client, namespace=namespace, name=lease, identity=candidate, address=address, is_informed=is_informed
+        )
         self.writer = StatusWriter(
             client,
             controller=controller,

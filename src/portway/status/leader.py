@@ -89,6 +89,7 @@ class Elector:
         address: str = "",
         labels: Mapping[str, str] | None = None,
         settings: LeaseSettings | None = None,
+        is_informed: Callable[[], bool] = lambda: True,
         clock: Callable[[], float] = now_with_sleep,
         wall: Callable[[], datetime] = lambda: datetime.now(UTC),
         chance: Callable[[], float] = random.random,
@@ -100,6 +101,8 @@ class Elector:
             identity: unique in each life of each replica: the pod's name and something random.
             address: where we hear other replicas while we lead (`host:port`); empty: nowhere.
             labels: of a Lease that we make.
+            is_informed: whether we know how things are. Whoever has just got the API server back would write what he
+                knew before. Then others may lead first; if nobody does for a Lease's duration, we do.
             clock: seconds, never going back.
             wall: the time of day; only for people who read the Lease.
             chance: from 0 to 1.
@@ -119,6 +122,9 @@ class Elector:
         self._observer = Observer(identity, self._settings)
         self._lease: Raw | None = None
         self._leads_until = 0.0
+        self._is_informed = is_informed
+        self._free_since: float | None = None
+        """Since when we could lead, and do not, as we are not informed."""
         self._holds = False
         self._failures = 0
         self._stirred = asyncio.Event()
@@ -202,7 +208,7 @@ class Elector:
     async def _wait(self, until: float | None) -> None:
         """Until the next attempt: some time, or at once where the Lease was seen to change hands."""
         seconds = self._settings.retry.total_seconds() * (0.9 + 0.2 * self._chance())
-        if until is not None:
+        if until is not None and until > self._clock():
             seconds = min(seconds, max(0.01, until - self._clock()))
         self._stirred.clear()
         with contextlib.suppress(TimeoutError):
@@ -216,11 +222,11 @@ class Elector:
             lease = self._lease
             if not self._holds or lease is None:
                 lease = await self._read()
-                if self._saw(lease) is Move.WAIT:
+                if self._is_for_others(self._saw(lease)):
                     return False
             lease = await self._write(lease, written_lease(lease, self._identity, self._address, *self._stamp()))
         except (ApiError, ApiUnreachable) as error:
-            self._lease = None
+            self._lease = self._free_since = None
             self._failed(error)
             if isinstance(error, ApiError) and error.status in (404, 409) and self._holds:
                 # Somebody else has written it: who holds it is seen at the next attempt, at once.
@@ -234,6 +240,15 @@ class Elector:
         self._leads_until = began + self._settings.renew_within.total_seconds()
         self._holds = True
         return True
+
+    def _is_for_others(self, move: Move) -> bool:
+        """Whether somebody else leads, or may lead first."""
+        if move is Move.WAIT or self._is_informed():
+            self._free_since = None
+            return move is Move.WAIT
+        if self._free_since is None:
+            self._free_since = self._clock()
+        return self._clock() < self._free_since + self._settings.duration.total_seconds()
 
     def _stamp(self) -> tuple[LeaseSettings, datetime]:
         return self._settings, self._wall()

@@ -154,6 +154,11 @@ class KubernetesSource:
             error=next((one.error for one in found if one.state is State.FAILING), ""),
         )
 
+    @property
+    def is_current(self) -> bool:
+        """Whether all collections are followed: none waits to be tried again. Cost: their number."""
+        return not any(reflector.is_failing for _, reflector in self._followed())
+
     def forbidden(self) -> frozenset[Followed]:
         """Collections that we may not read. Secrets and ConfigMaps that may be read one by one are not among them."""
         return frozenset(self._forbidden)
