@@ -5,6 +5,7 @@ and each IngressClass, so that an address, a port or a restart of one is nothing
 (docs/design/fleets.md). A fleet's name says whose it is; nothing else may be read out of it.
 """
 
+import zlib
 from collections.abc import Mapping
 from enum import StrEnum
 from ipaddress import ip_address
@@ -12,12 +13,15 @@ from typing import Final, NamedTuple
 
 import msgspec
 
+from portway.identity import contract
 from portway.model.names import Transport
-from portway.objects.fleets_v1alpha1 import FleetParametersSpec
+from portway.objects.fleets_v1alpha1 import FleetParametersSpec, PodParameters, ProxyParameters
 from portway.objects.verdict import ObjectKey
 
 _GATEWAY: Final = "gateway/"
 _INGRESS: Final = "ingress/"
+HOST_HEALTH_PORTS: Final = range(20_000, 30_000)
+"""Below Kubernetes' node ports and Linux' ephemeral ports. Each fleet on a Node's network has one of its own."""
 
 
 def gateway_fleet(gateway: ObjectKey) -> str:
@@ -39,6 +43,16 @@ def owner_of(fleet: str) -> ObjectKey | None:
         namespace, slash, name = fleet.removeprefix(_GATEWAY).partition("/")
         return ObjectKey("Gateway", namespace, name) if slash else None
     return ObjectKey("IngressClass", "", fleet.removeprefix(_INGRESS)) if fleet.startswith(_INGRESS) else None
+
+
+def health_port_of(fleet: str, parameters: FleetParametersSpec) -> int:
+    """Where the proxies of a fleet in a cluster answer probes, and say their metrics; no listener can have it."""
+    wanted = (parameters.proxy or ProxyParameters()).health_port
+    if wanted is not None:
+        return wanted
+    if not (parameters.pod or PodParameters()).host_network:
+        return contract.HEALTH_PORT
+    return HOST_HEALTH_PORTS[zlib.crc32(fleet.encode()) % len(HOST_HEALTH_PORTS)]
 
 
 class InfrastructureKind(StrEnum):

@@ -12,6 +12,7 @@ from typing import Final
 import msgspec
 
 from portway.incremental import Context, query
+from portway.model.fleet import health_port_of, owner_of
 from portway.objects.fleets_v1alpha1 import FleetParameters, FleetParametersSpec, joined
 from portway.objects.gateway_v1 import Gateway, GatewayClass
 from portway.objects.networking_v1 import IngressClass, ParametersScope
@@ -96,6 +97,18 @@ def ingress_class_parameters(ctx: Context, name: str) -> Parameters:
         problem = f"is Cluster, but {KIND} are in namespaces"
         return Parameters(field=f"{field}.scope", problem=problem, remedy="write Namespace, and set namespace")
     return _read(ctx, field, (reference.api_group, reference.kind), reference.namespace, reference.name)
+
+
+@query("health port of a fleet")
+def health_port(ctx: Context, fleet: str) -> int | None:
+    """Where the proxies of a fleet in a cluster answer probes; `None`: nobody knows, as its parameters lead nowhere,
+    and the proxies that are there are left as they are."""
+    owner = owner_of(fleet)
+    if owner is None:
+        return None
+    of_gateway = owner.kind == "Gateway"
+    found = ctx.get(gateway_parameters, owner) if of_gateway else ctx.get(ingress_class_parameters, owner.name)
+    return None if found.problem else health_port_of(fleet, found.spec)
 
 
 def _read(ctx: Context, field: str, kind: tuple[str, str], namespace: str, name: str) -> Parameters:

@@ -20,6 +20,7 @@ from portway.model.listener import Chain, Listener, UdpHandler
 from portway.model.names import SocketKey, Transport
 from portway.objects.meta import Meta
 from portway.objects.verdict import ObjectKey
+from portway.translate.parameters import health_port
 
 INGRESS = ObjectKey("Ingress", "", "")
 """Owner of the sockets that Ingress is served on; stands for all of them together."""
@@ -127,9 +128,21 @@ def lost_to(ctx: Context, socket: SocketKey, owner: ObjectKey) -> ObjectKey | No
     return None
 
 
+def unavailable(ctx: Context, socket: SocketKey) -> str:
+    """Why nobody can have this socket, and after `; ` what to do; empty: somebody can."""
+    if ctx.read(INFRASTRUCTURE, None).is_host:
+        return ctx.read(UNAVAILABLE, socket)
+    if socket.transport is not Transport.TCP or socket.port != ctx.get(health_port, socket.fleet):
+        return ""
+    return (
+        f"on port {socket.port} the proxies themselves answer probes and requests for metrics; choose another port, "
+        "or another proxy.healthPort in its FleetParameters"
+    )
+
+
 def socket_rows(ctx: Context, socket: SocketKey) -> Mapping[SocketKey, bool]:
     """Feed of `SOCKETS`: a socket is there if it can be had and its owner has something to serve on it."""
-    if ctx.read(UNAVAILABLE, socket):
+    if unavailable(ctx, socket):
         return {}
     owner = owner_of(ctx, socket)
     return {socket: True} if any(row.owner == owner for row in ctx.rows(CHAINS, socket)) else {}

@@ -183,6 +183,43 @@ def test_a_gateway_without_a_listener_that_serves_has_its_fleet_left_alone() -> 
     assert (found.ports, found.held) == ((), "none of its listeners can be served")
 
 
+def health_at(port: int) -> str:
+    return OWN_PARAMETERS.replace("spec: {", f"spec: {{proxy: {{healthPort: {port}}}, ")
+
+
+def test_a_listener_cannot_have_the_port_of_the_proxies_own_health() -> None:
+    two = "protocol: HTTP}, {name: odd, port: 18080, protocol: HTTPS}, {name: udp, port: 18080, protocol: UDP}]"
+    text = CLASS % "" + OWN_PARAMETERS + gateway(infrastructure=OWN).replace("protocol: HTTP}]", two)
+    engine = cluster(text, "http3: true")
+
+    def outcome() -> tuple[tuple[FleetPort, ...], str, str]:
+        found = engine.get(FLEET, FLEET_NAME)
+        assert found is not None
+        (odd,) = (each for each in report(engine, WEB).listeners if each.name == "odd")
+        (accepted,) = (each for each in odd.conditions if each.type == "Accepted")
+        return found.ports, accepted.reason, accepted.message
+
+    ports, reason, message = outcome()
+    # A Service's port 18080 would lead whoever asks to the metrics.
+    assert ports == (FleetPort(80, Transport.TCP), FleetPort(18080, Transport.UDP))
+    assert reason == "PortUnavailable"
+    assert "proxy.healthPort" in message
+    put(engine, read(health_at(9000)))
+    ports, reason, _ = outcome()
+    assert (FleetPort(18080, Transport.TCP) in ports, reason) == (True, "Accepted")
+    put(engine, read(health_at(80)))
+    assert FleetPort(80, Transport.TCP) not in outcome()[0]
+    assert 80 not in {key.port for key in engine.groups(SOCKETS)}
+
+
+def test_proxies_whose_parameters_are_lost_keep_their_ports() -> None:
+    engine = cluster(CLASS % "" + health_at(9000) + gateway(infrastructure=OWN, port=18080))
+    assert {key.port for key in engine.groups(SOCKETS)} == {18080}
+    engine.apply(ChangeSet(changed=(), removed=(ObjectKey("FleetParameters", "shop", "own"),)))
+    engine.settle()
+    assert {key.port for key in engine.groups(SOCKETS)} == {18080}
+
+
 def test_a_gateway_waits_for_its_address() -> None:
     engine = cluster(CLASS % "" + gateway())
     assert condition(engine, "Programmed") == (

@@ -1,9 +1,9 @@
 """Several classes of ours: one fleet for all on `host` infrastructure, one for each on `kubernetes`."""
 
 from portway.incremental import Engine
-from portway.model.fleet import Infrastructure, InfrastructureKind
-from portway.model.handles import INFRASTRUCTURE, LISTENER, SOCKETS, VIRTUAL_HOST, VIRTUAL_HOSTS
-from portway.model.names import HostKey, SocketKey
+from portway.model.fleet import FleetPort, Infrastructure, InfrastructureKind
+from portway.model.handles import FLEET, INFRASTRUCTURE, LISTENER, SOCKETS, VIRTUAL_HOST, VIRTUAL_HOSTS
+from portway.model.names import HostKey, SocketKey, Transport
 from portway.translate.ingress.virtual_hosts import table_key
 from tests.translate.ingress.kit import edge_of, new_engine, objects_of, put, verdicts
 
@@ -101,3 +101,13 @@ def test_an_ingress_moves_with_its_class() -> None:
     assert paths(engine, "ingress/public") == set()
     assert paths(engine, "ingress/internal") == {"/a", "/b"}
     assert {key.fleet for key in engine.groups(SOCKETS)} == {"ingress/internal", "ingress/portway"}
+
+
+def test_ingress_cannot_have_the_port_of_the_proxies_own_health() -> None:
+    engine = engine_on(KUBERNETES, "https_port: 18080\nhttp3: true")
+    found = engine.get(FLEET, "ingress/public")
+    assert found is not None
+    assert found.ports == (FleetPort(80, Transport.TCP),)
+    assert {key.port for key in engine.groups(SOCKETS)} == {80}
+    problems = [(each.reason, "proxy.healthPort" in each.remedy) for each in verdicts(engine, "a")]
+    assert problems == [("PortUnavailable", True)]

@@ -8,7 +8,6 @@ Source: Kubernetes, "Pod Security Standards" (restricted; `hostNetwork` and `hos
 sysctls"; `portway.identity.contract` for ports, paths and variables.
 """
 
-import zlib
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Final
@@ -20,7 +19,7 @@ from portway.infra.kubernetes.data_plane import DataPlane
 from portway.infra.kubernetes.names import fleet_name_of, selector_of
 from portway.infra.kubernetes.service import on_nodes, port_name
 from portway.infra.kubernetes.values import Data, given, plain
-from portway.model.fleet import Fleet
+from portway.model.fleet import Fleet, health_port_of
 from portway.objects.fleets_v1alpha1 import (
     Autoscaling,
     ContainerParameters,
@@ -36,8 +35,6 @@ REPLICAS: Final = 2
 """Of a Deployment of which nothing else is said: a Node may fail."""
 REQUESTS: Final[Data] = {"cpu": "100m", "memory": "256Mi"}
 """What an idle proxy and some hundred routes need; an autoscaler measures against it."""
-HOST_HEALTH_PORTS: Final = range(20_000, 30_000)
-"""Below Kubernetes' node ports and Linux' ephemeral ports. Each fleet on a Node's network has one of its own."""
 _STATE, _AUTHORITIES, _TOKEN = "state", "authorities", "token"
 
 
@@ -186,20 +183,12 @@ def _spread(fleet: Fleet, selector: Data) -> list[Data] | None:
     ]
 
 
-def health_port_of(fleet: Fleet) -> int:
-    """Where a proxy says how it is."""
-    wanted = (fleet.parameters.proxy or ProxyParameters()).health_port
-    if wanted is not None:
-        return wanted
-    if not (fleet.parameters.pod or PodParameters()).host_network:
-        return contract.HEALTH_PORT
-    return HOST_HEALTH_PORTS[zlib.crc32(fleet.name.encode()) % len(HOST_HEALTH_PORTS)]
-
-
 def _container(fleet: Fleet, plane: DataPlane) -> Data:
     wanted = fleet.parameters.container or ContainerParameters()
     resources = plain(wanted.resources)
-    ports: list[Data] = [{"name": "health", "containerPort": health_port_of(fleet), "protocol": "TCP"}]
+    ports: list[Data] = [
+        {"name": "health", "containerPort": health_port_of(fleet.name, fleet.parameters), "protocol": "TCP"}
+    ]
     if wanted.host_ports:
         ports += [
             {
@@ -250,12 +239,13 @@ def _probes() -> dict[str, object]:
 def _variables(fleet: Fleet, plane: DataPlane) -> list[Data]:
     proxy = fleet.parameters.proxy or ProxyParameters()
     any_address = f"[{plane.any_address}]" if ":" in plane.any_address else plane.any_address
+    health_port = health_port_of(fleet.name, fleet.parameters)
     values = {
         **plane.variables,
         contract.CONTROL_PLANE_VARIABLE: plane.control_plane,
         contract.FLEET_VARIABLE: fleet.name,
         contract.STATE_DIR_VARIABLE: contract.STATE_DIR,
-        contract.HEALTH_ADDRESS_VARIABLE: f"{any_address}:{health_port_of(fleet)}",
+        contract.HEALTH_ADDRESS_VARIABLE: f"{any_address}:{health_port}",
         contract.WITHDRAWAL_VARIABLE: _seconds(plane.withdrawal),
         contract.DRAIN_VARIABLE: _seconds(drain_of(fleet, plane)),
     }

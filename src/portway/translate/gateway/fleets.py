@@ -18,6 +18,7 @@ from portway.translate.fleet_verdicts import fleet_verdicts
 from portway.translate.gateway import findings
 from portway.translate.gateway.gateways import GatewayPlan, canonical_address, gateway_head, gateway_plan
 from portway.translate.parameters import gateway_parameters
+from portway.translate.sockets import unavailable
 
 MAX_ADDRESSES = 16
 """That a Gateway's status can hold."""
@@ -37,7 +38,7 @@ def fleet(ctx: Context, name: str) -> Fleet | None:
     if key is None or plan is None or gateway is None:
         return None
     wanted = gateway.spec.infrastructure
-    ports = _ports(plan, http3=ctx.read(EDGE, None).http3)
+    ports = _ports(ctx, plan)
     return Fleet(
         name=gateway_fleet(key),
         namespace=key.namespace,
@@ -52,13 +53,14 @@ def fleet(ctx: Context, name: str) -> Fleet | None:
     )
 
 
-def _ports(plan: GatewayPlan, *, http3: bool) -> tuple[FleetPort, ...]:
-    """The ports of all sound listeners, whether or not they have their certificates and routes yet: what is in front
-    of the proxies does not change with these."""
+def _ports(ctx: Context, plan: GatewayPlan) -> tuple[FleetPort, ...]:
+    """The ports of all sound listeners that can be had, whether or not they have their certificates and routes yet:
+    what is in front of the proxies does not change with these."""
+    http3 = ctx.read(EDGE, None).http3
     found = set()
     for listeners in plan.listeners.values():
         for listener in listeners:
-            if listener.is_sound:
+            if any(not unavailable(ctx, socket) for socket in plan.head.sockets(listener)):
                 found.add(FleetPort(listener.port, listener.transport))
                 if http3 and listener.protocol == ListenerProtocol.HTTPS:
                     found.add(FleetPort(listener.port, Transport.UDP))

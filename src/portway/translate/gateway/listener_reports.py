@@ -12,7 +12,6 @@ import msgspec
 
 from portway.incremental import Context, query
 from portway.model.condition import Condition, ListenerReport, Serving
-from portway.model.handles import UNAVAILABLE
 from portway.model.listener import ClientValidation
 from portway.objects.gateway_v1 import ListenerProtocol
 from portway.objects.problems import did_you_mean
@@ -33,7 +32,7 @@ from portway.translate.gateway.gateways import (
 from portway.translate.gateway.hosts import EVERY, covers, is_wildcard, wider
 from portway.translate.gateway.listeners import Conflict, Family, ListenerKey, ListenerPlan
 from portway.translate.gateway.tables import needs_certificate
-from portway.translate.sockets import lost_to
+from portway.translate.sockets import lost_to, unavailable
 
 _OTHER_PORT: Final = "choose another port, or another address"
 
@@ -68,7 +67,7 @@ def listener_state(ctx: Context, key: ListenerKey) -> ListenerState | None:
 
 
 def _has_socket(ctx: Context, plan: ListenerPlan) -> bool:
-    return any(not ctx.read(UNAVAILABLE, socket) for socket in ctx.get(sockets_of, plan.key))
+    return any(not unavailable(ctx, socket) for socket in ctx.get(sockets_of, plan.key))
 
 
 def _unsound(plan: ListenerPlan) -> tuple[Problem, ...]:
@@ -105,7 +104,7 @@ def unusable_addresses(ctx: Context, gateway: ObjectKey) -> Mapping[str, str]:
     found: dict[str, str] = {}
     for address in () if plan is None else plan.head.requested:
         said = [
-            ctx.read(UNAVAILABLE, socket)
+            unavailable(ctx, socket)
             for listeners in (() if plan is None else plan.listeners.values())
             for listener in listeners
             for socket in (() if plan is None else plan.head.sockets(listener))
@@ -121,7 +120,7 @@ def _port(ctx: Context, plan: ListenerPlan) -> tuple[Problem, ...]:
     for socket in ctx.get(sockets_of, plan.key):
         if socket.address in unusable:
             continue  # the Gateway's fault, not the listener's
-        if problem := ctx.read(UNAVAILABLE, socket):
+        if problem := unavailable(ctx, socket):
             message, _, remedy = problem.partition("; ")
             return (_not_accepted(plan, "port", "PortUnavailable", message, remedy or _OTHER_PORT),)
         taken = lost_to(ctx, socket, plan.gateway)

@@ -15,7 +15,7 @@ from portway.objects.networking_v1 import IngressClass
 from portway.objects.verdict import ObjectKey
 from portway.store import read_object
 from portway.translate.ingress.classes import is_ours
-from portway.translate.parameters import ingress_class_parameters
+from portway.translate.parameters import health_port, ingress_class_parameters
 from portway.translate.sockets import INGRESS_AGES
 
 
@@ -37,8 +37,9 @@ def fleet(ctx: Context, name: str) -> Fleet | None:
         return None
     edge = ctx.read(EDGE, None)
     parameters = ctx.get(ingress_class_parameters, key.name)
-    ports = {FleetPort(edge.http_port, Transport.TCP), FleetPort(edge.https_port, Transport.TCP)}
-    if edge.http3:
+    free = {edge.http_port, edge.https_port} - {ctx.get(health_port, name)}
+    ports = {FleetPort(port, Transport.TCP) for port in free}
+    if edge.http3 and edge.https_port in free:
         ports.add(FleetPort(edge.https_port, Transport.UDP))
     return Fleet(
         name=name,

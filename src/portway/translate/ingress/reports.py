@@ -8,7 +8,7 @@ from portway.incremental import Context, query
 from portway.model.checks import CORRECT_REGEX, check_domain
 from portway.model.condition import ObjectReport, Serving
 from portway.model.fleet import FleetAddress, ingress_fleet, published_address
-from portway.model.handles import EDGE, INFRASTRUCTURE, OBSERVED_FLEET, UNAVAILABLE
+from portway.model.handles import EDGE, INFRASTRUCTURE, OBSERVED_FLEET
 from portway.model.names import SocketKey
 from portway.objects.networking_v1 import Ingress, IngressBackend, IngressClass
 from portway.objects.verdict import ObjectKey, Severity, Verdict
@@ -28,7 +28,7 @@ from portway.translate.ingress.names import alias_owner
 from portway.translate.ingress.owners import is_barred, refusal
 from portway.translate.ingress.shares import IngressHost, Share, annotations_of, host_of, shares_of
 from portway.translate.parameters import ingress_class_parameters, without_effect
-from portway.translate.sockets import INGRESS, bind_addresses, lost_to
+from portway.translate.sockets import INGRESS, bind_addresses, lost_to, unavailable
 
 
 def report_ingress(ctx: Context, key: ObjectKey) -> ObjectReport:
@@ -198,7 +198,7 @@ def ingress_sockets(ctx: Context, fleet: str) -> tuple[IngressSocket, ...]:
 
 
 def _look_at(ctx: Context, socket: SocketKey) -> IngressSocket:
-    if said := ctx.read(UNAVAILABLE, socket):
+    if said := unavailable(ctx, socket):
         problem, _, remedy = said.partition("; ")
         remedy = remedy or "give Ingress another port (--http-port, --https-port)"
         return IngressSocket(socket, f"{problem}; Ingresses are not served there", remedy)
