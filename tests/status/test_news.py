@@ -1,5 +1,7 @@
 """What owners are told, and what not."""
 
+import msgspec
+
 from portway.model.condition import Condition, ListenerReport, ObjectReport
 from portway.objects.verdict import ObjectKey, Severity, Verdict
 from portway.status.news import BURST, MOST_AT_ONCE, NOTE_BYTES, OBJECT_BURST, NewsDesk
@@ -81,6 +83,28 @@ def test_a_refusal_is_told_with_its_place() -> None:
     )
     desk.judged(report, "u", 0.0)
     assert told(desk) == [("Refused", "listener http: a proxy refuses LISTENER l: no")]
+
+
+def test_how_many_proxies_refuse_it_is_no_news() -> None:
+    """Each answer of a proxy changes the numbers; the fact is the same, and so is the name of its Event."""
+    desk = NewsDesk()
+    names = []
+    for numbers in ("", "0 of 2 proxies hold it; ", "1 of 2 proxies holds it; "):
+        refused = msgspec.structs.replace(REFUSED, message=f"{numbers}{REFUSED.message}")
+        report = ObjectReport(object=ObjectKey("Gateway", "shop", "web"), conditions=(refused,))
+        desk.judged(report, "u", 0.0)
+        names += [] if (news := desk.take(0.0)) is None else [news.name]
+        restarted = NewsDesk()
+        restarted.judged(report, "u", 0.0)
+        names += [] if (news := restarted.take(0.0)) is None else [news.name]
+    assert (len(names), len(set(names))) == (4, 1)
+    stuck = "it got no further with its update: {} of 2 proxies are new, {} are ready; what is there goes on serving"
+    for new, ready in ((0, 1), (1, 2)):
+        desk.judged(wrong(stuck.format(new, ready)), "u", 1.0)
+    assert len(told(desk, 1.0)) == 1
+    # Other numbers are facts.
+    desk.judged(wrong("port 80 is taken", "port 81 is taken"), "u", 2.0)
+    assert len(told(desk, 2.0)) == 2
 
 
 def test_many_findings_at_once_are_counted() -> None:

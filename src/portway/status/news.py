@@ -2,18 +2,19 @@
 
 An Event is for what somebody must know who does not look at conditions: something that was asked for is not done (an
 error verdict, such as a lost conflict), or a proxy refuses it. Each is told when it appears; that it is still so is
-what conditions are for. What is mended before its turn is told to nobody: replicas that do not lead keep what is wrong
-now, for the day on which they do. The name of an Event follows from what it says, so a restart, or another leader, says
-nothing twice.
+what conditions are for, and by how many proxies it is refused is no news. What is mended before its turn is told to
+nobody: replicas that do not lead keep what is wrong now, for the day on which they do. The name of an Event follows
+from what it says, so a restart, or another leader, says nothing twice.
 
 Pure; `events.py` writes them.
 
 Source: Kubernetes, `events.k8s.io/v1`; client-go's limits for Events.
 """
 
+import re
 from collections import OrderedDict
 from hashlib import blake2b
-from typing import Final, final
+from typing import Final, NamedTuple, final
 
 import msgspec
 
@@ -38,6 +39,16 @@ BUCKETS: Final = 1_000
 NOTE_BYTES: Final = 1_024
 """Longest note that the API takes."""
 REASON: Final = 128
+_COUNTS: Final = re.compile(r"\d+ of \d+ proxies [a-z ]+(?:, \d+ [a-z ]+)?(?:; )?")
+"""How far the proxies are: changes with each of them, and what is said stays the same."""
+
+
+class Fact(NamedTuple):
+    """What tells one thing that is wrong with an object from another."""
+
+    reason: str
+    note: str
+    """Without numbers of proxies."""
 
 
 class News(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,9 +60,13 @@ class News(msgspec.Struct, frozen=True, kw_only=True):
     note: str
 
     @property
+    def fact(self) -> Fact:
+        return _fact(self.reason, self.note)
+
+    @property
     def name(self) -> str:
         """Of the Event: follows from its content."""
-        said = "\0".join((self.uid, self.reason, self.note)).encode()
+        said = "\0".join((self.uid, *self.fact)).encode()
         return f"{self.object.name[:200].rstrip('.-')}.{blake2b(said, digest_size=8).hexdigest()}"
 
 
@@ -68,7 +83,7 @@ class NewsDesk:
     """Knows what is wrong with each object, and so what is new."""
 
     def __init__(self) -> None:
-        self._wrong: dict[ObjectKey, frozenset[tuple[str, str]]] = {}
+        self._wrong: dict[ObjectKey, frozenset[Fact]] = {}
         self._waiting: OrderedDict[ObjectKey, list[News]] = OrderedDict()
         self._buckets: OrderedDict[ObjectKey, TokenBucket] = OrderedDict()
         self._all: TokenBucket | None = None
@@ -87,14 +102,14 @@ class NewsDesk:
             now: seconds, never going back.
         """
         key = report.object
-        wrong = dict.fromkeys(_findings(report)) if report.ours else {}
+        wrong = {_fact(*one): one for one in _findings(report)} if report.ours else {}
         before = self._wrong.get(key, frozenset())
         if wrong:
             self._wrong[key] = frozenset(wrong)
         else:
             self._wrong.pop(key, None)
         self._wait_for(key, [one for one in self._waiting.get(key, ()) if self._is_so(one)])
-        new = [one for one in wrong if one not in before]
+        new = [one for fact, one in wrong.items() if fact not in before]
         if not new or not uid:
             return
         if len(new) > MOST_AT_ONCE:
@@ -134,7 +149,7 @@ class NewsDesk:
     def _is_so(self, news: News) -> bool:
         """Whether it is still so."""
         wrong = self._wrong.get(news.object, frozenset())
-        return (news.reason, news.note) in wrong or (news.reason == MORE and len(wrong) > MOST_AT_ONCE)
+        return news.fact in wrong or (news.reason == MORE and len(wrong) > MOST_AT_ONCE)
 
     def _wait_for(self, key: ObjectKey, news: list[News]) -> None:
         if news:
@@ -164,6 +179,10 @@ def _findings(report: ObjectReport) -> list[tuple[str, str]]:
     for place, conditions in (("", report.conditions), *listeners, *parents):
         found += [("Refused", place + each.message) for each in conditions if _is_refused(each)]
     return [(reason[:REASON], _cut(note)) for reason, note in found]
+
+
+def _fact(reason: str, note: str) -> Fact:
+    return Fact(reason, _COUNTS.sub("", note))
 
 
 def _is_refused(condition: Condition) -> bool:
