@@ -219,8 +219,8 @@ class Admin(Branch, frozen=True, kw_only=True):
     """The admin address"""
 
     admin_address: str = "127.0.0.1:9902"
-    """`HOST:PORT` of /healthz, /readyz, /metrics and the API that `portway status` and `explain` ask; `[::]`: all addresses
-    of both IP families. Empty: none."""
+    """`HOST:PORT` of /healthz, /readyz, /metrics and the API that `portway status` and `explain` ask; `[::]`: all
+    addresses of both IP families. Empty: none."""
 
 
 class Logs(Branch, frozen=True, kw_only=True):

@@ -52,6 +52,25 @@ def test_names_that_are_not_ours_are_misdirected(path: str, host: str, local: st
     assert (found.status if found else None) == HOSTS[path, host, local]
 
 
+AMONG_PODS = {
+    (STATUS, "127.0.0.1:9902", POD): 403,  # an Ingress whose backend is our Service, with an upstream-vhost
+    (STATUS, "10.96.0.7:9902", POD): 403,
+    (EXPLAIN, "10.1.2.3:9902", POD): 403,
+    ("/what/comes/later", "localhost", POD): 403,
+    (STATUS, "127.0.0.1:9902", "::ffff:127.0.0.1"): None,  # kubectl port-forward
+    (STATUS, "localhost:19902", "::1"): None,
+    (STATUS, "evil.example", LOOPBACK): 421,
+    ("/metrics", "portway-admin.portway-system.svc:9902", POD): None,
+    ("/readyz", "10.1.2.3:9902", POD): None,
+}
+
+
+@pytest.mark.parametrize(("path", "host", "local"), AMONG_PODS)
+def test_proxies_in_a_cluster_read_nothing(path: str, host: str, local: str) -> None:
+    found = refusal(Arrival("GET", path, CIMultiDict(host=host), local), "::", among_pods=True)
+    assert (found.status if found else None) == AMONG_PODS[path, host, local]
+
+
 PAGES: list[tuple[str, str, Mapping[str, str], int | None]] = [
     ("POST", EXPLAIN, {}, None),  # a command
     ("POST", EXPLAIN, {"origin": "http://127.0.0.1:9902"}, None),

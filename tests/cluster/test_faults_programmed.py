@@ -1,12 +1,15 @@
 """`Programmed` is true: of all proxies of a Gateway, whichever replica of the control plane they are connected to."""
 
 import asyncio
+import os
+import urllib.request
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import msgspec
 import pytest
 
+from tests.cluster import kernel
 from tests.cluster.cluster import MiniCluster
 from tests.cluster.portway_in import (
     CONTROL_PLANE,
@@ -20,7 +23,6 @@ from tests.cluster.portway_in import (
     opened,
     route,
 )
-from tests.kit.client import fetch
 
 pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("cluster"), pytest.mark.timeout(300)]
 
@@ -38,12 +40,21 @@ async def connected(cluster: MiniCluster, shop: Shop) -> dict[str, set[str]]:
     """Names of the proxies of the shop's Gateway by the replica that they are connected to."""
     found = {}
     for pod in await cluster.pods(SYSTEM, CONTROL_PLANE):
-        address = pod.status.pod_ip
-        answer = await fetch(f"http://{address}:9902/api/v1/status", address=address)
-        status = msgspec.json.decode(answer.body, type=_Status)
+        process, *_ = await cluster.processes(SYSTEM, pod.metadata.name)
+        status = msgspec.json.decode(await asyncio.to_thread(forwarded, process, "/api/v1/status"), type=_Status)
         fleet = f"gateway/{shop.namespace}/edge"
         found[pod.metadata.name] = {proxy.name for proxy in status.proxies if proxy.fleet == fleet}
     return found
+
+
+def forwarded(process: int, path: str) -> bytes:
+    """What the admin port of a process in a pod answers over its own loopback, where `kubectl port-forward` arrives."""
+    namespace = kernel.open_namespace("net", process)
+    try:
+        with kernel.inside(namespace), urllib.request.urlopen(f"http://127.0.0.1:9902{path}", timeout=10) as answer:
+            return bytes(answer.read())
+    finally:
+        os.close(namespace)
 
 
 async def spread(cluster: MiniCluster, shop: Shop, proxies: int) -> dict[str, set[str]]:

@@ -18,6 +18,10 @@ What is asked about decides how strict we are:
   we cannot know. It has names of Services, so a browser on this very machine shall not be led to it.
 - All else has the names of all objects, or is work. People and commands ask for it, who can write an address.
 
+In a cluster all pods reach the address, and proxies are pods: whoever writes an Ingress can have one ask us, with the
+Host field that he likes (`upstream-vhost`, an address among them). So there, what is not for probes and scrapers is
+answered over the loopback of our own pod alone, where `kubectl port-forward` and `kubectl exec` arrive.
+
 Sources: RFC 9110 §7.2 (Host) and §15.5.20 (421), Fetch Metadata (W3C), "Resource isolation policy". Not here: who may
 ask at all; the address is for loopback or a network of operators.
 """
@@ -52,15 +56,21 @@ class Arrival(NamedTuple):
     """Our end of the connection."""
 
 
-def refusal(arrival: Arrival, own_name: str) -> Refusal | None:
+def refusal(arrival: Arrival, own_name: str, *, among_pods: bool = False) -> Refusal | None:
     """Whether a request is to be refused.
 
     Args:
         arrival: the request.
         own_name: the host of `--admin-address`; a name or an address.
+        among_pods: whether proxies in a cluster may reach the address.
     """
     if arrival.path in PROBES:
         return None
+    if among_pods and arrival.path != METRICS and not _is_loopback(arrival.local_address):
+        return Refusal(
+            FORBIDDEN,
+            "in a cluster this is answered over the pod's own loopback only: use kubectl port-forward, or kubectl exec",
+        )
     host = host_of(arrival.fields.get("host", ""))
     if not _is_ours(host, own_name) and (arrival.path != METRICS or _is_loopback(arrival.local_address)):
         return Refusal(

@@ -53,13 +53,15 @@ class Answers(Protocol):
 class AdminServer:
     """Serves one address from `start` to `stop`."""
 
-    def __init__(self, answers: Answers, host: str) -> None:
+    def __init__(self, answers: Answers, host: str, *, among_pods: bool = False) -> None:
         """
         Args:
             host: name or address that it listens on, without brackets; requests may name it.
+            among_pods: whether proxies in a cluster may reach it.
         """
         self._answers = answers
         self._host = host
+        self._among_pods = among_pods
         application = web.Application(client_max_size=MAX_BODY_BYTES, middlewares=[self._guard])
         application.add_routes(
             [
@@ -89,7 +91,7 @@ class AdminServer:
     ) -> web.StreamResponse:
         local = request.transport.get_extra_info("sockname") if request.transport is not None else None
         arrival = Arrival(request.method, request.path, request.headers, str(local[0]) if local else "")
-        refused = refusal(arrival, self._host)
+        refused = refusal(arrival, self._host, among_pods=self._among_pods)
         return await handler(request) if refused is None else _error(refused.reason, refused.status)
 
     async def _healthz(self, _request: web.Request) -> web.Response:

@@ -111,6 +111,6 @@ class MachineAnswers:
 
 async def make_server(machine: Machine, host: str, sockets: Sequence[socket.socket]) -> AdminServer:
     """Answer on sockets that listen already; requests may name `host`."""
-    server = AdminServer(MachineAnswers(machine), host)
+    server = AdminServer(MachineAnswers(machine), host, among_pods=machine.proxy is None)
     await server.start(sockets)
     return server
