@@ -125,7 +125,7 @@ def test_virtual_hosts(envoy: Running, host: VirtualHost) -> None:
 @given(upstreams, endpoint_sets)
 def test_clusters_and_endpoints(envoy: Running, upstream: Upstream, endpoints: Endpoints) -> None:
     cluster = build_cluster(upstream)
-    assignment = build_endpoints(upstream.name, endpoints, "east")
+    assignment = build_endpoints(upstream.name, endpoints.endpoints, "east")
 
     async def send() -> list[str | None]:
         assert envoy.lab is not None

@@ -225,7 +225,7 @@ async def test_sticky_cookies_stay_with_their_endpoint() -> None:
 
     async with hosts(edge_of(sticky), world=world(Endpoints())) as proxy:
         both = at(proxy.backends["a"], proxy.backends["b"])
-        await proxy.lab.ads.update(build_endpoints("shop/both:80", both))
+        await proxy.lab.ads.update(build_endpoints("shop/both:80", both.endpoints))
         first = await proxy.get("sticky.test", "/shop")
         cookie = first.header("set-cookie") or ""
         assert cookie.startswith("route=")

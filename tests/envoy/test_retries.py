@@ -98,14 +98,14 @@ async def test_draining_endpoints_keep_their_sessions_and_get_no_new_ones() -> N
                 cookies[answer.pod] = (answer.header("set-cookie") or "").split(";")[0]
             draining = Endpoint(address=x.host, port=x.port, health=EndpointHealth.DRAINING)
             good = Endpoint(address=y.host, port=y.port)
-            await proxy.lab.ads.update(build_endpoints("shop/two:80", Endpoints(endpoints=(draining, good))))
+            await proxy.lab.ads.update(build_endpoints("shop/two:80", (draining, good)))
             assert {(await proxy.get("two.test")).pod for _ in range(20)} == {"y"}
             assert {(await proxy.get("two.test", "/", ("cookie", cookies["x"]))).pod for _ in range(5)} == {"x"}
             # The only one left serves all the same.
-            await proxy.lab.ads.update(build_endpoints("shop/two:80", Endpoints(endpoints=(draining,))))
+            await proxy.lab.ads.update(build_endpoints("shop/two:80", (draining,)))
             assert (await proxy.get("two.test")).pod == "x"
             # And when it is gone the session goes elsewhere.
-            await proxy.lab.ads.update(build_endpoints("shop/two:80", Endpoints(endpoints=(good,))))
+            await proxy.lab.ads.update(build_endpoints("shop/two:80", (good,)))
             assert (await proxy.get("two.test", "/", ("cookie", cookies["x"]))).pod == "y"
 
 

@@ -110,7 +110,7 @@ def resources(world: World) -> list[Message]:
         built.append(build_cluster(upstream))
         if upstream.discovery is Discovery.ENDPOINTS:
             zone = world.edge.zone if upstream.balancer.zone_aware else ""
-            built.append(build_endpoints(upstream.name, endpoints, zone))
+            built.append(build_endpoints(upstream.name, endpoints.endpoints, zone))
     for key, secret in world.secrets.items():
         built.append(build_secret(secret_name(key), key.use, secret))
     for table, hosts in world.tables.items():

@@ -246,7 +246,9 @@ class _Maker:
         for upstream, endpoints in self.upstreams.values():
             found.append(_resource(build_cluster(upstream), ResourceType.CLUSTER, readiness=Readiness.ENDPOINTS))
             found.append(
-                _resource(build_endpoints(upstream.name, endpoints, ""), ResourceType.ENDPOINTS, name=upstream.name)
+                _resource(
+                    build_endpoints(upstream.name, endpoints.endpoints), ResourceType.ENDPOINTS, name=upstream.name
+                )
             )
         for _, key in sorted(self.engine.groups(SECRET_USES)):
             secret = self.engine.get(SECRET, key)

@@ -30,6 +30,8 @@ from tests.kit.lab import eventually
 from tests.kit.ports import Ports
 
 FLEET = "host"
+ZONE = "z1"
+"""Where the Envoy says that it runs."""
 LOOPBACK = "127.0.0.1"
 NOBODY = 1  # a port on loopback that refuses connections at once
 PATIENCE_S = 30.0
@@ -106,7 +108,7 @@ class Judge:
                 self._place(listener.address.socket_address)
                 body = listener.SerializeToString(deterministic=True)
             case ResourceType.ENDPOINTS:
-                assignment = endpointv3.ClusterLoadAssignment.FromString(resource.body)
+                assignment = endpointv3.ClusterLoadAssignment.FromString(resource.body_for(ZONE))
                 for locality in assignment.endpoints:
                     for endpoint in locality.lb_endpoints:
                         _nobody(endpoint.endpoint.address)
@@ -154,7 +156,7 @@ def judging() -> Iterator[Judge]:
             await server.start(f"unix:{socket}")
             bootstrap = build_bootstrap(
                 BootstrapSettings(
-                    node_id="judge", fleet=FLEET, zone="z1", control_plane=str(socket), dns_resolvers=((LOOPBACK, dns),)
+                    node_id="judge", fleet=FLEET, zone=ZONE, control_plane=str(socket), dns_resolvers=((LOOPBACK, dns),)
                 )
             )
             try:

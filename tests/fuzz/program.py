@@ -14,7 +14,7 @@ from portway.store import ChangeSet, Stored
 from tests.fuzz.worlds import Draft, Edit
 
 FALLBACK = make_fallback_certificate()
-EDGE = Edge(http3=True, zone="z1", bind_addresses=("127.0.0.1",))
+EDGE = Edge(http3=True, bind_addresses=("127.0.0.1",))
 """With everything that makes more resources."""
 
 EDGES = (

@@ -12,7 +12,7 @@ import grpc.aio
 import pytest
 from envoy.service.discovery.v3 import discovery_pb2 as discoveryv3
 
-from portway.model.resource import ResourceDelta, ResourceType
+from portway.model.resource import ResourceDelta, ResourceType, make_resource
 from portway.xds.ordering import Timing
 from portway.xds.positions import Marker, Shown
 from portway.xds.server import SERVICE, DiscoveryServer, Peer, check_address
@@ -210,3 +210,20 @@ async def test_what_waiting_proxies_have_seen_is_told_to_who_reads() -> None:
         assert before <= awaited["Service"].since <= time.monotonic()
         assert server.reach({"Service": 5, "Ingress": 9}, {"Service": time.monotonic()}) == {}
         assert isinstance(await call.read(), discoveryv3.DeltaDiscoveryResponse)
+
+
+async def test_proxies_of_a_zone_get_their_own_endpoints() -> None:
+    server = DiscoveryServer()
+    key = endpoints("a").key
+    wanted = make_resource(key, b"\n\x01a", by_zone=(("east", b"\n\x04east"),))
+    server.apply("edge", ResourceDelta(changed=(cluster("a"), wanted)))
+    server.mark_synced("edge")
+    for zone, body in (("", b"\n\x01a"), ("west", b"\n\x01a"), ("east", b"\n\x04east")):
+        async with calling(server) as call, asyncio.timeout(10):
+            request = first(ResourceType.ENDPOINTS)
+            request.node.locality.zone = zone
+            request.resource_names_subscribe.append("a")
+            await call.write(request)
+            response = await call.read()
+            assert isinstance(response, discoveryv3.DeltaDiscoveryResponse)
+            assert [(one.version, one.resource.value) for one in response.resources] == [(wanted.version, body)]

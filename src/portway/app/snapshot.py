@@ -25,14 +25,14 @@ FILE = "acknowledged.sqlite"
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS resources (
   fleet TEXT NOT NULL, type TEXT NOT NULL, name TEXT NOT NULL, version TEXT NOT NULL, body BLOB NOT NULL,
-  readiness TEXT NOT NULL, requires BLOB NOT NULL, origins BLOB NOT NULL,
+  readiness TEXT NOT NULL, requires BLOB NOT NULL, origins BLOB NOT NULL, by_zone BLOB NOT NULL,
   PRIMARY KEY (fleet, type, name)
 ) WITHOUT ROWID
 """
-FORMAT = 1
+FORMAT = 2
 """`user_version` of the file; another one is made afresh, as a cache may be."""
 
-Row = tuple[str, str, str, str, bytes, str, bytes, bytes]
+Row = tuple[str, str, str, str, bytes, str, bytes, bytes, bytes]
 
 log = structlog.get_logger(__name__)
 
@@ -120,6 +120,7 @@ class SnapshotFile:
                 resource.readiness,
                 msgspec.msgpack.encode(resource.requires),
                 msgspec.msgpack.encode(resource.origins),
+                msgspec.msgpack.encode(resource.by_zone),
             )
             for resource in changed
         ]
@@ -135,7 +136,7 @@ class SnapshotFile:
     def _write(self, rows: Sequence[Row], names: Sequence[tuple[str, str, str]]) -> None:
         with self._database:
             self._database.execute("BEGIN")
-            self._database.executemany("INSERT OR REPLACE INTO resources VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
+            self._database.executemany("INSERT OR REPLACE INTO resources VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
             self._database.executemany("DELETE FROM resources WHERE fleet = ? AND type = ? AND name = ?", names)
 
     def _renew(self, problem: str) -> None:
@@ -167,7 +168,8 @@ class SnapshotFile:
 
     def _read(self, fleet: str) -> tuple[Resource, ...]:
         cursor = self._database.execute(
-            "SELECT type, name, version, body, readiness, requires, origins FROM resources WHERE fleet = ?", (fleet,)
+            "SELECT type, name, version, body, readiness, requires, origins, by_zone FROM resources WHERE fleet = ?",
+            (fleet,),
         )
         return tuple(
             Resource(
@@ -177,6 +179,7 @@ class SnapshotFile:
                 readiness=Readiness(readiness),
                 requires=msgspec.msgpack.decode(requires, type=tuple[ResourceKey, ...]),
                 origins=msgspec.msgpack.decode(origins, type=tuple[ObjectKey, ...]),
+                by_zone=msgspec.msgpack.decode(by_zone, type=tuple[tuple[str, bytes], ...]),
             )
-            for kind, name, version, body, readiness, requires, origins in cursor
+            for kind, name, version, body, readiness, requires, origins, by_zone in cursor
         )

@@ -49,12 +49,18 @@ class Resource(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     version: str
     body: bytes = msgspec.field(default=b"")
     """The serialised message, not yet wrapped in an Any. May hold keys: never logged."""
+    by_zone: tuple[tuple[str, bytes], ...] = ()
+    """Zones, sorted, whose proxies get another body than that. The version is that of all of them."""
     requires: tuple[ResourceKey, ...] = ()
     """What must be ready in a proxy before it may get this: the clusters of a virtual host, those of a TCP listener.
     Sorted, unique."""
     readiness: Readiness = Readiness.AT_ONCE
     origins: tuple[ObjectKey, ...] = ()
     """The declared objects behind it; they are named when a proxy refuses it. Sorted, unique."""
+
+    def body_for(self, zone: str) -> bytes:
+        """What a proxy of this zone gets."""
+        return dict(self.by_zone).get(zone, self.body) if self.by_zone else self.body
 
     def __repr__(self) -> str:
         return f"Resource({self.key.type.name} {self.key.name} @{self.version}, {len(self.body):,} bytes)"
@@ -64,13 +70,24 @@ def make_resource(
     key: ResourceKey,
     body: bytes,
     *,
+    by_zone: tuple[tuple[str, bytes], ...] = (),
     requires: tuple[ResourceKey, ...] = (),
     readiness: Readiness = Readiness.AT_ONCE,
     origins: tuple[ObjectKey, ...] = (),
 ) -> Resource:
     """A resource whose version is the digest of its content."""
-    version = blake2b(body, digest_size=9).hexdigest()
-    return Resource(key=key, version=version, body=body, requires=requires, readiness=readiness, origins=origins)
+    digest = blake2b(body, digest_size=9)
+    for zone, of_zone in by_zone:
+        digest.update(b"\0%b\0%d\0%b" % (zone.encode(), len(of_zone), of_zone))
+    return Resource(
+        key=key,
+        version=digest.hexdigest(),
+        body=body,
+        by_zone=by_zone,
+        requires=requires,
+        readiness=readiness,
+        origins=origins,
+    )
 
 
 class ResourceDelta(msgspec.Struct, frozen=True, kw_only=True):

@@ -3,6 +3,7 @@
 from datetime import timedelta
 from enum import StrEnum
 from functools import lru_cache
+from typing import NamedTuple
 
 import msgspec
 
@@ -208,9 +209,18 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True, gc=False, order=True):
     hostname: str = ""
 
 
+class ZoneShare(NamedTuple):
+    """The endpoints that hints give to the proxies of one zone."""
+
+    zone: str
+    endpoints: tuple[Endpoint, ...]
+
+
 class Endpoints(msgspec.Struct, frozen=True, kw_only=True):
     """All endpoints of an upstream: sorted, unique by address and port. May be empty."""
 
     endpoints: tuple[Endpoint, ...] = ()
+    shares: tuple[ZoneShare, ...] = ()
+    """By zone, sorted. Proxies of a zone that is not among them use all endpoints."""
     origins: tuple[ObjectKey, ...] = ()
     sources: tuple[Source, ...] = ()

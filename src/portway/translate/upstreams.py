@@ -30,6 +30,7 @@ from portway.model.upstream import (
     Upstream,
     UpstreamSettings,
     UpstreamTls,
+    ZoneShare,
     settings_of,
 )
 from portway.objects.core_v1 import Protocol as Transport
@@ -230,8 +231,12 @@ def endpoints(ctx: Context, key: UpstreamKey) -> Endpoints:
         for number in _slice_ports(piece, port):
             for endpoint in piece.endpoints:
                 _collect(found, endpoint, number)
-    chosen = _of_zone(ctx, key, list(found.values()))
-    return Endpoints(endpoints=_serving(chosen), origins=tuple(sorted(origins)))
+    every = list(found.values())
+    return Endpoints(
+        endpoints=_serving([one.endpoint for one in every]),
+        shares=_shares(ctx, key, every),
+        origins=tuple(sorted(origins)),
+    )
 
 
 def _slice_ports(piece: EndpointSlice, port: ServicePort) -> Iterable[int]:
@@ -274,15 +279,22 @@ def _canonical(address: str) -> str:
     return str(ip_address(address)) if ":" in address else address
 
 
-def _of_zone(ctx: Context, key: UpstreamKey, every: list[_Found]) -> list[Endpoint]:
-    """Those that the hints give to the zone of the proxies, if every endpoint has hints and some name the zone."""
-    zone = ctx.read(EDGE, None).zone
-    local = [found.endpoint for found in every if zone in found.zones]
-    if not zone or not local or not all(found.zones for found in every):
-        return [found.endpoint for found in every]
+def _shares(ctx: Context, key: UpstreamKey, every: list[_Found]) -> tuple[ZoneShare, ...]:
+    """What the hints give to each zone that they name, if every endpoint that serves has some.
+
+    Source: Kubernetes docs, "Topology Aware Routing", "Safeguards".
+    """
+    serving = [found for found in every if found.endpoint.health is EndpointHealth.HEALTHY] or every
+    if not serving or not all(found.zones for found in serving):
+        return ()
     policy = policy_of(ctx, key)
     aware = policy.spec.zone_aware if policy is not None else None
-    return local if aware is None or aware.type is ZoneAwareType.HINTS else [found.endpoint for found in every]
+    if aware is not None and aware.type is not ZoneAwareType.HINTS:
+        return ()
+    zones = sorted(frozenset[str]().union(*(found.zones for found in serving)))
+    return tuple(
+        ZoneShare(zone, _serving([found.endpoint for found in every if zone in found.zones])) for zone in zones
+    )
 
 
 def _serving(every: list[Endpoint]) -> tuple[Endpoint, ...]:

@@ -59,6 +59,8 @@ class Peer(msgspec.Struct, frozen=True, kw_only=True):
     node_id: str
     fleet: str
     """The fleet that the node says it belongs to (`node.cluster`)."""
+    zone: str = ""
+    """Where the node says that it runs (`node.locality.zone`); empty: it does not say."""
     identities: tuple[bytes, ...] = ()
     """What its client certificate proves (subject alternative names, else the common name); empty without mTLS."""
 
@@ -426,7 +428,7 @@ class DiscoveryServer:
             response, outcomes = stream.session.poll(now)
             self._report(peer, outcomes)
             if response is not None:
-                await send(build_response(response))
+                await send(build_response(response, peer.zone))
                 log.debug("response sent", proxy=peer.node_id, type=response.type.name, nonce=response.nonce)
                 continue
             if stream.session.is_to_leave(now):
@@ -498,5 +500,6 @@ def _peer_of(first: discoveryv3.DeltaDiscoveryRequest, context: _Context) -> Pee
         address=context.peer() or "",
         node_id=first.node.id,
         fleet=first.node.cluster,
+        zone=first.node.locality.zone,
         identities=tuple(context.peer_identities() or ()),
     )

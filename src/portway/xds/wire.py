@@ -28,13 +28,17 @@ def parse_request(message: discoveryv3.DeltaDiscoveryRequest) -> Request | None:
     )
 
 
-def build_response(response: Response) -> discoveryv3.DeltaDiscoveryResponse:
-    """The message; each body is wrapped, not parsed."""
+def build_response(response: Response, zone: str = "") -> discoveryv3.DeltaDiscoveryResponse:
+    """The message; each body is wrapped, not parsed.
+
+    Args:
+        zone: of the proxy; empty: not known.
+    """
     message = discoveryv3.DeltaDiscoveryResponse(
         type_url=response.type, nonce=response.nonce, removed_resources=response.removed
     )
     for resource in response.resources:
         added = message.resources.add(name=resource.key.name, version=resource.version)
         added.resource.type_url = response.type
-        added.resource.value = resource.body
+        added.resource.value = resource.body_for(zone)
     return message
