@@ -32,8 +32,8 @@ class CrowdLimits(msgspec.Struct, frozen=True, kw_only=True):
     """Of an identity at one address, which may be that of a Node for all that comes from it."""
     first_requests: int = 4
     """Of an identity, read at once; each may be of `server.MAX_REQUEST_BYTES`. More wait."""
-    first_request_s: float = 10.0
-    """How long one may take."""
+    first_request_s: float = 20.0
+    """How long one may take. Envoy holds requests for clusters back while one warms, for up to 15 s."""
     names: int = 100_000
     """Of a fleet, in all its streams, beyond twice the resources that it has. Each is kept with up to 1 KB."""
 
