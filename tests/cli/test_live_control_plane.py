@@ -1,12 +1,14 @@
 """`explain` and `status` of a control plane that runs for a cluster, over its admin address: of which proxies?"""
 
+import base64
+import datetime as dt
 import json
 import os
 import socket
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from ipaddress import ip_address
 from pathlib import Path
@@ -17,6 +19,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from portway.cli import main
+from portway.identity.authorities import encode_authorities, make_authority
 from portway.identity.contract import IDENTITY_PORT, XDS_PORT
 from tests.cluster.control_plane import ControlPlane
 from tests.cluster.process import log_end
@@ -175,23 +178,24 @@ def test_status_of_the_proxies_of_one_gateway(live: str) -> None:
     )
 
 
-UNREADABLE = """
+SECRET = """
 {apiVersion: v1, kind: Namespace, metadata: {name: portway-other}}
 ---
-apiVersion: v1
-kind: Secret
-metadata: {name: portway-ca, namespace: portway-other}
-data: {authority-1.crt: eA==}
+{apiVersion: v1, kind: Secret, metadata: {name: portway-ca, namespace: portway-other}, data: DATA}
 """
-EMPTY = "{apiVersion: v1, kind: Secret, metadata: {name: portway-ca, namespace: portway-other}}"
+
+
+def secret(data: Mapping[str, bytes]) -> str:
+    return SECRET.replace("DATA", json.dumps({name: base64.b64encode(value).decode() for name, value in data.items()}))
 
 
 def test_it_is_not_ready_before_proxies_can_come(plane: ControlPlane) -> None:
     """Without authorities nobody can: a rollout must stop there, and say why."""
-    plane.kubectl("apply", "-f", "-", stdin=UNREADABLE)
+    plane.kubectl("apply", "-f", "-", stdin=secret({"authority-1.crt": b"x"}))
     with running(plane, "portway-other", LISTEN[1]) as (address, log):
         wait("it says why not", lambda: "Secret portway-other/portway-ca: authority-1" in readiness(address), log)
-        plane.kubectl("apply", "-f", "-", stdin=EMPTY)
+        good = encode_authorities([make_authority(dt.datetime.now(dt.UTC))])
+        plane.kubectl("apply", "-f", "-", stdin=secret(good))
         wait("it is ready", lambda: readiness(address) == READY, log)
         for port in (XDS_PORT, IDENTITY_PORT):
             socket.create_connection((LISTEN[1], port), timeout=5).close()

@@ -87,6 +87,36 @@ async def test_a_secret_that_is_gone_is_filled_as_soon_as_there_is_one_again() -
     assert await Replica(api).look() == before
 
 
+@pytest.mark.parametrize("is_there", [False, True], ids=["deleted", "damaged"])
+async def test_who_knows_what_was_lost_has_the_first_turn(is_there: bool) -> None:
+    """A replica that started meanwhile would make new ones, which no proxy believes yet."""
+    api = FakeApi()
+    old, new = Replica(api), Replica(api)
+    before = await old.look()
+    kept, api.may_create = {"metadata": {"name": "portway-ca", "resourceVersion": str(api.version)}}, False
+    api.secret = {**kept, "data": {"authority-1.crt": "eA=="}} if is_there else None
+    for replica in (new, old):
+        with pytest.raises(CertificateProblem):
+            await replica.look()
+    api.secret = dict(kept)
+    with pytest.raises(CertificateProblem, match="first turn"):
+        await new.look()
+    assert await old.look() == before
+    assert await new.look() == before
+
+
+async def test_what_nobody_knows_any_more_is_made_anew() -> None:
+    api = FakeApi()
+    api.may_create = False
+    replica = Replica(api)
+    with pytest.raises(CertificateProblem, match="does not exist"):
+        await replica.look()
+    api.secret = {"metadata": {"name": "portway-ca", "resourceVersion": "0"}}
+    with pytest.raises(CertificateProblem, match="first turn"):
+        await replica.look()
+    assert len(await replica.look()) == 1
+
+
 async def test_what_is_damaged_is_told_and_not_overwritten() -> None:
     api = FakeApi()
     replica = Replica(api)

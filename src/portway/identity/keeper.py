@@ -1,6 +1,6 @@
 """The authorities as a Secret: made by whichever replica comes first, read again by all, replaced in time by one.
 
-Each replica looks every few minutes (one GET) instead of watching: a successor signs a day after it was published, so
+Each replica looks twice a minute (one GET) instead of watching: a successor signs a day after it was published, so
 nobody is late. Only a write that names the version that was read succeeds; who loses the race reads again.
 Proxies and control planes out there believe what is in it: what was lost or emptied while we run is put back, by
 whoever still knows it. That takes the Secret itself, empty at least; our manifests give us no right to create Secrets
@@ -24,9 +24,12 @@ from portway.kubernetes.backoff import Backoff
 from portway.kubernetes.errors import ApiError, ApiUnreachable, ConnectionProblem
 from portway.kubernetes.paths import resource_path
 
-LOOK = dt.timedelta(minutes=5)
-FIRST_WAIT_S = 10.0
+LOOK = dt.timedelta(seconds=30)
+"""Between looks, more or less: so long whoever knows what was lost may take to notice that there is an empty Secret."""
+FIRST_WAIT_S = 5.0
 """Longest pause while none are known: no proxy can come."""
+TURN = 1.5
+"""Of `LOOK`: for so long an empty Secret that was lost is left to others by who does not know what was in it."""
 RACES = 10
 """How often in a row somebody else may have been faster."""
 LABELS = {"app.kubernetes.io/managed-by": "portway"}
@@ -42,6 +45,10 @@ class Secrets(Protocol):
     async def create(self, path: str, body: bytes) -> bytes: ...
 
     async def replace(self, path: str, body: bytes) -> bytes: ...
+
+
+class _Deferred(CertificateProblem):
+    """An empty Secret is not filled yet."""
 
 
 class _Data(msgspec.Struct, frozen=True):
@@ -78,6 +85,8 @@ class AuthorityKeeper:
         self._clock = clock
         self._look = look
         self._held: tuple[Authority, ...] = ()
+        self._is_lost = False
+        """Whether the last look found no Secret, or a damaged one: somebody may still know what was in it."""
         self.problem = "the authorities have not been read yet"
         """Why they cannot be kept, since the last look; empty: they can."""
 
@@ -90,13 +99,17 @@ class AuthorityKeeper:
             except (ApiError, ApiUnreachable, ConnectionProblem, CertificateProblem) as error:
                 self.problem = f"the authorities cannot be kept: {error}"
                 log.error("authorities cannot be kept", secret=self._secret, problem=str(error))  # noqa: TRY400
-                wait = backoff.failed(error)
-                await asyncio.sleep(wait if self._held else min(wait, FIRST_WAIT_S))
+                await asyncio.sleep(self._pause(error, backoff.failed(error)))
                 continue
             self.problem = ""
             backoff.succeeded()
             # Not all replicas in one moment.
             await asyncio.sleep(self._look.total_seconds() * (0.75 + random.random() / 2))  # noqa: S311
+
+    def _pause(self, error: Exception, wait: float) -> float:
+        if isinstance(error, _Deferred):
+            return self._look.total_seconds() * TURN
+        return wait if self._held else min(wait, FIRST_WAIT_S)
 
     async def look(self) -> tuple[Authority, ...]:
         """Read them, make or replace them where it is time, and hand them on.
@@ -104,7 +117,7 @@ class AuthorityKeeper:
         Raises:
             ApiError, ApiUnreachable: the API server refuses or does not answer.
             CertificateProblem: what the Secret holds is damaged, and not overwritten; or there is none, and we may not
-                create it.
+                create it; or it was so, is empty now, and others have the first turn to fill it.
         """
         for _ in range(RACES):
             try:
@@ -113,6 +126,13 @@ class AuthorityKeeper:
                 if error.status != 409:
                     raise
                 continue
+            except _Deferred:
+                self._is_lost = False
+                raise
+            except CertificateProblem:
+                self._is_lost = True
+                raise
+            self._is_lost = False
             if held != self._held:
                 log.info("authorities known", secret=self._secret, names=[one.name for one in held])
                 self._held = held
@@ -137,10 +157,17 @@ class AuthorityKeeper:
                 f'-n {self._namespace} --type=json -p \'[{{"op":"remove","path":"/data"}}]\'): then a control plane '
                 "that still knows the authorities puts them back, else there are new ones"
             ) from error
+        if not held:
+            self._give_way()
         wanted = followed(held or self._held, self._clock())
         if wanted != held:
             await self._client.replace(self._path, _with_data(found, wanted))
         return wanted
+
+    def _give_way(self) -> None:
+        """Before new authorities are made."""
+        if self._is_lost and not self._held:
+            raise _Deferred(f"{self._secret} was lost and is empty; who knows the authorities has the first turn")
 
     async def _create(self) -> tuple[Authority, ...]:
         made = followed(self._held, self._clock())
