@@ -102,3 +102,10 @@ def test_nobody_is_told_to_mend_a_namespace_that_goes() -> None:
     error = ApiError("create", resource_path("", "v1", "services", "shop"), 403, reason="Forbidden", message=message)
     assert error.is_of_ending_namespace
     assert "add the rule" not in str(error)
+    gone = ApiError(
+        "patch", resource_path("", "v1", "services", "shop", "web"), 404, "NotFound", 'namespaces "shop" not found'
+    )
+    assert gone.is_of_ending_namespace
+    assert "CustomResourceDefinition" not in str(gone)
+    missing = ApiError("get", ROUTES, 404, "NotFound", "the server could not find the requested resource")
+    assert not missing.is_of_ending_namespace

@@ -57,12 +57,19 @@ class ApiError(Exception):
 
     @property
     def is_of_ending_namespace(self) -> bool:
-        """Whether nothing can be made because the namespace is being deleted: nobody's mistake, and soon over."""
-        return self.status == 403 and "because it is being terminated" in self.message
+        """Whether nothing can be made because the namespace is being deleted, or is gone: nobody's mistake, and soon
+        over, if what was to be made goes with it."""
+        return (self.status == 403 and "because it is being terminated" in self.message) or self._has_no_namespace
+
+    @property
+    def _has_no_namespace(self) -> bool:
+        return self.status == 404 and self.message.startswith('namespaces "') and self.message.endswith("not found")
 
     @property
     def remedy(self) -> str:
         """What somebody can do about it, in one sentence."""
+        if self._has_no_namespace:
+            return "create the namespace, unless it has just been deleted"
         if self.is_of_ending_namespace:
             return "nothing needs to be done: its namespace is being deleted"
         if self.status == 403 and self.reason in ("Forbidden", ""):
