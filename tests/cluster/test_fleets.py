@@ -5,9 +5,11 @@ from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from typing import cast
 
+import msgspec
 import pytest
 
-from portway.model.fleet import FleetAddress
+from portway.model.fleet import Fleet, FleetAddress
+from portway.objects.verdict import ObjectKey
 from tests.cluster.control_plane import ControlPlane
 from tests.cluster.fleet_world import COLLECTED, NAMESPACE, WHOLE, fleet, fleet_plane, part, portway
 
@@ -109,6 +111,40 @@ async def test_what_somebody_breaks_is_put_right(plane: ControlPlane) -> None:
         assert cast("Mapping[str, str]", annotations)["their.example/note"] == "1"
 
 
+MARKS = {
+    "the label is gone": ("label", "portway.dev/controller-"),
+    "the fleet is gone": ("annotate", "portway.dev/fleet-"),
+    "another fleet": ("annotate", "portway.dev/fleet=ingress/another"),
+}
+
+
+@pytest.mark.parametrize("case", MARKS)
+async def test_whose_an_object_is_is_put_right(plane: ControlPlane, case: str) -> None:
+    verb, change = MARKS[case]
+    name = f"marred-{list(MARKS).index(case)}"
+    made = f"portway-{name}"
+    async with portway(plane, name) as world:
+        world.applier.want(fleet(name))
+        world.applier.complete()
+        await world.settled()
+        world.plane.kubectl("scale", "deployment", made, "-n", NAMESPACE, "--replicas=5")
+        uid = part(world.get("deployment", made), "metadata", "uid")
+        objects = {kind: world.get(kind, made) for kind in WHOLE}
+        for kind in sorted(WHOLE):
+            world.plane.kubectl(verb, kind, made, "-n", NAMESPACE, "--overwrite", change)
+
+        def marks(kind: str, of: Mapping[str, object] | None) -> list[object]:
+            metadata = cast("Mapping[str, Mapping[str, str]]", part(of, "metadata"))
+            return [metadata["labels"].get("portway.dev/controller"), metadata["annotations"].get("portway.dev/fleet")]
+
+        for kind, before in objects.items():
+            await world.until(lambda: marks(kind, world.get(kind, made)) == marks(kind, before))  # noqa: B023 - at once
+        await world.settled()
+        deployment = world.get("deployment", made)
+        assert (part(deployment, "metadata", "uid"), part(deployment, "spec", "replicas")) == (uid, 5)
+        assert (world.applier.statistics().failed, world.applier.statistics().deleted) == ({}, 0)
+
+
 async def test_all_that_can_be_said_is_accepted_by_the_api_server(plane: ControlPlane) -> None:
     parameters = {
         "workload": {"type": "DaemonSet"},
@@ -148,6 +184,13 @@ async def test_a_held_fleet_stays_as_it_is(plane: ControlPlane) -> None:
         statistics = world.applier.statistics()
         assert (statistics.applied, statistics.deleted, statistics.held) == (applied, 0, 2)
         assert (world.kinds("portway-held"), world.kinds("portway-never")) == (WHOLE, set())
+        # What its pods cannot do without is no setting of anybody's.
+        world.applier.use_plane(msgspec.structs.replace(world.data_plane, authorities="NEW", image="portway:new"))
+        await world.until(lambda: part(world.get("configmap", "portway-held"), "data", "ca.crt") == "NEW")
+        world.plane.kubectl("delete", "serviceaccount", "portway-held", "-n", NAMESPACE)
+        await world.until(lambda: world.kinds("portway-held") == WHOLE)
+        assert "portway:new" not in str(world.get("deployment", "portway-held"))
+        assert world.applier.statistics().applied == applied + 2
 
 
 async def test_a_fleet_that_nobody_wants_goes_when_that_is_certain(plane: ControlPlane) -> None:
@@ -211,6 +254,23 @@ async def test_what_the_api_server_refuses_is_told_and_hurts_no_other(plane: Con
         world.applier.want(fleet("refused"))
         await world.until(lambda: not world.observed[name].failed)
         assert world.kinds("portway-refused") == WHOLE
+
+
+async def test_a_namespace_that_is_gone_is_no_mistake_of_a_gateway(plane: ControlPlane) -> None:
+    of_gateway = {name: msgspec.structs.replace(made, namespace="nowhere") for name, made in fleet("lost").items()}
+    owner = ObjectKey("IngressClass", "", "lost")
+    of_class = {
+        "ingress/lost": Fleet(
+            name="ingress/lost", namespace="nowhere", owner=owner, ports=of_gateway[f"gateway/{NAMESPACE}/lost"].ports
+        )
+    }
+    async with portway(plane, "nowhere") as world:
+        world.applier.want({**of_gateway, **of_class})
+        # Portway's own namespace goes with nobody.
+        await world.until(lambda: bool(world.observed["ingress/lost"].failed))
+        assert "create the namespace" in world.observed["ingress/lost"].failed
+        await asyncio.sleep(1)
+        assert world.applier.statistics().failed.keys() == {"ingress/lost"}
 
 
 async def test_proxies_are_made_though_their_service_is_refused(plane: ControlPlane) -> None:

@@ -224,13 +224,25 @@ FOREIGN = {
     "of nobody": ({}, {}, "rename or delete it"),
     "of another Portway": (
         {"app.kubernetes.io/managed-by": "portway", "portway.dev/controller": "theirs"},
-        {"portway.dev/fleet": "gateway/shop/web"},
+        {"portway.dev/fleet": "gateway/shop/a.b"},
         "another Portway",
     ),
     "of another fleet": (
         {"app.kubernetes.io/managed-by": "portway", "portway.dev/controller": "ours"},
+        {"portway.dev/fleet": "gateway/shop/a-b-95e3c1ff"},
+        "fleet gateway/shop/a-b-95e3c1ff",
+    ),
+    "of us": (
+        {"app.kubernetes.io/managed-by": "portway", "portway.dev/controller": "ours"},
+        {"portway.dev/fleet": "gateway/shop/a.b"},
+        "",
+    ),
+    "of us, without label": ({}, {"portway.dev/fleet": "gateway/shop/a.b"}, ""),
+    "of us, without annotation": ({"portway.dev/controller": "ours"}, {}, ""),
+    "of us, and named after a fleet that has other names": (
+        {"portway.dev/controller": "ours"},
         {"portway.dev/fleet": "ingress/web"},
-        "fleet ingress/web",
+        "",
     ),
 }
 
@@ -238,8 +250,12 @@ FOREIGN = {
 @pytest.mark.parametrize("case", FOREIGN)
 def test_objects_of_others_are_not_ours(case: str) -> None:
     labels, annotations, said = FOREIGN[case]
-    data = {"metadata": {"name": "portway-web", "namespace": "shop", "labels": labels, "annotations": annotations}}
-    assert said in why_foreign(read_seen(SERVICE, msgspec.json.encode(data)), "ours", "gateway/shop/web")
+    metadata = {"name": "portway-a-b-95e3c1ff", "namespace": "shop", "labels": labels, "annotations": annotations}
+    found = why_foreign(
+        read_seen(SERVICE, msgspec.json.encode({"metadata": metadata})), "ours", fleet="gateway/shop/a.b"
+    )
+    assert said in found
+    assert bool(said) == bool(found)
 
 
 NODES = (

@@ -45,6 +45,11 @@ def owner_of(fleet: str) -> ObjectKey | None:
     return ObjectKey("IngressClass", "", fleet.removeprefix(_INGRESS)) if fleet.startswith(_INGRESS) else None
 
 
+def is_of_gateway(fleet: str) -> bool:
+    """Whether this is the name of a Gateway's fleet, whose objects go with it."""
+    return fleet.startswith(_GATEWAY)
+
+
 def health_port_of(fleet: str, parameters: FleetParametersSpec) -> int:
     """Where the proxies of a fleet in a cluster answer probes, and say their metrics; no listener can have it."""
     wanted = (parameters.proxy or ProxyParameters()).health_port

@@ -7,8 +7,8 @@ of them, the leader, writes (`run`). It writes nothing that is there already, an
   have (`complete`), and after a while: a class that is written anew is gone for a moment;
 - what a fleet that somebody wants has too much, such as a budget that was taken back.
 
-A fleet that is held (its Gateway or parameters make no sense just now) is left as it is, whatever it is. Objects go
-with their Gateway by owner references without our help.
+A fleet that is held (its Gateway or parameters make no sense just now) is left as it is, whatever it is, but for what
+its pods cannot do without. Objects go with their Gateway by owner references without our help.
 
 Each fleet is worked on by itself, several at a time; what fails is tried again with growing pauses, and its reason
 stands in the status of the Gateway. So is an object that somebody else keeps changing (`contests`). Another version of
@@ -29,17 +29,26 @@ from portway.infra.kubernetes.agenda import Agenda
 from portway.infra.kubernetes.contests import Contests, say_contested, say_removed
 from portway.infra.kubernetes.data_plane import DataPlane
 from portway.infra.kubernetes.inventory import Inventory
-from portway.infra.kubernetes.manifests import DAEMON_SET, DEPLOYMENT, RESOURCES, SERVICE, Manifest, Ref, manifests_of
+from portway.infra.kubernetes.looking import Reader, look, path_of
+from portway.infra.kubernetes.manifests import (
+    DAEMON_SET,
+    DEPLOYMENT,
+    DISPENSABLE,
+    RESOURCES,
+    Manifest,
+    Ref,
+    manifests_of,
+    needs_of_pods,
+)
 from portway.infra.kubernetes.names import MANAGER, fleet_name_of
-from portway.infra.kubernetes.reconciling import Act, Settled, Step, shown_of, steps_of, why_foreign
+from portway.infra.kubernetes.reconciling import Act, Settled, Step, shown_of, steps_of
 from portway.infra.kubernetes.rolls import Rolls
 from portway.infra.kubernetes.seen import INITIAL_MANAGER, Seen, read_seen
 from portway.infra.kubernetes.service import on_nodes
 from portway.infra.kubernetes.workload import joined_parameters
 from portway.kubernetes.backoff import Backoff
 from portway.kubernetes.errors import ApiError, ApiUnreachable
-from portway.kubernetes.paths import resource_path
-from portway.model.fleet import Fleet, ObservedFleet
+from portway.model.fleet import Fleet, ObservedFleet, is_of_gateway
 from portway.objects.fleets_v1alpha1 import WorkloadType
 
 log = structlog.get_logger(__name__)
@@ -52,10 +61,8 @@ RETRY: Final = (0.5, 60.0)
 """First and longest pause in seconds after a failure; a refused object stays refused until somebody edits it."""
 
 
-class Writer(Protocol):
+class Writer(Reader, Protocol):
     """What is needed of `portway.kubernetes.client.ApiClient`."""
-
-    async def get(self, path: str) -> bytes: ...
 
     async def apply(self, path: str, body: bytes, *, manager: str, force: bool = True) -> bytes: ...
 
@@ -244,7 +251,7 @@ class FleetApplier:
             # `error` is the API server's word, or ours about somebody else's object; it says what to do.
             wait = self._backoffs.setdefault(name, Backoff(first=RETRY[0], longest=RETRY[1])).failed(error)
             self._agenda.wake_at(name, self._clock() + wait)
-            if isinstance(error, ApiError) and error.is_of_ending_namespace:
+            if isinstance(error, ApiError) and error.is_of_ending_namespace and is_of_gateway(name):
                 return  # its Gateway goes with it, in a moment
             if self._failed.get(name) != str(error):
                 log.warning("fleet not as it should be", fleet=name, problem=str(error))
@@ -261,33 +268,42 @@ class FleetApplier:
         if fleet is None:
             await self._remove(name)
             return
-        if fleet.held:
+        # As it is now: of what becomes known while we look, nobody has looked who has its name.
+        known, unlisted = self._inventory.of_fleet(name), dict(self._inventory.unlisted)
+        if fleet.held and not known:
             return
-        wanted = manifests_of(fleet, self._plane)
-        unlisted = self._inventory.unlisted
-        there = self._inventory.of_fleet(name)
-        steps = steps_of(
-            wanted, there, self._settled, unlisted=frozenset(unlisted), waits_for_successor=not on_nodes(fleet)
+        wanted = needs_of_pods(fleet, self._plane) if fleet.held else manifests_of(fleet, self._plane)
+        if fleet.held:
+            known = {manifest.ref: known[manifest.ref] for manifest in wanted if manifest.ref in known}
+        there, foreign = await look(
+            self._client, wanted, known, controller=self._inventory.controller, fleet=name, unlisted=unlisted
         )
-        disputed, refused = await self._take_steps(steps, fleet, {manifest.ref: manifest for manifest in wanted})
+        problems: list[NotOurs | ApiError] = [NotOurs(reason) for reason in foreign.values()]
+        if not all(ref.resource in DISPENSABLE for ref in foreign):
+            raise problems[0]
+        free = [manifest for manifest in wanted if manifest.ref not in foreign]
+        steps = steps_of(free, there, self._settled, unlisted=unlisted, waits_for_successor=not on_nodes(fleet))
+        disputed = await self._take_steps(steps, fleet, {manifest.ref: manifest for manifest in free}, problems)
         await self._say_disputed(fleet, disputed)
-        if refused is not None:
-            raise refused
+        if problems:
+            raise problems[0]
         for manifest in wanted:
             if reason := unlisted.get(manifest.ref.resource):
                 raise Unknown(reason)
 
     async def _take_steps(
-        self, steps: Sequence[Step], fleet: Fleet, by_ref: Mapping[Ref, Manifest]
-    ) -> tuple[Mapping[Ref, Manifest | None], ApiError | None]:
-        """Do what may be done now.
+        self,
+        steps: Sequence[Step],
+        fleet: Fleet,
+        by_ref: Mapping[Ref, Manifest],
+        problems: list[NotOurs | ApiError],
+    ) -> Mapping[Ref, Manifest | None]:
+        """Do what may be done now; returns what is disputed and has to wait.
 
-        Returns:
-            What is disputed and has to wait; why the Service is refused, without which proxies can be made all the
-            same: former ones may be reached by another way, and new ones are ready when it comes.
+        Args:
+            problems: gets why something is refused that proxies can be made without.
         """
         disputed: dict[Ref, Manifest | None] = {}
-        refused: ApiError | None = None
         written = set[Ref]()
         for step in steps:
             manifest = None if step.act is Act.DELETE else by_ref.get(step.ref)
@@ -303,14 +319,14 @@ class FleetApplier:
                 elif not await self._update(step, fleet, manifest):
                     continue
             except ApiError as error:
-                if step.ref.resource != SERVICE:
+                if step.ref.resource not in DISPENSABLE:
                     raise
-                refused = error
+                problems.append(error)
                 continue
             if step.ref not in written:
                 written.add(step.ref)
                 self._contests.wrote(step.ref, wish, self._clock())
-        return disputed, refused
+        return disputed
 
     async def _update(self, step: Step, fleet: Fleet, manifest: Manifest | None) -> bool:
         """Give a fleet another version of the proxies, if it is its turn."""
@@ -369,8 +385,6 @@ class FleetApplier:
             await self._delete(step.ref, step.uid)
             log.info("object deleted", object=str(step.ref), fleet=fleet.name)
             return
-        if step.is_new:
-            await self._require_free(step.ref, fleet)
         manager = MANAGER if step.act is Act.APPLY else INITIAL_MANAGER
         answer = await self._client.apply(path, step.body, manager=manager)
         self._applied += 1
@@ -379,20 +393,6 @@ class FleetApplier:
         if step.act is Act.APPLY:
             self._settled[step.ref] = Settled(body=manifest.body, shown=shown_of(manifest, seen))
         self._inventory.wrote(seen)
-
-    async def _require_free(self, ref: Ref, fleet: Fleet) -> None:
-        """
-        Raises:
-            NotOurs: an object that is not this fleet's has the name.
-        """
-        try:
-            answer = await self._client.get(path_of(ref))
-        except ApiError as error:
-            if error.status == 404:
-                return
-            raise
-        if reason := why_foreign(read_seen(ref.resource, answer), self._inventory.controller, fleet.name):
-            raise NotOurs(reason)
 
     async def _remove(self, name: str) -> None:
         """Delete what is there of a fleet that nobody wants, if it is certain and after a while."""
@@ -416,8 +416,3 @@ class FleetApplier:
         self._deleted += 1
         self._settled.pop(ref, None)
         self._inventory.forget(ref)
-
-
-def path_of(ref: Ref) -> str:
-    """Where an object is."""
-    return resource_path(ref.resource.group, ref.resource.version, ref.resource.plural, ref.namespace, ref.name)

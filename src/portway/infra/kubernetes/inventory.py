@@ -1,6 +1,7 @@
 """What the cluster has of our objects, by fleet; filled by the observer, read by the applier.
 
-An object that says nothing of its fleet, or of another Portway, is not in here. As long as a kind has not been listed,
+An object that says nothing of its fleet, or names one that it cannot be of, is not in here, nor is one of another
+Portway. As long as a kind has not been listed,
 nothing is known of its objects, and nothing may be concluded from their absence.
 """
 
@@ -94,7 +95,7 @@ class Inventory:
 
     def _note(self, seen: Seen) -> None:
         former = self._fleet_of.get(seen.ref)
-        ours = seen.controller == self.controller and bool(seen.fleet)
+        ours = seen.controller == self.controller and seen.is_of_its_fleet
         if former is not None and (not ours or former != seen.fleet):
             self.forget(seen.ref)
         before = self.of_fleet(seen.fleet).get(seen.ref)

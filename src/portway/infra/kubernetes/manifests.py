@@ -55,6 +55,9 @@ BUDGET: Final = Resource("policy", "v1", "PodDisruptionBudget", "poddisruptionbu
 RESOURCES: Final = (SERVICE_ACCOUNT, CONFIG_MAP, SERVICE, DEPLOYMENT, DAEMON_SET, AUTOSCALER, BUDGET)
 """In the order in which they are made: what pods need is there before them; the Service early, since its address takes
 longest."""
+DISPENSABLE: Final = frozenset((SERVICE, AUTOSCALER, BUDGET))
+"""What keeps no proxy from being made if it cannot be: former proxies may be reached by another way, and new ones are
+ready when it comes."""
 
 
 class Ref(NamedTuple):
@@ -95,10 +98,7 @@ def manifests_of(fleet: Fleet, plane: DataPlane) -> tuple[Manifest, ...]:
     """
     make = _Maker(fleet, plane)
     parameters = workload.joined_parameters(fleet)
-    found = [
-        make.manifest(SERVICE_ACCOUNT, {"automountServiceAccountToken": False}),
-        make.manifest(CONFIG_MAP, {"data": {AUTHORITIES_KEY: plane.authorities}}),
-    ]
+    found = [*needs_of_pods(fleet, plane)]
     front = service.service_of(fleet)
     if front is not None:
         found.append(make.manifest(SERVICE, {"spec": front.spec}, labels=front.labels, annotations=front.annotations))
@@ -117,6 +117,15 @@ def manifests_of(fleet: Fleet, plane: DataPlane) -> tuple[Manifest, ...]:
         if (budget := _budget(parameters)) is not None:
             found.append(make.manifest(BUDGET, {"spec": {**budget, "selector": {"matchLabels": pods.selector}}}))
     return tuple(found)
+
+
+def needs_of_pods(fleet: Fleet, plane: DataPlane) -> tuple[Manifest, ...]:
+    """What its pods cannot do without, also those of a fleet that is held: an account, and whom to believe."""
+    make = _Maker(fleet, plane)
+    return (
+        make.manifest(SERVICE_ACCOUNT, {"automountServiceAccountToken": False}),
+        make.manifest(CONFIG_MAP, {"data": {AUTHORITIES_KEY: plane.authorities}}),
+    )
 
 
 def _declared(fleet: Fleet) -> bytes:

@@ -41,8 +41,6 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     act: Act
     ref: Ref
     body: bytes = b""
-    is_new: bool = False
-    """Nobody has seen the object so far: look whether somebody else's has its name."""
     is_update: bool = False
     """Another version of a workload, though its users have said nothing else: Portway's own wish, which can wait."""
     uid: str = ""
@@ -85,7 +83,7 @@ def steps_of(
 
 def _steps_for(manifest: Manifest, there: Seen | None, settled: Settled | None) -> Iterable[Step]:
     is_update = there is not None and _is_own_wish(manifest, there)
-    apply = Step(act=Act.APPLY, ref=manifest.ref, body=manifest.body, is_new=there is None, is_update=is_update)
+    apply = Step(act=Act.APPLY, ref=manifest.ref, body=manifest.body, is_update=is_update)
     if there is None:
         yield apply
         if manifest.initial is not None:
@@ -134,8 +132,10 @@ def _projected(there: object, wanted: object) -> object:
 
 
 def why_foreign(there: Seen, controller: str, fleet: str) -> str:
-    """Why an object with the name of one of ours is not ours; empty: it is."""
-    if there.controller == controller and there.fleet == fleet:
+    """Why an object with the name of one of ours is not ours; empty: it is, though somebody may have taken away our
+    label, or changed or taken away the name of the fleet: the other one of the two tells."""
+    says_fleet = there.fleet == fleet or not there.is_of_its_fleet
+    if (there.controller == controller and says_fleet) or (not there.controller and there.fleet == fleet):
         return ""
     labels = cast("Data", cast("Data", there.data["metadata"]).get("labels", {}))
     if labels.get(MANAGED_BY) != "portway" or not there.controller:

@@ -6,7 +6,7 @@ from typing import Final, cast
 import msgspec
 
 from portway.infra.kubernetes.manifests import DAEMON_SET, DEPLOYMENT, SERVICE, Ref, Resource
-from portway.infra.kubernetes.names import APPLIED, CONTROLLER, DECLARED, FLEET
+from portway.infra.kubernetes.names import APPLIED, CONTROLLER, DECLARED, FLEET, account_of
 from portway.infra.kubernetes.values import Data
 from portway.model.fleet import FleetAddress
 from portway.objects.meta import Part
@@ -47,6 +47,11 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
     """Proxies of the newest version."""
     trouble: str = ""
     """Of a workload: why its pods cannot be made."""
+
+    @property
+    def is_of_its_fleet(self) -> bool:
+        """Whether an object of this name can be of the fleet that it says it belongs to: no two have one name."""
+        return account_of(self.fleet, self.ref.namespace) == (self.ref.namespace, self.ref.name)
 
     @property
     def data(self) -> Data:
