@@ -456,6 +456,44 @@ async def test_a_thousand_routes_attach(plane: ControlPlane) -> None:
         assert loop.time() - ended < 2
 
 
+async def test_a_new_leader_lists_what_it_need_not_write(plane: ControlPlane) -> None:
+    """It hears of the proxies later than of what is declared; what they say stands in the statuses already."""
+    names = [f"led-{number}" for number in range(300)]
+    provisional = (Condition(type="Programmed", status=False, reason="Pending", provisional=True),)
+    programmed = (Condition(type="Programmed", status=True, reason="Programmed"),)
+
+    def said(name: str, conditions: tuple[Condition, ...]) -> Statement:
+        parent = ParentReport(parent=GATEWAY, conditions=conditions)
+        return Statement(
+            report=ObjectReport(object=ObjectKey("HTTPRoute", "default", name), parents=(parent,)), generation=1
+        )
+
+    async with at_work(plane) as world:
+        await world.admin.apply("".join(route_manifest(name, "web") for name in names))
+        for name in names:
+            world.writer.want(said(name, programmed))
+        await world.writer.drained()
+        client = client_of(plane.administrator)
+        successor = StatusWriter(client, controller=OURS)
+        for name in names:
+            successor.want(said(name, provisional))
+        running = asyncio.ensure_future(successor.run())  # noqa: TID251 - the test is its parent
+        await writer_runs(successor)
+        await successor.drained()
+        for name in names:
+            successor.want(said(name, programmed))
+        await successor.drained()
+        statistics = successor.statistics()
+        assert (statistics.writes, statistics.waiting) == (0, 0)
+        assert statistics.reads < 250
+        successor.want(said(names[0], (Condition(type="Programmed", status=False, reason="Invalid"),)))
+        await successor.drained()
+        assert successor.statistics().writes == 1
+        running.cancel()
+        await asyncio.wait([running])
+        await client.close()
+
+
 async def test_routes_give_way_to_configuration(plane: ControlPlane) -> None:
     client = client_of(plane.administrator)
     busy = [True]

@@ -158,6 +158,10 @@ class WriteQueue:
         entry = self._entries.get(key)
         return entry is not None and (entry.is_queued or entry.is_under_way)
 
+    def is_under_way(self, key: ObjectKey) -> bool:
+        entry = self._entries.get(key)
+        return entry is not None and entry.is_under_way
+
     def is_urgent(self, now: float) -> bool:
         """Whether a Gateway, or something like it, is next."""
         self._ripen(now)

@@ -12,6 +12,7 @@ statement; everything else is tried again, later and later, and never before the
 """
 
 import asyncio
+import contextlib
 import random
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -30,7 +31,7 @@ from portway.status.audit import list_objects
 from portway.status.first import OTHERWISE, first_status, may_be_first
 from portway.status.merge import Merged, Statement, merge
 from portway.status.outage import PATIENT, Outage, concerns_all
-from portway.status.queue import LONGEST_PAUSE, PAUSE, SETTLE, TokenBucket, WriteQueue, is_settled, urgency_of
+from portway.status.queue import LONGEST_PAUSE, PAUSE, SETTLE, TokenBucket, Urgency, WriteQueue, is_settled, urgency_of
 from portway.status.raw import Raw
 from portway.status.references import HAVE_PARENTS
 
@@ -42,6 +43,9 @@ CONFLICTS: Final = 5
 """Conflicts in a row before an object's turn is over: somebody else is writing it again and again."""
 KNOWN: Final = 256
 """Objects that are remembered as they were written, so that the next write of the same object needs no reading."""
+MANY: Final = 100
+"""Objects of which there is news within `LOOK_S`: they are listed, not read one by one."""
+LOOK_S: Final = 1.0
 TURN: Final = 20
 """Objects that are merged before others have their turn: a millisecond's worth."""
 BUSY_S: Final = 0.02
@@ -144,6 +148,9 @@ class StatusWriter:
         self._known: OrderedDict[ObjectKey, Raw] = OrderedDict()
         self._awake = asyncio.Event()
         self._is_running = self._is_auditing = False
+        self._is_comparing = False
+        self._news = self._spared = 0
+        self._much_news = asyncio.Event()
         self._may_patch = True
         self._outage = Outage(chance)
         self._audit_at = 0.0
@@ -195,7 +202,11 @@ class StatusWriter:
         if written is None and not says_something(statement):
             return  # what a former life left behind is the audit's business
         settle = 0.0 if is_settled(statement, written) else self._settings.settle.total_seconds()
-        self._queue.put(statement, urgency_of(statement, written), self._clock(), settle=settle)
+        urgency = urgency_of(statement, written)
+        self._queue.put(statement, urgency, self._clock(), settle=settle)
+        self._news += urgency is Urgency.NEWS
+        if self._news >= MANY:
+            self._much_news.set()
         self._awake.set()
 
     def _lose(self, key: ObjectKey) -> None:
@@ -233,7 +244,7 @@ class StatusWriter:
         room = asyncio.Semaphore(self._settings.parallel)
         while True:
             await self._wait_for_work()
-            if self._is_busy() and not self._queue.is_urgent(self._clock()):
+            if (self._is_comparing or self._is_busy()) and not self._queue.is_urgent(self._clock()):
                 await asyncio.sleep(BUSY_S)
             await room.acquire()
             wait = bucket.take(self._clock())
@@ -420,8 +431,28 @@ class StatusWriter:
             await self._audit()
             self._is_auditing = False
             self._audit_at = self._clock() + self._settings.audit.total_seconds() * (0.9 + self._chance() / 5)
-            while self._audit_at > self._clock():  # noqa: ASYNC110 - an outage moves it
-                await asyncio.sleep(min(1.0, self._audit_at - self._clock()))
+            may_help = True
+            while self._audit_at > self._clock():
+                self._news = 0
+                self._much_news.clear()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(min(LOOK_S, self._audit_at - self._clock())):
+                        await self._much_news.wait()
+                may_help = not self._much_news.is_set() or (may_help and await self._compare())
+
+    async def _compare(self) -> bool:
+        """Look what of much news stands there already; whether that was most of it.
+
+        A new leader hears of the proxies when it has looked at the statuses already. To read thousands of objects one
+        by one, of which none is to be written, would take all its writes for a while.
+        """
+        spared = self._spared
+        self._is_comparing = True
+        try:
+            await self._audit()
+        finally:
+            self._is_comparing = False
+        return self._spared - spared > len(self._queue)
 
     async def _audit(self) -> None:
         for kind in map(KINDS.__getitem__, sorted(WRITTEN_KINDS)):
@@ -462,16 +493,20 @@ class StatusWriter:
             if number % TURN == 0:
                 await asyncio.sleep(0)
             statement = self._wanted.get(key)
-            if statement is None or self._queue.holds(key):
+            if statement is None or self._queue.is_under_way(key):
                 continue
+            is_waiting = self._queue.holds(key)
             merged = self._merge(current, statement)
-            if merged.status is not None:
+            if merged.status is None:
+                if not merged.is_stale:
+                    self._note_written(statement)
+                    self._queue.drop(key)
+                    self._spared += is_waiting
+            elif not is_waiting:
                 self._written.pop(key, None)
                 self._remember(key, {"apiVersion": kind.api_versions[0], "kind": kind.name, **current})
                 self._queue.put(statement, urgency_of(statement, None), self._clock())
                 self._awake.set()
-            elif not merged.is_stale:
-                self._note_written(statement)
         self._listed += number
 
 
