@@ -212,6 +212,9 @@ def _control_plane(settings: BootstrapSettings) -> clusterv3.Cluster:
         cluster.transport_socket.name = "envoy.transport_sockets.tls"
         cluster.transport_socket.typed_config.Pack(_upstream_tls(settings.control_plane_tls))
     options = http_optionsv3.HttpProtocolOptions()
+    if not _is_path(settings.control_plane):
+        # Each stream dials anew: a replica that sends us away would be asked again over the connection that there is.
+        options.common_http_protocol_options.max_requests_per_connection.value = 1
     http2 = options.explicit_http_config.http2_protocol_options
     # Notices a control plane that is stopped but not gone, which a silent stream alone would not.
     http2.connection_keepalive.interval.FromTimedelta(timedelta(seconds=30))

@@ -155,8 +155,7 @@ class Admission:
         """When the proxy is to be heard, or to be sent away; `None`: there is nothing to wait for."""
         if self._theirs is None:
             return self._connected_at + HEARD_WITHIN_S
-        awaited = self.awaited.values()
-        return min(shown.since for shown in awaited) + self._patience if awaited else None
+        return self._connected_at + self._patience if self.awaited else None
 
     def is_over(self, now: float) -> bool:
         """Whether the proxy has waited long enough."""

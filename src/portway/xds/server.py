@@ -36,14 +36,9 @@ MAX_CONNECTION_AGE_S = 3600
 and may find a replica that has less to do; it gets nothing that it has."""
 STOP_GRACE_S = 1.0  # streams never end by themselves; this is for bytes on their way
 
-IDLE_MS = 250
-"""A connection without a stream: a proxy that was sent away comes back over the connection that it has, to us. It dials
-when it has none, and its first stream follows the handshake within a millisecond."""
-
 AGE_OPTIONS = [
     ("grpc.max_connection_age_ms", MAX_CONNECTION_AGE_S * 1000),
     ("grpc.max_connection_age_grace_ms", 1_000),  # streams never end by themselves
-    ("grpc.max_connection_idle_ms", IDLE_MS),
 ]
 
 _Context = grpc.aio.ServicerContext[discoveryv3.DeltaDiscoveryRequest, discoveryv3.DeltaDiscoveryResponse]
