@@ -23,6 +23,7 @@ from portway.identity.serving import ServingIdentity
 from portway.identity.tokens import Bearer, TokenReviewer
 from portway.model.resource import ResourceDelta, ResourceKey, ResourceType, make_resource
 from portway.xds.credentials import mutual_tls
+from portway.xds.ordering import Timing
 from portway.xds.positions import Marker
 from portway.xds.server import DiscoveryServer, Peer
 from tests.identity.fake_api import FakeApi
@@ -67,6 +68,7 @@ class ControlPlane:
         self.deltas: dict[str, ResourceDelta] = {}
         self.position = {"HTTPRoute": 1}
         """How far it has read its sources."""
+        self.timing = Timing()
         self.server = DiscoveryServer()
         self._stack = contextlib.AsyncExitStack()
         self._identity = ServingIdentity()
@@ -93,7 +95,8 @@ class ControlPlane:
             return authorize(peer)
 
         cluster, endpoints = position_marker()
-        self.server = DiscoveryServer(authorize=look, marker=Marker(cluster=cluster, endpoints=endpoints))
+        marker = Marker(cluster=cluster, endpoints=endpoints)
+        self.server = DiscoveryServer(authorize=look, marker=marker, timing=self.timing)
         self.see(self.position)
         await self.server.start(f"127.0.0.1:{self.xds_port}", mutual_tls(self._identity.credentials))
         self._stack.push_async_callback(self.server.stop)

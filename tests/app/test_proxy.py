@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from portway.identity.authorities import make_authority
+from portway.xds.ordering import Timing
 from tests.app.proxies import ControlPlane, Proxy, bearer_of, control_plane, proxy, serving
 from tests.kit.backends import Backend, Backends
 from tests.kit.client import fetch
@@ -112,12 +113,17 @@ async def test_a_replica_that_lags_does_not_take_it_back_in_time(
         await pod.until(lambda: _answers_on(present), "served as declared")
         await plane.stop()
         plane.deltas["one"], plane.position = past, {"HTTPRoute": 4, "Service": 3}
+        plane.timing = Timing(behind=0.5)
+        plane.peers.clear()
         await plane.start()  # another replica, which has not seen the last change
         await pod.until(lambda: _connected(plane), "connected")
         for _ in range(30):
             assert await _answers_on(present)
             assert not await answers(pod), "the past is back"
             await asyncio.sleep(0.1)
+        addresses = [peer.address for peer in plane.peers]
+        assert len(addresses) > 2, "it is sent to look for another replica"
+        assert len(set(addresses)) == len(addresses), "each time over another connection: who is sent away may find one"
         newest = ports.take()
         plane.deltas["one"] = serving(newest, backend.port)
         plane.see({"HTTPRoute": 6, "Service": 3})
