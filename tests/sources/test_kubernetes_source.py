@@ -1,6 +1,7 @@
 """The Kubernetes source against a real API server: Secrets, kinds and rights that come and go, outages."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
@@ -170,6 +171,25 @@ async def test_a_class_that_is_deleted_and_made_anew_is_not_missed(cluster: Clus
         assert is_by("b")(reader.store)
         now += LINGER
         await reader.until(lambda store: store.get(key) is None)
+
+
+async def test_who_has_seen_more_of_a_kind_has_it_listed_anew(cluster: Cluster) -> None:
+    await cluster.apply(ingress("one"))
+    async with watching(cluster.client) as (source, reader):
+        await reader.until(lambda store: store.get(has("Ingress", "one")) is not None)
+        read, before, now = source.handed_out()["Ingress"], source.as_of(), time.monotonic()
+        assert set(before) >= {"Ingress", "Service", "Secret"}
+        assert max(before.values()) < now
+        source.list_since("Ingress", read, now)  # that is known
+        source.list_since("Service", read + 1_000_000, now)
+        source.list_since("Service", read + 1_000_000, now)
+        async with asyncio.timeout(20):
+            while source.as_of().get("Service", 0.0) < now:  # noqa: ASYNC110 - nothing is reported
+                await asyncio.sleep(0.02)
+        after = source.as_of()
+        assert {kind for kind in before if after[kind] != before[kind]} == {"Service"}
+        lists = {one.path: one.lists for one in source.statistics().collections}
+        assert lists[resource_path("", "v1", "services")] == 2
 
 
 async def test_who_refers_to_a_secret_comes_together_with_it(cluster: Cluster) -> None:
