@@ -7,12 +7,15 @@ ends, the kernel ends its processes and takes the network away; it ends by SIGTE
 
 import asyncio
 import contextlib
+import math
 import os
 import shutil
 import signal
 import socket
 import sys
-from collections.abc import Awaitable, Callable
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import final
 
@@ -33,6 +36,9 @@ from tests.cluster.probes import Prober
 from tests.cluster.process import start_logged
 from tests.cluster.volumes import Sources
 from tests.kit.certificates import Authority, server_context
+
+LEADERSHIP_S = 10.0
+"""So long a controller manager tries to renew its leadership (`--leader-elect-renew-deadline`)."""
 
 Arguments = dict[str, str]
 
@@ -57,6 +63,8 @@ class Server:
         self._plane = ControlPlane(outline.folder / "control-plane", addresses)
         self._kubelets: Kubelets | None = None
         self._clients = 0
+        self._gone_since = math.inf
+        """When the API server went, if it is away."""
         self._tasks = asyncio.TaskGroup()
         self._stopping = asyncio.Event()
 
@@ -135,16 +143,43 @@ class Server:
         raise ValueError(f"there is no verb {verb!r}")
 
     def _component_verbs(self) -> dict[str, Callable[[Component], Awaitable[object]]]:
+        async def kill(component: Component) -> None:
+            self._goes(component)
+            await self._plane.kill(component)
+
         async def pause(component: Component) -> None:
+            self._goes(component)
             self._plane.pause(component)
 
+        async def restart(component: Component) -> None:
+            async with self._returning(component):
+                await self._plane.restart(component)
+
         async def resume(component: Component) -> None:
-            self._plane.resume(component)
+            async with self._returning(component):
+                self._plane.resume(component)
 
         async def pid(component: Component) -> int:
             return self._plane.pid(component)
 
-        return {"kill": self._plane.kill, "restart": self._plane.restart, "pause": pause, "resume": resume, "pid": pid}
+        return {"kill": kill, "restart": restart, "pause": pause, "resume": resume, "pid": pid}
+
+    def _goes(self, component: Component) -> None:
+        if component is Component.API_SERVER:
+            self._gone_since = time.monotonic()
+
+    @asynccontextmanager
+    async def _returning(self, component: Component) -> AsyncIterator[None]:
+        """A controller manager that could not renew its leadership ends, and starts anew when it can. One that went on
+        would find all nodes silent for longer than it bears, which is 6 s here, and no pod would be ready."""
+        is_stale = component is Component.API_SERVER and time.monotonic() - self._gone_since > LEADERSHIP_S
+        if is_stale:
+            await self._plane.kill(Component.CONTROLLERS)
+        yield
+        if is_stale:
+            await self._plane.restart(Component.CONTROLLERS)
+        if component is Component.API_SERVER:
+            self._gone_since = math.inf
 
     def _other_verbs(self) -> dict[str, Callable[[Arguments], Awaitable[object]]]:
         plane, network, kubelets = self._plane, self._network, self._kubelets
