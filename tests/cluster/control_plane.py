@@ -165,9 +165,13 @@ class ControlPlane:
 
     async def restart(self, component: Component) -> None:
         """Start it again, after killing it if it runs; back when the API server is ready."""
+        await self.start_anew(component)
+        await self.wait_ready()
+
+    async def start_anew(self, component: Component) -> None:
+        """The same, without waiting for anything."""
         await self.kill(component)
         self._start(component)
-        await self.wait_ready()
 
     def pause(self, component: Component) -> None:
         """SIGSTOP: connections stay, answers do not come."""

@@ -14,8 +14,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import final
 
@@ -152,12 +151,12 @@ class Server:
             self._plane.pause(component)
 
         async def restart(component: Component) -> None:
-            async with self._returning(component):
-                await self._plane.restart(component)
+            await self._returns(component)
+            await self._plane.restart(component)
 
         async def resume(component: Component) -> None:
-            async with self._returning(component):
-                self._plane.resume(component)
+            await self._returns(component)
+            self._plane.resume(component)
 
         async def pid(component: Component) -> int:
             return self._plane.pid(component)
@@ -168,18 +167,14 @@ class Server:
         if component is Component.API_SERVER:
             self._gone_since = time.monotonic()
 
-    @asynccontextmanager
-    async def _returning(self, component: Component) -> AsyncIterator[None]:
-        """A controller manager that could not renew its leadership ends, and starts anew when it can. One that went on
-        would find all nodes silent for longer than it bears, which is 6 s here, and no pod would be ready."""
-        is_stale = component is Component.API_SERVER and time.monotonic() - self._gone_since > LEADERSHIP_S
-        if is_stale:
-            await self._plane.kill(Component.CONTROLLERS)
-        yield
-        if is_stale:
-            await self._plane.restart(Component.CONTROLLERS)
-        if component is Component.API_SERVER:
-            self._gone_since = math.inf
+    async def _returns(self, component: Component) -> None:
+        """A controller manager that could not renew its leadership ends, and starts anew. One that went on would find
+        all nodes silent for longer than it bears, which is 6 s here, and no pod would be ready."""
+        if component is not Component.API_SERVER:
+            return
+        if time.monotonic() - self._gone_since > LEADERSHIP_S:
+            await self._plane.start_anew(Component.CONTROLLERS)
+        self._gone_since = math.inf
 
     def _other_verbs(self) -> dict[str, Callable[[Arguments], Awaitable[object]]]:
         plane, network, kubelets = self._plane, self._network, self._kubelets
