@@ -136,9 +136,11 @@ def _translate(ctx: Context, declared: HTTPRouteFilter | GRPCRouteFilter, place:
         return _extension(declared.extension_ref, f"{place}.extensionRef")
     if isinstance(declared, HTTPRouteFilter):
         if declared.request_redirect is not None:
-            return Filtered(redirect=declared.request_redirect)
+            redirect = declared.request_redirect
+            return _unwritable(redirect.path, f"{place}.requestRedirect.path") or Filtered(redirect=redirect)
         if declared.url_rewrite is not None:
-            return _rewrite(declared.url_rewrite)
+            rewrite = declared.url_rewrite
+            return _unwritable(rewrite.path, f"{place}.urlRewrite.path") or _rewrite(rewrite)
         if declared.cors is not None:
             return Filtered(cors=_cors(declared.cors))
         if declared.external_auth is not None:
@@ -249,6 +251,20 @@ def path_rewrite(declared: HTTPPathModifier) -> PathRewrite:
     if declared.type is PathModifierType.FULL_PATH:
         return PathRewrite(kind=PathRewriteKind.FULL, value=declared.replace_full_path or "/")
     return PathRewrite(kind=PathRewriteKind.PREFIX, value=declared.replace_prefix_match or "/")
+
+
+def _unwritable(declared: HTTPPathModifier | None, place: str) -> Filtered | None:
+    """Why a path cannot be put in the place of another; proxies refuse a control character."""
+    if declared is None:
+        return None
+    for field, value in (
+        ("replaceFullPath", declared.replace_full_path),
+        ("replacePrefixMatch", declared.replace_prefix_match),
+    ):
+        if problem := _said(value or "", check_header_value(value or "")):
+            message = f"{problem}; the requests of the rule answer 500"
+            return _refusal(_unsupported(f"{place}.{field}", message, "write it without control characters"))
+    return None
 
 
 def _rewrite(declared: HTTPURLRewriteFilter) -> Filtered:
