@@ -227,7 +227,7 @@ async def test_the_environment_names_the_files(tmp_path: Path, monkeypatch: pyte
     assert await authorization(await connect(context="prod")) == "Bearer abc"
 
 
-@pytest.mark.filterwarnings("ignore:datetime.datetime.utcfromtimestamp:DeprecationWarning")  # of the library
+@pytest.mark.filterwarnings("ignore:datetime.datetime.utc:DeprecationWarning")  # of the library
 async def test_an_oidc_token_that_is_good_is_taken_and_never_refreshed(tmp_path: Path) -> None:
     def token(expires: float) -> str:
         import base64
