@@ -112,6 +112,25 @@ def test_one_that_lags_waits_until_it_has_seen_what_the_proxy_has() -> None:
     assert replicas.talk.session.awaited == {}
 
 
+def test_one_that_has_just_started_says_nothing_before_it_knows_how_far_it_has_read() -> None:
+    replicas = two_replicas()
+    replicas.see("ahead", {"HTTPRoute": 11, "Service": 8}, NEW)
+    replicas.talk.settle()
+    started = replicas.fleets["new"] = FleetState(timing=replicas.talk.timing, marker=MARKER)
+    started.announce({"HTTPRoute": 10, "Service": 8})
+    started.apply(ResourceDelta(changed=tuple(BASE)), replicas.talk.now)
+    started.mark_synced()
+    replicas.go_to("new")
+    assert replicas.shop == NEW.version
+    replicas.see("new", {"HTTPRoute": 11, "Service": 8}, NEW)
+    replicas.talk.settle()
+    assert replicas.talk.session.awaited == {}
+    newest = host("gw/r/shop", "a", number=2)
+    replicas.see("new", {"HTTPRoute": 12, "Service": 8}, newest)
+    replicas.talk.settle()
+    assert replicas.shop == newest.version
+
+
 def test_what_was_removed_does_not_come_back() -> None:
     replicas = two_replicas()
     replicas.see("ahead", {"HTTPRoute": 11, "Service": 8}, removed=(BASE[-1],))

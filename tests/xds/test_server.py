@@ -113,6 +113,31 @@ async def test_who_may_not_have_a_fleet_is_told_so() -> None:
         assert server.statistics().streams_denied == 1
 
 
+async def test_a_proxy_that_comes_before_the_fleets_are_known_is_kept_waiting() -> None:
+    known = asyncio.Event()
+    server = DiscoveryServer(fleets_known=known.wait, authorize=lambda peer: peer.fleet in server.fleets())
+    async with calling(server) as call, asyncio.timeout(10):
+        await call.write(first())
+        while not server.statistics().streams_waiting:  # noqa: ASYNC110 - nobody tells
+            await asyncio.sleep(0.01)
+        server.apply("edge", ResourceDelta(changed=(cluster("a"),)))
+        server.mark_synced("edge")
+        known.set()
+        assert isinstance(await call.read(), discoveryv3.DeltaDiscoveryResponse)
+        assert server.statistics().streams_waiting == server.statistics().streams_denied == 0
+
+
+async def test_a_proxy_that_comes_far_too_early_is_sent_to_another_replica(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("portway.xds.server.EARLY_S", 0.1)
+    server = DiscoveryServer(fleets_known=asyncio.Event().wait)
+    async with calling(server) as call, asyncio.timeout(10):
+        await call.write(first())
+        with pytest.raises(grpc.aio.AioRpcError, match="not ready yet"):
+            await call.read()
+        assert await call.code() is grpc.StatusCode.UNAVAILABLE
+        assert server.statistics().streams_failed == 0
+
+
 async def test_a_node_without_cluster_is_refused() -> None:
     async with calling(DiscoveryServer()) as call, asyncio.timeout(10):
         await call.write(first(fleet=""))

@@ -211,6 +211,7 @@ class _ControlPlane:
         marker, endpoints = position_marker()
         self.discovery = DiscoveryServer(
             authorize=FleetAuthorization(self._owner),
+            fleets_known=lambda: self.pipeline.wait_synced(),
             on_outcome=self._answered,
             marker=Marker(cluster=marker, endpoints=endpoints),
         )
@@ -253,16 +254,16 @@ class _ControlPlane:
                 tasks.create_task(work())
             if not self._plane.image:
                 tasks.create_task(self._find_image())
-            # Proxies that come before all is known would be told that there is no fleet of theirs.
             await self._serving.wait_known()
-            await self.pipeline.wait_synced()
             address = self._settings.cluster.listen_address
-            identity = IssuingService(self._issuer, self._serving.server_context())
-            await identity.start(address, IDENTITY_PORT)
-            self._stack.push_async_callback(identity.stop)
             host = f"[{address}]" if ":" in address else address
             await self.discovery.start(f"{host}:{XDS_PORT}", mutual_tls(self._serving.credentials))
             self._stack.push_async_callback(self.discovery.stop)
+            # Proxies that come before all is known would be told that there is no fleet of theirs.
+            await self.pipeline.wait_synced()
+            identity = IssuingService(self._issuer, self._serving.server_context())
+            await identity.start(address, IDENTITY_PORT)
+            self._stack.push_async_callback(identity.stop)
             self._listens = True
 
     def _closed_because(self) -> str:

@@ -338,6 +338,8 @@ class Pipeline:
         return True
 
     def _first(self) -> None:
+        if self._positions is not None:
+            self._positions.reach()
         for fleet in sorted(self._fleets):
             self._mark_synced(fleet)
         self._synced.set()

@@ -79,7 +79,7 @@ class Reading:
 
     def __init__(self) -> None:
         self.reached: Position | None = None
-        """Up to where all has been handed out; `None`: the sources have no positions."""
+        """Up to where all has been handed out; `None`: nobody has said so yet."""
         self._as_of: Mapping[str, float] = {}
         self._shown: dict[str, Shown] = {}
 
@@ -139,10 +139,12 @@ class Admission:
 
     def is_granted(self, now: float) -> bool:
         """Whether everything that the proxy may have is known here."""
-        if self._marker is None or self._reading.reached is None:
+        if self._marker is None:
             return True
         if self._theirs is None:
             return now >= self._connected_at + HEARD_WITHIN_S
+        if self._reading.reached is None:
+            return not self._theirs
         self._reading.hear(self._theirs, now)
         return not self.awaited
 

@@ -35,6 +35,9 @@ MAX_CONNECTION_AGE_S = 3600
 """Of connections with TLS; gRPC spreads it by a tenth. A proxy that is asked to come again shows what it may have now,
 and may find a replica that has less to do; it gets nothing that it has."""
 STOP_GRACE_S = 1.0  # streams never end by themselves; this is for bytes on their way
+EARLY_S = 2.0
+"""So long a proxy is kept that comes before it is known which fleets there are. Then it may look for another replica:
+this one may have started without an API server."""
 
 AGE_OPTIONS = [
     ("grpc.max_connection_age_ms", MAX_CONNECTION_AGE_S * 1000),
@@ -75,6 +78,8 @@ class ServerStatistics(msgspec.Struct, frozen=True, kw_only=True):
     fleets: Mapping[str, FleetStatistics]
     streams: int
     """Open ones."""
+    streams_waiting: int
+    """Of proxies that came before it is known which fleets there are."""
     streams_opened: int
     streams_denied: int
     streams_failed: int
@@ -83,6 +88,11 @@ class ServerStatistics(msgspec.Struct, frozen=True, kw_only=True):
 
 class _Behind(Exception):
     """The proxy has seen more than we, and has waited long enough."""
+
+
+async def _known() -> object:
+    """The fleets are known from the start."""
+    return True
 
 
 @final
@@ -109,6 +119,7 @@ class DiscoveryServer:
         limits: Limits | None = None,
         crowd: CrowdLimits | None = None,
         authorize: Authorize = allow,
+        fleets_known: Callable[[], Awaitable[object]] = _known,
         on_outcome: Callable[[str, str, Outcome], None] | None = None,
         marker: Marker | None = None,
     ) -> None:
@@ -120,6 +131,8 @@ class DiscoveryServer:
             limits: how much may be under way to one proxy.
             crowd: how much proxies may ask for.
             authorize: asked once per stream.
+            fleets_known: returns as soon as `authorize` can tell. A proxy that comes before is kept waiting: dialling
+                again and shaking hands would cost it more.
             on_outcome: called with fleet, proxy and outcome for each answer; must not block or raise.
         """
         self._clock = clock
@@ -127,6 +140,7 @@ class DiscoveryServer:
         self._limits = limits or Limits()
         self._crowd = Crowd(crowd or CrowdLimits())
         self._authorize = authorize
+        self._fleets_known = fleets_known
         self._on_outcome = on_outcome
         self._marker = marker
         self._announced: Position | None = None
@@ -136,7 +150,7 @@ class DiscoveryServer:
         self._dropped: set[str] = set()
         self._stirred: dict[str, asyncio.Event] = {}
         self._server: grpc.aio.Server | None = None
-        self._opened = self._denied = self._failed = 0
+        self._waiting = self._opened = self._denied = self._failed = 0
 
     # What proxies shall hold.
 
@@ -200,13 +214,14 @@ class DiscoveryServer:
         Returns:
             By kind, what proxies that wait have seen of it: a source that has not come so far may hang.
         """
+        is_first = self._reached is None
         self._reached = position, as_of or {}
         awaited: dict[str, Shown] = {}
         for name, fleet in self._fleets.items():
             before = [(stream, stream.session.awaited) for stream in self._streams[name]]
             fleet.reach(*self._reached)
             for stream, waited_for in before:
-                if waited_for:
+                if waited_for or is_first:
                     stream.awake.set()
                 for kind, shown in stream.session.awaited.items():
                     awaited[kind] = max(shown, awaited.get(kind, shown))
@@ -238,6 +253,7 @@ class DiscoveryServer:
         return ServerStatistics(
             fleets={name: fleet.statistics() for name, fleet in self._fleets.items()},
             streams=sum(len(streams) for streams in self._streams.values()),
+            streams_waiting=self._waiting,
             streams_opened=self._opened,
             streams_denied=self._denied,
             streams_failed=self._failed,
@@ -344,6 +360,7 @@ class DiscoveryServer:
     ) -> None:
         """Run one stream, from the first request to its end. Raises TooMuch."""
         peer = _peer_of(first, context)
+        await self._wait_for_fleets(context)
         if not peer.fleet or not self._authorize(peer):
             self._denied += 1
             log.warning("discovery stream denied", proxy=peer.node_id, fleet=peer.fleet, address=peer.address)
@@ -384,6 +401,16 @@ class DiscoveryServer:
             raise too_much
         if is_behind:
             await context.abort(grpc.StatusCode.UNAVAILABLE, "this replica of the control plane has not read so far")
+
+    async def _wait_for_fleets(self, context: _Context) -> None:
+        self._waiting += 1
+        try:
+            async with asyncio.timeout(EARLY_S):
+                await self._fleets_known()
+        except TimeoutError:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "this replica of the control plane is not ready yet")
+        finally:
+            self._waiting -= 1
 
     async def _read(
         self,
