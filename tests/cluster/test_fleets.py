@@ -278,11 +278,11 @@ async def test_proxies_are_made_though_their_service_is_refused(plane: ControlPl
     async with portway(plane, "serviceless") as world:
         world.applier.want(fleet("serviceless", parameters=taken))
         name = f"gateway/{NAMESPACE}/serviceless"
+        await world.until(lambda: world.kinds("portway-serviceless") == WHOLE - {"service"})
         await world.until(lambda: "nodePort" in world.observed[name].failed)
-        assert world.kinds("portway-serviceless") == WHOLE - {"service"}
         world.applier.want(fleet("serviceless"))
         await world.until(lambda: not world.observed[name].failed)
-        assert world.kinds("portway-serviceless") == WHOLE
+        await world.until(lambda: world.kinds("portway-serviceless") == WHOLE)
 
 
 async def test_a_service_becomes_of_another_type_than_its_class_says(plane: ControlPlane) -> None:
