@@ -22,7 +22,7 @@ from portway.infra.kubernetes.seen import Seen
 from portway.kubernetes.client import ApiClient
 from portway.model.fleet import Fleet, FleetAddress, FleetPort, ObservedFleet, gateway_fleet
 from portway.model.names import Transport
-from portway.objects.fleets_v1alpha1 import FleetParametersSpec
+from portway.objects.fleets_v1alpha1 import FleetParametersSpec, joined
 from portway.objects.scalars import decode_hook
 from portway.objects.verdict import ObjectKey
 from tests.cluster.api import Api
@@ -136,18 +136,23 @@ def fleet(
     name: str,
     *ports: int,
     parameters: Mapping[str, object] | None = None,
+    of_class: Mapping[str, object] | None = None,
     uid: str = "",
     held: str = "",
     requested: Sequence[str] = (),
 ) -> Mapping[str, Fleet]:
     owner = ObjectKey("Gateway", NAMESPACE, name)
+    own, shared = (
+        msgspec.convert(said or {}, FleetParametersSpec, dec_hook=decode_hook) for said in (parameters, of_class)
+    )
     made = Fleet(
         name=gateway_fleet(owner),
         namespace=NAMESPACE,
         owner=owner,
         owner_uid=uid,
         ports=tuple(FleetPort(port, Transport.TCP) for port in ports or (80,)),
-        parameters=msgspec.convert(parameters or {}, FleetParametersSpec, dec_hook=decode_hook),
+        parameters=joined(shared, own),
+        own_parameters=own,
         requested=tuple(FleetAddress("IPAddress", address) for address in requested),
         held=held,
     )

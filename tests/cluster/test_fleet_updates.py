@@ -150,6 +150,35 @@ async def test_an_update_that_gets_stuck_is_told_and_the_next_one_follows(plane:
             )
 
 
+async def test_parameters_of_a_class_go_to_a_few_fleets_at_a_time(plane: ControlPlane) -> None:
+    async with kubelet(plane), portway(plane, "class", image="portway:2") as world:
+
+        def want(*names: str, **said: Mapping[str, object]) -> None:
+            for name in names:
+                world.applier.want(fleet(f"class-{name}", of_class=said))
+
+        # These pods never start.
+        want("one", "two", "three", "four")
+        want("five", workload={"type": "DaemonSet"})
+        await world.until(lambda: len(world.workloads()) == 4)
+        # More of the same is no update.
+        want("one", "two", "three", "four", workload={"replicas": 3})
+        await world.until(lambda: all(one.wanted == 3 for one in world.workloads()))
+        assert world.applier.statistics().updating == 0
+        want("one", "two", "three", pod={"labels": {"a": "b"}})
+        await world.until(lambda: world.applier.statistics().updating == 3)
+        # So is a workload that takes the place of another; what is there stays until then.
+        want("four", workload={"type": "DaemonSet"}, container={"hostPorts": True})
+        want("five")
+        await world.until(lambda: world.applier.statistics().to_update == 2)
+        await world.settled()
+        assert {"deployment", "service"} <= world.kinds("portway-class-four")
+        assert {"daemonset", "service"} <= world.kinds("portway-class-five")
+        assert not {"daemonset"} & world.kinds("portway-class-four")
+        assert not {"deployment"} & world.kinds("portway-class-five")
+        assert not any(observed.failed for observed in world.observed.values())
+
+
 async def test_who_fights_over_a_field_is_named_and_answered_ever_more_rarely(plane: ControlPlane) -> None:
     path = f"/api/v1/namespaces/{NAMESPACE}/services/portway-fought"
     fights = 0

@@ -7,9 +7,10 @@ import msgspec
 import pytest
 import yaml
 
+from portway.infra.kubernetes import names
 from portway.infra.kubernetes.data_plane import DataPlane, any_addresses
 from portway.infra.kubernetes.manifests import DEPLOYMENT, SERVICE, Manifest, encode, manifests_of
-from portway.infra.kubernetes.names import APPLIED, DECLARED, account_of, controller_label, fleet_name_of, label_value
+from portway.infra.kubernetes.names import account_of, controller_label, fleet_name_of, label_value
 from portway.model.fleet import (
     Fleet,
     FleetPort,
@@ -54,7 +55,7 @@ def outcome_of(case: Path) -> str:
     made = [manifest for fleet in fleets_in(case) for manifest in manifests_of(fleet, PLANE)]
     documents = [msgspec.json.decode(manifest.body) for manifest in made]
     for document in documents:
-        for follows in (APPLIED, DECLARED):  # from all the rest
+        for follows in (names.APPLIED, names.DECLARED, names.TEMPLATE):  # from all the rest
             document["metadata"]["annotations"].pop(follows, None)
     return yaml.safe_dump_all(documents, sort_keys=True, width=120)
 

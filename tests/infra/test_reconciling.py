@@ -19,26 +19,33 @@ from portway.infra.kubernetes.manifests import (
     encode,
     manifests_of,
 )
-from portway.infra.kubernetes.reconciling import Act, Settled, shown_of, steps_of, why_foreign
+from portway.infra.kubernetes.reconciling import Act, Settled, Update, shown_of, steps_of, why_foreign
 from portway.infra.kubernetes.seen import Seen, read_seen
 from portway.infra.kubernetes.values import Data
 from portway.model.fleet import Fleet, FleetAddress, FleetPort, gateway_fleet
 from portway.model.names import Transport
-from portway.objects.fleets_v1alpha1 import FleetParametersSpec
+from portway.objects.fleets_v1alpha1 import FleetParametersSpec, joined
 from portway.objects.verdict import ObjectKey
 
 WEB = ObjectKey("Gateway", "shop", "web")
 PLANE = DataPlane(image="portway:1", control_plane="portway:18000", authorities="PEM", controller="ours")
 
 
-def fleet_of(parameters: Mapping[str, object] | None = None, *, ports: Sequence[int] = (80,)) -> Fleet:
+def fleet_of(
+    parameters: Mapping[str, object] | None = None,
+    *,
+    ports: Sequence[int] = (80,),
+    of_class: Mapping[str, object] | None = None,
+) -> Fleet:
+    own, shared = (msgspec.convert(said or {}, FleetParametersSpec) for said in (parameters, of_class))
     return Fleet(
         name=gateway_fleet(WEB),
         namespace="shop",
         owner=WEB,
         owner_uid="uid",
         ports=tuple(FleetPort(port, Transport.TCP) for port in ports),
-        parameters=msgspec.convert(parameters or {}, FleetParametersSpec),
+        parameters=joined(shared, own),
+        own_parameters=own,
     )
 
 
@@ -133,37 +140,96 @@ def test_a_field_that_is_not_wanted_any_more_is_noticed() -> None:
 
 
 OTHERS = msgspec.structs.replace(PLANE, image="portway:2")
-UPDATES: dict[str, tuple[Mapping[str, object], DataPlane, Mapping[str, object], list[tuple[str, bool]]]] = {
-    # what users say now, all proxies, what somebody made of the Deployment: what is written, and whether it can wait
-    "another version": ({}, OTHERS, {}, [("Deployment", True)]),
-    "something else is said": ({"pod": {"priorityClassName": "high"}}, PLANE, {}, [("Deployment", False)]),
-    "both": ({"pod": {"priorityClassName": "high"}}, OTHERS, {}, [("Deployment", False)]),
-    "somebody has changed it": ({}, PLANE, {"strategy": {"type": "Recreate"}}, [("Deployment", False)]),
+ON_NODES = {"container": {"hostPorts": True}}
+HIGH = {"pod": {"priorityClassName": "high"}}
+BEFORE = fleet_of({"workload": {"replicas": 2}}, of_class=ON_NODES)
+UPDATES: dict[str, tuple[Fleet, DataPlane, Mapping[str, object], list[tuple[str, Update | None]]]] = {
+    # what the fleet is to be now, all proxies, what somebody made of the Deployment: what is written of workloads, and
+    # whose wish it is that pods are made anew
+    "another version": (BEFORE, OTHERS, {}, [("Deployment", Update.SHARED)]),
+    "its owner says something else": (
+        fleet_of({"workload": {"replicas": 2}, **HIGH}, of_class=ON_NODES),
+        PLANE,
+        {},
+        [("Deployment", Update.OWN)],
+    ),
+    "it has another listener": (
+        fleet_of({"workload": {"replicas": 2}}, of_class=ON_NODES, ports=(80, 81)),
+        PLANE,
+        {},
+        [("Deployment", Update.OWN)],
+    ),
+    "its class says something else": (
+        fleet_of({"workload": {"replicas": 2}}, of_class={**ON_NODES, **HIGH}),
+        PLANE,
+        {},
+        [("Deployment", Update.SHARED)],
+    ),
+    "its class wants its ports no more on Nodes": (
+        fleet_of({"workload": {"replicas": 2}}),
+        PLANE,
+        {},
+        [("Deployment", Update.SHARED)],
+    ),
+    "both": (
+        fleet_of({"workload": {"replicas": 2}, **HIGH}, of_class=ON_NODES),
+        OTHERS,
+        {},
+        [("Deployment", Update.OWN)],
+    ),
+    "its class wants another kind of workload": (
+        fleet_of({"workload": {"replicas": 2}}, of_class={**ON_NODES, "workload": {"type": "DaemonSet"}}),
+        PLANE,
+        {},
+        [("DaemonSet", Update.SHARED)],
+    ),
+    # No pod is made anew.
+    "its class wants another pace": (
+        fleet_of({"workload": {"replicas": 2}}, of_class={**ON_NODES, "workload": {"maxUnavailable": 2}}),
+        PLANE,
+        {},
+        [("Deployment", None)],
+    ),
+    "its owner wants more of them": (
+        fleet_of({"workload": {"replicas": 3}}, of_class=ON_NODES),
+        PLANE,
+        {},
+        [("Deployment", None)],
+    ),
+    # They are, but not by us.
+    "somebody has changed it": (BEFORE, PLANE, {"template": {}}, [("Deployment", None)]),
 }
 
 
 @pytest.mark.parametrize("case", UPDATES)
-def test_another_version_can_wait_and_what_users_say_cannot(case: str) -> None:
-    parameters, plane, changed, expected = UPDATES[case]
-    before = manifests_of(fleet_of(), PLANE)
+def test_whose_wish_it_is_that_pods_are_made_anew(case: str) -> None:
+    fleet, plane, changed, expected = UPDATES[case]
+    before = manifests_of(BEFORE, PLANE)
     seen = everything(before)
     deployment = one(before, DEPLOYMENT)
     data = cast("dict[str, dict[str, object]]", dict(seen[deployment.ref].data))
     data["spec"] = {**data["spec"], **changed}
-    fields = {"manager": "portway-initial", "fieldsV1": {"f:spec": {"f:replicas": {}}}}
-    data["metadata"] = {**data["metadata"], "managedFields": [fields]}
     seen[deployment.ref] = read_seen(DEPLOYMENT, encode(cast("Data", data)))
-    steps = steps_of(manifests_of(fleet_of(parameters), plane), seen, {})
-    assert [(step.ref.resource.kind, step.is_update) for step in steps] == expected
+    steps = steps_of(manifests_of(fleet, plane), seen, {})
+    found = [(step.ref.resource.kind, step.update) for step in steps if step.ref.resource in (DEPLOYMENT, DAEMON_SET)]
+    assert found == expected
 
 
-def test_a_workload_that_says_nothing_of_its_users_is_of_another_version() -> None:
+def test_a_workload_that_says_nothing_of_its_owner_is_of_another_version() -> None:
     before = manifests_of(fleet_of(), PLANE)
     seen = everything(before)
     ref = one(before, DEPLOYMENT).ref
-    seen[ref] = msgspec.structs.replace(seen[ref], declared="")
+    seen[ref] = msgspec.structs.replace(seen[ref], declared="", template="")
     steps = steps_of(manifests_of(fleet_of(), OTHERS), seen, {})
-    assert [(step.ref.resource.kind, step.is_update) for step in steps] == [("Deployment", True)]
+    assert [(step.ref.resource.kind, step.update) for step in steps] == [("Deployment", Update.SHARED)]
+
+
+def test_ports_of_a_class_are_a_setting_of_all() -> None:
+    owner = ObjectKey("IngressClass", "", "public")
+    before = msgspec.structs.replace(fleet_of(of_class=ON_NODES), owner=owner, name="ingress/public")
+    after = msgspec.structs.replace(before, ports=(FleetPort(81, Transport.TCP),))
+    steps = steps_of(manifests_of(after, PLANE), everything(manifests_of(before, PLANE)), {})
+    assert [(step.ref.resource.kind, step.update) for step in steps] == [("Deployment", Update.SHARED)]
 
 
 REPLICAS = {

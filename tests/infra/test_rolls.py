@@ -79,6 +79,31 @@ def test_without_progress_the_next_one_follows_until_it_is_done_after_all() -> N
     assert not rolls.is_stuck("a")
 
 
+def test_what_the_owners_of_some_fleets_say_stands_in_no_line_but_theirs() -> None:
+    rolls = Rolls()
+    started(rolls, *"abcd")
+    own = [rolls.take(fleet, 9, 0.0, "FleetParameters shop/big") for fleet in "efgh"]
+    assert own == [True, True, True, False]
+    assert rolls.take("i", 9, 0.0, "i")
+    assert (rolls.rolling, rolls.waiting, rolls.next(9)) == (7, 2, [])
+    rolls.forget("e")
+    assert rolls.next(9) == ["h"]
+    rolls.forget("a")
+    assert rolls.next(9) == ["d", "h"]
+
+
+def test_a_fleet_that_has_its_turn_is_changed_again_at_once() -> None:
+    rolls = Rolls()
+    started(rolls, *"abc")
+    # What its owner says too goes with what concerns all, and keeps that turn taken.
+    assert rolls.take("a", 9, 1.0, "a")
+    assert not rolls.take("d", 9, 1.0)
+    # The other way round it has to stand in line with the others.
+    assert rolls.take("e", 9, 1.0, "e")
+    assert rolls.take("e", 9, 1.0, "e")
+    assert not rolls.take("e", 9, 1.0)
+
+
 def test_what_another_leader_began_counts() -> None:
     rolls = Rolls()
     for fleet in "abc":

@@ -120,6 +120,11 @@ class Fleet(msgspec.Struct, frozen=True, kw_only=True):
     """For all objects: `spec.infrastructure` of the Gateway."""
     annotations: Mapping[str, str] = {}
     parameters: FleetParametersSpec = FleetParametersSpec()
+    """All that hold for it."""
+    own_parameters: FleetParametersSpec = FleetParametersSpec()
+    """Of these, what its owner itself names: not what the class of a Gateway does."""
+    own_source: ObjectKey | None = None
+    """The FleetParameters which these are; other fleets may have the same. `None`: its owner names none."""
     requested: tuple[FleetAddress, ...] = ()
     """Addresses that it is to have; empty: any."""
     held: str = ""
@@ -136,4 +141,4 @@ class ObservedFleet(msgspec.Struct, frozen=True, kw_only=True):
     failed: str = ""
     """Why its objects are not as they should be: the API server's own words, or who changes them. Empty: they are."""
     waiting: bool = False
-    """Its proxies are of another version, and stay so until those of some other fleets have been updated."""
+    """Its proxies are to be made anew, and stay as they are until those of some other fleets have been."""

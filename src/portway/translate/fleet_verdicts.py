@@ -27,8 +27,8 @@ def fleet_verdicts(key: ObjectKey, observed: ObservedFleet) -> tuple[Verdict, ..
                 object=key,
                 severity=Severity.INFO,
                 reason="FleetToBeUpdated",
-                problem="its proxies are of another version; they are updated after those of other fleets, a few at a "
-                "time, and go on serving until then",
+                problem="its proxies are to be of another version, or otherwise made; they are updated after those of "
+                "other fleets, a few at a time, and go on serving until then",
                 remedy="",
             )
         )

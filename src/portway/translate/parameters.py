@@ -28,6 +28,8 @@ class Parameters(msgspec.Struct, frozen=True, kw_only=True):
     """What was found."""
 
     spec: FleetParametersSpec = FleetParametersSpec()
+    source: ObjectKey | None = None
+    """The FleetParameters; `None`: there are none, or those of two are joined."""
     field: str = ""
     """Where the reference stands that leads nowhere."""
     problem: str = ""
@@ -115,9 +117,7 @@ def _read(ctx: Context, field: str, kind: tuple[str, str], namespace: str, name:
     if kind != (PORTWAY_GROUP, KIND):
         problem = f"{kind[0]}/{kind[1]} is no kind of parameters that Portway knows"
         return Parameters(field=field, problem=problem, remedy=f"name a {KIND} of {PORTWAY_GROUP}, or remove it")
-    found = read_object(ctx, FleetParameters, namespace, name)
+    key, found = ObjectKey(KIND, namespace, name), read_object(ctx, FleetParameters, namespace, name)
     if found is None:
-        return Parameters(
-            field=field, problem=absent(ctx, ObjectKey(KIND, namespace, name)), remedy="create it, or name another"
-        )
-    return Parameters(spec=found.spec)
+        return Parameters(field=field, problem=absent(ctx, key), remedy="create it, or name another")
+    return Parameters(spec=found.spec, source=key)

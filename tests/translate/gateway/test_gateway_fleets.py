@@ -138,6 +138,9 @@ def test_parameters_of_class_and_gateway_are_joined() -> None:
         {"workload": {"replicas": 5}, "service": {"type": "NodePort"}, "proxy": {"logLevel": "info"}},
         FleetParametersSpec,
     )
+    own = {"workload": {"replicas": 5}, "service": {"type": "NodePort"}}
+    assert found.own_parameters == msgspec.convert(own, FleetParametersSpec)
+    assert found.own_source == ObjectKey("FleetParameters", "shop", "own")
     assert condition(engine, "Accepted")[0] == "True/Accepted"
 
 

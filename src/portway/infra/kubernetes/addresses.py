@@ -77,7 +77,7 @@ def observe(
         nodes: of the cluster; only looked at where `needs_nodes`.
         pods: of any fleets.
         failed: why its objects are not as they should be.
-        waiting: its proxies are to be of another version, but not now.
+        waiting: its proxies are to be made anew, but not now.
     """
     if fleet.parameters.addresses:
         given = (FleetAddress(address.type, address.value or "") for address in fleet.parameters.addresses)

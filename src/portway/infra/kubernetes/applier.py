@@ -11,8 +11,9 @@ A fleet that is held (its Gateway or parameters make no sense just now) is left 
 its pods cannot do without. Objects go with their Gateway by owner references without our help.
 
 Each fleet is worked on by itself, several at a time; what fails is tried again with growing pauses, and its reason
-stands in the status of the Gateway. So is an object that somebody else keeps changing (`contests`). Another version of
-all proxies goes to a few fleets at a time (`rolls`); what users say, and a first installation, waits for nobody.
+stands in the status of the Gateway. So is an object that somebody else keeps changing (`contests`). What makes the
+pods of many fleets anew goes to a few at a time (`rolls`); what the owner of a fleet says, and a first installation,
+waits for nobody.
 """
 
 import asyncio
@@ -41,8 +42,8 @@ from portway.infra.kubernetes.manifests import (
     needs_of_pods,
 )
 from portway.infra.kubernetes.names import MANAGER, fleet_name_of
-from portway.infra.kubernetes.reconciling import Act, Settled, Step, shown_of, steps_of
-from portway.infra.kubernetes.rolls import Rolls
+from portway.infra.kubernetes.reconciling import Act, Settled, Step, Update, shown_of, steps_of
+from portway.infra.kubernetes.rolls import ALL, Rolls
 from portway.infra.kubernetes.seen import INITIAL_MANAGER, Seen, read_seen
 from portway.infra.kubernetes.service import on_nodes
 from portway.infra.kubernetes.workload import joined_parameters
@@ -90,9 +91,9 @@ class ApplierStatistics(msgspec.Struct, frozen=True, kw_only=True):
     waiting: int
     """Fleets that are to be looked at now."""
     updating: int
-    """Fleets that are getting another version of all proxies."""
+    """Fleets whose proxies are being made anew."""
     to_update: int
-    """Fleets that will get it after these."""
+    """Fleets that follow after these."""
 
 
 Publish = Callable[[str, ObservedFleet], None]
@@ -112,10 +113,13 @@ class FleetApplier:
         *,
         clock: Callable[[], float] = time.monotonic,
         linger: timedelta = LINGER,
+        is_certain: Callable[[str], bool] = lambda fleet: True,
     ) -> None:
         """
         Args:
             publish: called when something else is known of a fleet; must not block.
+            is_certain: whether everything has been read by which a fleet could be wanted. One that is not wanted stays
+                until then.
         """
         self._client = client
         self._inventory = inventory
@@ -123,6 +127,7 @@ class FleetApplier:
         self._publish = publish
         self._clock = clock
         self._linger = linger.total_seconds()
+        self._is_certain = is_certain
         self._wanted: dict[str, Fleet] = {}
         self._is_complete = False
         self._published: dict[str, ObservedFleet] = {}
@@ -188,18 +193,24 @@ class FleetApplier:
 
     async def run(self) -> None:
         """Write until cancelled: only while this replica leads. Another one may have written meanwhile, so nothing is
-        taken for known."""
-        for known in (self._settled, self._backoffs, self._failed, self._disputed):
-            known.clear()
-        for one in (self._agenda, self._contests, self._rolls):
-            one.clear()
+        taken for known; and of what another one does from then on, nothing is said."""
+        self._forget_work()
         for name, fleet in self._wanted.items():
             if (there := self._workload(fleet)) is not None and there.is_rolling:
                 self._rolls.started(name, self._clock())
         self._agenda.wake(self._inventory.fleets() | self._wanted.keys())
-        async with asyncio.TaskGroup() as tasks:
-            for _ in range(WORKERS):
-                tasks.create_task(self._worker())
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                for _ in range(WORKERS):
+                    tasks.create_task(self._worker())
+        finally:
+            self._forget_work()
+
+    def _forget_work(self) -> None:
+        for known in (self._settled, self._backoffs, self._failed, self._disputed):
+            known.clear()
+        for one in (self._agenda, self._contests, self._rolls):
+            one.clear()
 
     # What is known.
 
@@ -208,6 +219,7 @@ class FleetApplier:
         for name in names:
             self._follow_update(name)
             self._observe(name)
+        self._agenda.wake(self._rolls.next(len(self._wanted)))
         if is_work:
             self._agenda.wake(names)
 
@@ -261,6 +273,7 @@ class FleetApplier:
             self._failed.pop(name, None)
         self._follow_update(name)
         self._observe(name)
+        self._agenda.wake(self._rolls.next(len(self._wanted)))
 
     async def _reconcile(self, name: str) -> None:
         fleet = self._wanted.get(name)
@@ -306,6 +319,8 @@ class FleetApplier:
         disputed: dict[Ref, Manifest | None] = {}
         written = set[Ref]()
         for step in steps:
+            if step.act is not Act.APPLY and self._rolls.is_waiting(fleet.name):
+                continue  # what belongs to the new pods, or is still needed by the former ones
             manifest = None if step.act is Act.DELETE else by_ref.get(step.ref)
             wish = b"" if manifest is None else manifest.body
             due = self._contests.due(step.ref, wish, now := self._clock())
@@ -314,7 +329,7 @@ class FleetApplier:
                 self._agenda.wake_at(fleet.name, due)
                 continue
             try:
-                if not step.is_update:
+                if step.update is None:
                     await self._do(step, fleet, manifest)
                 elif not await self._update(step, fleet, manifest):
                     continue
@@ -329,8 +344,9 @@ class FleetApplier:
         return disputed
 
     async def _update(self, step: Step, fleet: Fleet, manifest: Manifest | None) -> bool:
-        """Give a fleet another version of the proxies, if it is its turn."""
-        if not self._rolls.take(fleet.name, len(self._wanted), self._clock()):
+        """Have the proxies of a fleet made anew, if it is its turn."""
+        line = ALL if step.update is Update.SHARED else str(fleet.own_source or fleet.name)
+        if not self._rolls.take(fleet.name, len(self._wanted), self._clock(), line):
             return False
         try:
             await self._do(step, fleet, manifest)
@@ -344,7 +360,7 @@ class FleetApplier:
         return True
 
     def _follow_update(self, name: str) -> None:
-        """Look how far the update of a fleet has come; the next one follows."""
+        """Look how far the update of a fleet has come."""
         fleet = self._wanted.get(name)
         there = None if fleet is None else self._workload(fleet)
         if self._rolls.look(name, there, self._clock()):
@@ -354,7 +370,6 @@ class FleetApplier:
                 log.info("fleet updated", fleet=name, waiting=self._rolls.waiting)
         if (when := self._rolls.deadline(name)) is not None:
             self._agenda.wake_at(name, when)
-        self._agenda.wake(self._rolls.next(len(self._wanted)))
 
     async def _say_disputed(self, fleet: Fleet, disputed: Mapping[Ref, Manifest | None]) -> None:
         """Find out who changes what; forget what has not been changed for a while."""
@@ -401,6 +416,10 @@ class FleetApplier:
             self._unwanted_since.pop(name, None)
             return
         if not self._is_complete:
+            return
+        if not self._is_certain(name):
+            self._unwanted_since.pop(name, None)
+            self._agenda.wake_at(name, self._clock() + self._linger)
             return
         since = self._unwanted_since.setdefault(name, self._clock())
         if (rest := since + self._linger - self._clock()) > 0:

@@ -21,7 +21,7 @@ import msgspec
 from portway.identity.contract import AUTHORITIES_KEY
 from portway.infra.kubernetes import service, workload
 from portway.infra.kubernetes.data_plane import DataPlane
-from portway.infra.kubernetes.names import APPLIED, DECLARED, FLEET, digest_of, fleet_name_of, labels_of
+from portway.infra.kubernetes.names import APPLIED, DECLARED, FLEET, TEMPLATE, digest_of, fleet_name_of, labels_of
 from portway.infra.kubernetes.values import Data, plain
 from portway.model.fleet import Fleet
 from portway.objects.fleets_v1alpha1 import DisruptionBudget, WorkloadType
@@ -85,7 +85,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         return encode(self.data)
 
 
-def encode(data: Data) -> bytes:
+def encode(data: Data | list[int]) -> bytes:
     """JSON with sorted keys."""
     return msgspec.json.encode(data, order="sorted")
 
@@ -104,7 +104,7 @@ def manifests_of(fleet: Fleet, plane: DataPlane) -> tuple[Manifest, ...]:
         found.append(make.manifest(SERVICE, {"spec": front.spec}, labels=front.labels, annotations=front.annotations))
     pods = workload.pods_of(fleet, plane, make.labels, make.annotations)
     initial: Data | None = None
-    said = {DECLARED: digest_of(_declared(fleet))}
+    said = {DECLARED: _declared(fleet), TEMPLATE: digest_of(encode(pods.template))}
     if parameters.workload_type is WorkloadType.DAEMON_SET:
         found.append(make.manifest(DAEMON_SET, {"spec": workload.daemon_set_of(fleet, pods)}, annotations=said))
     else:
@@ -128,18 +128,12 @@ def needs_of_pods(fleet: Fleet, plane: DataPlane) -> tuple[Manifest, ...]:
     )
 
 
-def _declared(fleet: Fleet) -> bytes:
-    """All that users have said of a fleet's pods."""
-    ports = [(port.port, port.transport.value) for port in fleet.ports] if service.on_nodes(fleet) else []
-    return encode(
-        {
-            "owner": fleet.owner_uid,
-            "labels": fleet.labels,
-            "annotations": fleet.annotations,
-            "parameters": plain(fleet.parameters),
-            "ports": ports,
-        }
-    )
+def _declared(fleet: Fleet) -> str:
+    """Value of `DECLARED`. Ports by number: that of HTTP/3 is a setting of all fleets, as are all ports of a class."""
+    said = encode({"labels": fleet.labels, "annotations": fleet.annotations, "parameters": plain(fleet.own_parameters)})
+    has_ports = fleet.owner.kind == "Gateway" and service.on_nodes(fleet)
+    ports = encode(sorted({port.port for port in fleet.ports})) if has_ports else b""
+    return f"{digest_of(said)}.{digest_of(ports) if ports else ''}"
 
 
 def _autoscaler(name: str, parameters: workload.Parameters) -> Data:

@@ -32,9 +32,13 @@ FLEET: Final = "portway.dev/fleet"
 APPLIED: Final = "portway.dev/applied"
 """Annotation: digest of what was applied, so that a field that is not wanted any more is noticed."""
 
+TEMPLATE: Final = "portway.dev/template"
+"""Annotation of a workload: digest of its pods' template as it was applied. Another one makes all pods anew."""
+
 DECLARED: Final = "portway.dev/declared"
-"""Annotation of a workload: digest of what users have said of its pods. If that is the same and the pods are not,
-another version of Portway wants them otherwise."""
+"""Annotation of a workload: digest of what the fleet's owner itself has said of its pods, a dot, and one of its
+listeners' ports where pods have these. If that is the same and the template is not, so are those of other fleets: by
+another version of Portway, or the parameters of a class."""
 
 _LABEL: Final = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 _INGRESS: Final = "ingress-"

@@ -12,7 +12,7 @@ from typing import cast
 import msgspec
 
 from portway.infra.kubernetes.manifests import DAEMON_SET, DEPLOYMENT, Manifest, Ref, Resource, encode
-from portway.infra.kubernetes.names import APPLIED, CONTROLLER, DECLARED, MANAGED_BY
+from portway.infra.kubernetes.names import CONTROLLER, DECLARED, MANAGED_BY, TEMPLATE
 from portway.infra.kubernetes.seen import Seen
 from portway.infra.kubernetes.values import Data
 
@@ -35,14 +35,24 @@ class Act(StrEnum):
     DELETE = "delete"
 
 
+class Update(StrEnum):
+    """Whose wish it is that all pods of a workload are made anew."""
+
+    OWN = "own"
+    """Its owner's, or that of the FleetParameters which the owner names."""
+    SHARED = "shared"
+    """That of something which changes other fleets, too: the parameters of a class, another version of Portway."""
+
+
 class Step(msgspec.Struct, frozen=True, kw_only=True):
     """One request."""
 
     act: Act
     ref: Ref
     body: bytes = b""
-    is_update: bool = False
-    """Another version of a workload, though its users have said nothing else: Portway's own wish, which can wait."""
+    update: Update | None = None
+    """It makes all pods of a fleet anew, so it may have to wait for its turn. Then all but `APPLY` waits that follows:
+    the pods that are there may still need what goes."""
     uid: str = ""
     """Of what is deleted."""
 
@@ -66,10 +76,13 @@ def steps_of(
             both want the same ports of a Node.
     """
     found: list[Step] = []
+    workloads = [there for ref, there in seen.items() if ref.resource in _WORKLOADS]
     for manifest in wanted:
         if manifest.ref.resource in unlisted:
             continue
-        found += _steps_for(manifest, seen.get(manifest.ref), settled.get(manifest.ref))
+        there = seen.get(manifest.ref)
+        update = _update_of(manifest, [there] if there else workloads) if manifest.ref.resource in _WORKLOADS else None
+        found += _steps_for(manifest, there, settled.get(manifest.ref), update)
     refs = {manifest.ref for manifest in wanted}
     replaced_by = next((seen.get(ref) for ref in refs if ref.resource in _WORKLOADS), None)
     for ref, there in sorted(seen.items()):
@@ -81,9 +94,10 @@ def steps_of(
     return found
 
 
-def _steps_for(manifest: Manifest, there: Seen | None, settled: Settled | None) -> Iterable[Step]:
-    is_update = there is not None and _is_own_wish(manifest, there)
-    apply = Step(act=Act.APPLY, ref=manifest.ref, body=manifest.body, is_update=is_update)
+def _steps_for(
+    manifest: Manifest, there: Seen | None, settled: Settled | None, update: Update | None
+) -> Iterable[Step]:
+    apply = Step(act=Act.APPLY, ref=manifest.ref, body=manifest.body, update=update)
     if there is None:
         yield apply
         if manifest.initial is not None:
@@ -95,13 +109,24 @@ def _steps_for(manifest: Manifest, there: Seen | None, settled: Settled | None) 
         yield apply
 
 
-def _is_own_wish(manifest: Manifest, there: Seen) -> bool:
-    """Something else was applied to this workload, though its users have said the same. (If the same was applied,
-    somebody has changed it since.)"""
-    if manifest.ref.resource not in _WORKLOADS:
-        return False
+def _update_of(manifest: Manifest, former: Sequence[Seen]) -> Update | None:
+    """Whether a workload makes pods anew. `None`: it is the first one, or the template that was applied is the same.
+    (If that is not what is there, somebody has changed it since.)
+
+    Args:
+        former: itself as it is there; else that of the other kind, whose successor it is.
+    """
     said = cast("Mapping[str, str]", cast("Data", manifest.data["metadata"])["annotations"])
-    return there.applied != said[APPLIED] and there.declared in ("", said[DECLARED])
+    if not former or any(there.ref == manifest.ref and there.template == said[TEMPLATE] for there in former):
+        return None
+    return Update.SHARED if any(_is_same_owner_word(there.declared, said[DECLARED]) for there in former) else Update.OWN
+
+
+def _is_same_owner_word(former: str, now: str) -> bool:
+    """Whether `DECLARED` says the same. Whether pods have ports at all the parameters say, maybe those of a class."""
+    words, _, ports = former.partition(".")
+    new_words, _, new_ports = now.partition(".")
+    return words in ("", new_words) and (not ports or not new_ports or ports == new_ports)
 
 
 def _as_it_is(initial: Data, there: Seen) -> Data:

@@ -6,7 +6,7 @@ from typing import Final, cast
 import msgspec
 
 from portway.infra.kubernetes.manifests import DAEMON_SET, DEPLOYMENT, SERVICE, Ref, Resource
-from portway.infra.kubernetes.names import APPLIED, CONTROLLER, DECLARED, FLEET, account_of
+from portway.infra.kubernetes.names import APPLIED, CONTROLLER, DECLARED, FLEET, TEMPLATE, account_of
 from portway.infra.kubernetes.values import Data
 from portway.model.fleet import FleetAddress
 from portway.objects.meta import Part
@@ -29,7 +29,9 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
     applied: str = ""
     """Digest of what was last applied."""
     declared: str = ""
-    """Of a workload: digest of what its users had said."""
+    """Of a workload: digest of what its owner had said then."""
+    template: str = ""
+    """Of a workload: digest of its pods' template then."""
     body: bytes
     """JSON, without status, resourceVersion and managedFields: equal as long as nobody changes what is wanted."""
     has_owned_replicas: bool = False
@@ -148,6 +150,7 @@ def read_seen(resource: Resource, data: bytes | msgspec.Raw) -> Seen:
         controller=meta.labels.get(CONTROLLER, ""),
         applied=meta.annotations.get(APPLIED, ""),
         declared=meta.annotations.get(DECLARED, ""),
+        template=meta.annotations.get(TEMPLATE, ""),
         body=msgspec.json.encode(whole, order="sorted"),
         has_owned_replicas=any(_keeps_replicas(entry) for entry in meta.managed_fields),
         addresses=_addresses(view.status.load_balancer) if resource == SERVICE else (),

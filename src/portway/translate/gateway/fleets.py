@@ -17,7 +17,7 @@ from portway.store import read_object
 from portway.translate.fleet_verdicts import fleet_verdicts
 from portway.translate.gateway import findings
 from portway.translate.gateway.gateways import GatewayPlan, canonical_address, gateway_head, gateway_plan
-from portway.translate.parameters import gateway_parameters
+from portway.translate.parameters import gateway_parameters, own_parameters
 from portway.translate.sockets import unavailable
 
 MAX_ADDRESSES = 16
@@ -38,7 +38,7 @@ def fleet(ctx: Context, name: str) -> Fleet | None:
     if key is None or plan is None or gateway is None:
         return None
     wanted = gateway.spec.infrastructure
-    ports = _ports(ctx, plan)
+    ports, own = _ports(ctx, plan), own_parameters(ctx, gateway)
     return Fleet(
         name=gateway_fleet(key),
         namespace=key.namespace,
@@ -48,6 +48,8 @@ def fleet(ctx: Context, name: str) -> Fleet | None:
         labels={} if wanted is None else wanted.labels,
         annotations={} if wanted is None else wanted.annotations,
         parameters=ctx.get(gateway_parameters, key).spec,
+        own_parameters=own.spec,
+        own_source=own.source,
         requested=_requested(gateway),
         held=findings.joined(plan.head.problems) or ("" if ports else "none of its listeners can be served"),
     )

@@ -47,6 +47,8 @@ def fleet(ctx: Context, name: str) -> Fleet | None:
         owner=key,
         ports=tuple(sorted(ports)),
         parameters=parameters.spec,
+        own_parameters=parameters.spec,
+        own_source=parameters.source,
         held=f"{parameters.field}: {parameters.problem}; {parameters.remedy}" if parameters.problem else "",
     )
 
