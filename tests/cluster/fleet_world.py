@@ -129,7 +129,6 @@ async def portway(
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await client.close()
-        await asyncio.sleep(0.1)  # TLS connections take some turns of the loop to end
 
 
 def fleet(

@@ -7,13 +7,16 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Self, final
 
-import aiohttp
 from aiohttp import web
 
 from portway.kubernetes.client import Connection
+from portway.kubernetes.transport import Answer, Transport
 from tests.cluster.api import Access
 from tests.kubernetes.planes import connection_of
 
+SILENCE = 600.0
+"""Seconds for which the server behind may say nothing: longer than any test."""
+LONGEST = 1 << 28
 Edit = Callable[[bytes], Iterable[bytes]]
 Intercept = Callable[[web.Request], web.Response | None]
 
@@ -70,9 +73,8 @@ class FaultyServer:
 
     async def __aenter__(self) -> Self:
         connection = connection_of(self._access)
-        identity = await connection.credentials.identity()
-        self._headers = {"Authorization": identity.authorization} if identity.authorization else {}
-        self._session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=identity.tls.context(), limit=0))
+        self._identity = await connection.credentials.identity()
+        self._transport = Transport(connection, "faulty")
         application = web.Application(client_max_size=1 << 24)
         application.router.add_route("*", "/{path:.*}", self._handle)
         self._runner = web.AppRunner(application, shutdown_timeout=0)
@@ -85,7 +87,7 @@ class FaultyServer:
     async def __aexit__(self, *error: object) -> None:
         self.cut()
         await self._runner.cleanup()
-        await self._session.close()
+        await self._transport.close()
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         self.requests.append((request.method, request.path, dict(request.query)))
@@ -93,28 +95,24 @@ class FaultyServer:
         given = self.intercept(request)
         if given is not None:
             return given
-        headers = {**self._headers, "Accept": "application/json"}
-        if "Content-Type" in request.headers:
-            headers["Content-Type"] = request.headers["Content-Type"]
-        async with self._session.request(
+        async with self._transport.request(
+            self._identity,
             request.method,
-            f"{self._access.server}{request.path}",
-            params=request.query,
-            data=await request.read() or None,
-            headers=headers,
+            request.rel_url.raw_path,
+            request.query,
+            body=await request.read(),
+            content_type=request.headers.get("Content-Type", ""),
+            accept="application/json",
+            silence=SILENCE,
+            total=None,
         ) as answer:
             if "watch" not in request.query or answer.status != 200:
-                body = await answer.read()
+                body = await answer.body(LONGEST)
                 await self._open.wait()
                 return web.Response(status=answer.status, body=body, content_type="application/json")
             response = web.StreamResponse()
             await response.prepare(request)
-            try:
-                await self._as_watch(request, self._forward(answer, response))
-            finally:
-                # Not a polite end of TLS, which the test's event loop would not live to see.
-                if answer.connection is not None and answer.connection.transport is not None:
-                    answer.connection.transport.abort()
+            await self._as_watch(request, self._forward(answer, response))
             return response
 
     async def _as_watch(self, request: web.Request, forward: Awaitable[None]) -> None:
@@ -128,9 +126,9 @@ class FaultyServer:
                 if task.cancelled() and request.transport is not None:
                     request.transport.abort()
 
-    async def _forward(self, answer: aiohttp.ClientResponse, response: web.StreamResponse) -> None:
+    async def _forward(self, answer: Answer, response: web.StreamResponse) -> None:
         rest = b""
-        async for part in answer.content.iter_any():
+        async for part in answer.parts():
             *lines, rest = (rest + part).split(b"\n")
             for line in lines:
                 await self._open.wait()

@@ -1,7 +1,13 @@
 """Requests to a real API server, and what is said when they fail."""
 
 import asyncio
+import gc
+import socket
+import ssl
+import threading
+import warnings
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -21,6 +27,7 @@ from portway.kubernetes.client import (
 )
 from portway.kubernetes.connection import Identity
 from tests.cluster.control_plane import ControlPlane
+from tests.kit.certificates import Authority
 from tests.kit.ports import free_port
 from tests.kubernetes.faulty import FaultyServer
 from tests.kubernetes.planes import client_of, connection_of, plane
@@ -205,6 +212,45 @@ async def test_a_renewed_certificate_is_taken_without_breaking_a_watch(plane: Co
     assert b"rotated" in first.result()
     await lines.aclose()
     await client.close()
+
+
+def test_a_connection_of_a_request_that_was_given_up_ends_with_the_client(tmp_path: Path) -> None:
+    """A server that does not answer the polite end of TLS either, and an event loop that ends at once."""
+    authority = Authority()
+    pair = authority.issue("localhost")
+    for name, text in (("certificate", pair.certificate), ("key", pair.key)):
+        (tmp_path / name).write_text(text)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "certificate", tmp_path / "key")
+    asked, over = threading.Event(), threading.Event()
+
+    def serve(listening: socket.socket) -> None:
+        accepted, _ = listening.accept()
+        with context.wrap_socket(accepted, server_side=True) as connection:
+            connection.recv(1)
+            asked.set()
+            over.wait()
+
+    async def give_up(port: int) -> None:
+        credentials = FixedCredentials(tls=Tls(ca=authority.certificate.encode()))
+        client = ApiClient(Connection(server=f"https://localhost:{port}", credentials=credentials))
+        async with asyncio.TaskGroup() as tasks:
+            request = tasks.create_task(client.get("/readyz"))
+            await asyncio.to_thread(asked.wait)
+            request.cancel()
+        await client.close()
+
+    with socket.create_server(("127.0.0.1", 0)) as listening, warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        thread = threading.Thread(target=serve, args=(listening,))
+        thread.start()
+        try:
+            asyncio.run(give_up(listening.getsockname()[1]))
+        finally:
+            over.set()
+            thread.join()
+        gc.collect()
+    assert [str(each.message) for each in told if each.category is ResourceWarning] == []
 
 
 async def test_a_redirect_does_not_take_the_token_elsewhere() -> None:

@@ -24,7 +24,13 @@ from tests.fuzz.values import NAMESPACES
 from tests.fuzz.worlds import Raw, at, changed, sites, templates, values_for
 from tests.kubernetes.planes import client_of, running_plane
 
-pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.xdist_group("validation")]
+pytestmark = [
+    pytest.mark.cluster,
+    pytest.mark.slow,
+    pytest.mark.xdist_group("validation"),
+    # Time that is over within a strategy looks to hypothesis as if this drew something else each time.
+    pytest.mark.timeout(600),
+]
 
 DOCUMENTS: Final = 3_000
 AT_ONCE: Final = 16

@@ -4,14 +4,16 @@ One session for each TLS identity: when a client certificate or the CA is renewe
 the old one is closed when its last request or watch has ended.
 """
 
+import asyncio
 import asyncio.sslproto
 import os
 import socket
 import urllib.request
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Final, Protocol, cast, final
 from urllib.parse import urlencode, urlsplit
+from weakref import WeakSet
 
 import aiohttp
 from yarl import URL
@@ -29,6 +31,8 @@ KEEPALIVE: Final = ((socket.TCP_KEEPIDLE, 15), (socket.TCP_KEEPINTVL, 5), (socke
 HTTP/2 pings after 30 s."""
 
 
+CLOSING_TURNS: Final = 100
+"""Turns of the event loop for what is left of a connection that has been cut; it takes three."""
 READ_BUFFER: Final = 32 << 10
 """Bytes into which a TLS connection reads. asyncio would take 256 KiB for each, and there are forty: a watch is one."""
 asyncio.sslproto.SSLProtocol.max_size = READ_BUFFER
@@ -81,10 +85,31 @@ class _Session:
         self.tls = tls
         # No limit: a watch takes a connection of its own, one for each kind and namespace.
         connector = aiohttp.TCPConnector(
-            ssl=tls.context(), limit=0, socket_factory=_kept_alive, ttl_dns_cache=30, keepalive_timeout=IDLE_CONNECTION
+            ssl=tls.context(), limit=0, socket_factory=self._socket, ttl_dns_cache=30, keepalive_timeout=IDLE_CONNECTION
         )
         self.client = aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
         self.uses = 0
+        self._sockets: WeakSet[socket.socket] = WeakSet()
+
+    async def close(self) -> None:
+        """End all connections. aiohttp forgets one whose request was given up before its answer began: it leaves it to
+        TLS to end it politely, for which a server that is gone or busy is waited for half a minute."""
+        await self.client.close()
+        for made in self._open():
+            with suppress(OSError):  # it has not been connected, or not any more
+                made.shutdown(socket.SHUT_RDWR)
+        for _ in range(CLOSING_TURNS):
+            if not self._open():
+                break
+            await asyncio.sleep(0)
+
+    def _open(self) -> list[socket.socket]:
+        return [made for made in self._sockets if made.fileno() >= 0]
+
+    def _socket(self, address: _Address) -> socket.socket:
+        made = _kept_alive(address)
+        self._sockets.add(made)
+        return made
 
 
 @final
@@ -158,7 +183,7 @@ class Transport:
 
     async def close(self) -> None:
         for session in self._sessions:
-            await session.client.close()
+            await session.close()
         self._sessions.clear()
 
     async def _session(self, tls: Tls) -> _Session:
@@ -170,7 +195,7 @@ class Transport:
     async def _close_unused(self) -> None:
         for session in [old for old in self._sessions[:-1] if not old.uses]:
             self._sessions.remove(session)
-            await session.client.close()
+            await session.close()
 
 
 def _abandon(response: aiohttp.ClientResponse) -> None:
