@@ -15,6 +15,7 @@ from portway.kubernetes import reflector as module
 from portway.kubernetes.client import ApiClient, ApiError, resource_path
 from portway.kubernetes.events import Event, EventType, State
 from portway.kubernetes.reflector import Reflector
+from portway.kubernetes.refusals import DENIALS
 from tests.cluster.control_plane import Component, ControlPlane
 from tests.kubernetes.faulty import FaultyServer
 from tests.kubernetes.planes import client_of, plane
@@ -131,6 +132,15 @@ async def following(reflector: Reflector, *, synced: bool = True) -> AsyncIterat
         await follower.close()
 
 
+@asynccontextmanager
+async def waiting(client: ApiClient, world: World) -> AsyncIterator[tuple[Reflector, Follower]]:
+    """All is listed, and the watch waits for more."""
+    reflector = of_tests(client, world)
+    async with following(reflector) as follower:
+        await follower.ready()
+        yield reflector, follower
+
+
 @pytest_asyncio.fixture
 async def faulty(plane: ControlPlane) -> AsyncIterator[FaultyServer]:
     async with FaultyServer(plane.administrator) as server:
@@ -233,9 +243,7 @@ async def test_who_knows_more_has_everything_listed_anew(
     world: World, faulty: FaultyServer, through: ApiClient
 ) -> None:
     """The watch is open and says nothing: it is proof of nothing."""
-    reflector = of_tests(through, world)
-    async with following(reflector) as follower:
-        await follower.ready()
+    async with waiting(through, world) as (reflector, follower):
         faulty.edit = lambda line: ()
         await world.put("a", text="1")
         before = reflector.as_of
@@ -257,9 +265,7 @@ async def test_who_knows_more_has_everything_listed_anew(
 async def test_a_list_that_is_wanted_while_the_server_is_away_is_made_when_it_is_back(
     world: World, faulty: FaultyServer, through: ApiClient
 ) -> None:
-    reflector = of_tests(through, world)
-    async with following(reflector) as follower:
-        await follower.ready()
+    async with waiting(through, world) as (reflector, follower):
         faulty.intercept = lambda request: web.Response(status=503)
         now = time.monotonic()
         reflector.list_since(now)
@@ -275,9 +281,7 @@ async def test_a_kind_that_alone_does_not_work_is_told_from_a_server_that_does_n
     world: World, faulty: FaultyServer, through: ApiClient
 ) -> None:
     """As one whose conversion webhook is away: waiting for it, replicas would hold up everything else."""
-    reflector = of_tests(through, world)
-    async with following(reflector) as follower:
-        await follower.ready()
+    async with waiting(through, world) as (reflector, follower):
         is_server_well = False
 
         def intercept(request: web.Request) -> web.Response | None:
@@ -287,7 +291,7 @@ async def test_a_kind_that_alone_does_not_work_is_told_from_a_server_that_does_n
         faulty.intercept = intercept
         now = time.monotonic()
         reflector.list_since(now)
-        for _ in range(module.DENIALS + 1):
+        for _ in range(DENIALS + 1):
             await follower.until(EventType.FAILED)
         assert reflector.as_of < now
         is_server_well = True

@@ -5,6 +5,7 @@ which addresses it is reached. The verdicts are computed here, from the objects 
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from typing import Final
 
 import msgspec
@@ -20,10 +21,9 @@ from portway.infra.kubernetes.manifests import SERVICE
 from portway.infra.kubernetes.seen import read_seen
 from portway.kubernetes.client import ApiClient
 from portway.kubernetes.errors import ApiError
+from portway.kubernetes.pages import PAGE, PAGE_BYTES, pages
 from portway.kubernetes.paths import resource_path
-from portway.kubernetes.reflector import PAGE, PAGE_BYTES
 from portway.kubernetes.versions import Name
-from portway.kubernetes.watch_lines import page_of
 from portway.model.fleet import gateway_fleet
 from portway.objects.kinds import KINDS, Kind
 from portway.objects.verdict import ObjectKey, Severity
@@ -159,19 +159,15 @@ def _places(kind: Kind, read: ClusterRead, settings: Settings) -> Iterable[str]:
 
 async def _list(client: ApiClient, path: str, label_selector: str = "") -> list[msgspec.Raw]:
     """All objects of a collection; none where there is no such kind, or it may not be read."""
-    params = {"limit": str(PAGE)} | ({"labelSelector": label_selector} if label_selector else {})
+    params = {"labelSelector": label_selector} if label_selector else {}
     found: list[msgspec.Raw] = []
-    while True:
-        try:
-            page = page_of(await client.get(path, params, limit_bytes=PAGE_BYTES))
-        except ApiError as error:
-            if error.status in (403, 404):
-                return found
+    try:
+        async for page in pages(partial(client.get, limit_bytes=PAGE_BYTES), path, params, size=PAGE):
+            found += page.items or ()
+    except ApiError as error:
+        if error.status not in (403, 404):
             raise
-        found += page.items or ()
-        if not page.metadata.continue_:
-            return found
-        params = {**params, "continue": page.metadata.continue_}
+    return found
 
 
 def _name(whole: Raw) -> Name:

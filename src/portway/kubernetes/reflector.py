@@ -23,38 +23,24 @@ import random
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
+from functools import partial
 from typing import Final, final
 
 from portway.kubernetes.backoff import Backoff
 from portway.kubernetes.client import IDLE, ApiClient
 from portway.kubernetes.errors import ApiError, ApiUnreachable, error_of
 from portway.kubernetes.events import Event, EventType, ReflectorStatistics, State
-from portway.kubernetes.paths import target_of
-from portway.kubernetes.versions import NOTHING, Name, Versions, number_of
-from portway.kubernetes.watch_lines import (
-    INITIAL_EVENTS_END,
-    MALFORMED,
-    Line,
-    envelope_of,
-    line_of,
-    list_version_of,
-    page_of,
-    resources_of,
-)
+from portway.kubernetes.pages import PAGE, PAGE_BYTES, pages
+from portway.kubernetes.progress import Progress
+from portway.kubernetes.refusals import Refusal, is_gone, refusal_of
+from portway.kubernetes.versions import Name, number_of
+from portway.kubernetes.watch_lines import MALFORMED, line_of, list_version_of
 
-__all__ = ["DENIALS", "Event", "EventType", "Reflector", "ReflectorStatistics", "State"]
-
-PAGE: Final = 500
-"""Objects in a page of a list, as client-go has it."""
-PAGE_BYTES: Final = 1 << 30
-"""Largest page: 500 objects of 1.5 MiB, and something for the fields that the server adds."""
 WATCH_SECONDS: Final = (300, 600)
 """How long a watch is asked to take; at random between the two, so that they do not end together. As client-go."""
 MISSING_WAIT: Final = 10.0
 """Seconds between two questions for a kind that is not there: a dozen kinds cost one cheap request a second."""
 FORBIDDEN_WAIT: Final = 30.0
-DENIALS: Final = 5
-"""Refusals in a row, some seconds, that are believed also of a server that does not say that it is ready."""
 SHORT: Final = 1.0
 """Seconds: a watch that ends sooner is not opened again at once."""
 EARLY: Final = 10.0
@@ -69,7 +55,6 @@ class _Relist(Exception):
     """What we have may not be what the server has."""
 
 
-_SYNCED: Final = Event(EventType.SYNCED)
 _CANNOT_STREAM: Final = (400, 422)
 """Answers of servers that know no streaming lists: the parameter is refused as invalid."""
 
@@ -107,9 +92,7 @@ class Reflector:
         self._clock = clock
         self._chance = chance
         self._backoff = Backoff(chance=chance)
-        self._versions = Versions()
-        self._resume = ""
-        """The version to watch from; empty: list first."""
+        self._progress = Progress()
         self._is_streaming = True
         self._is_doubtful = False
         """The last watch did not end as it should: is this still the server, and the history, that we know?"""
@@ -130,7 +113,7 @@ class Reflector:
         return ReflectorStatistics(
             path=self._path,
             state=self._state,
-            objects=len(self._versions.known),
+            objects=len(self._progress.known),
             lists=self._lists,
             watches=self._watches,
             events=self._events,
@@ -156,17 +139,17 @@ class Reflector:
 
     def known(self) -> Mapping[Name, int]:
         """Names of all objects in the collection, with their versions as numbers."""
-        return self._versions.known
+        return self._progress.known
 
     @property
     def newest(self) -> int:
         """The newest version of an object that was told; 0: none."""
-        return self._versions.newest
+        return self._progress.newest
 
     @property
     def read_up_to(self) -> int:
         """All that happened in the collection up to this version has been told; 0: nothing yet."""
-        return number_of(self._resume)
+        return number_of(self._progress.resume)
 
     @property
     def as_of(self) -> float:
@@ -179,7 +162,7 @@ class Reflector:
         if time <= self._asked_at:
             return
         self._wanted_at = time
-        if self._silence is not None and self._silence.when() is None and self._resume:
+        if self._silence is not None and self._silence.when() is None and self._progress.resume:
             self._silence.reschedule(0.0)
 
     async def events(self) -> AsyncGenerator[Event, None]:
@@ -197,7 +180,7 @@ class Reflector:
                 if self._clock() - begin < SHORT:
                     wait = self._backoff.failed()
             except _Relist:
-                self._resume = ""
+                self._progress.resume = ""
             except ApiError as error:
                 found, wait = await self._refused(error)
                 for event in found:
@@ -210,17 +193,19 @@ class Reflector:
 
     async def _refused(self, error: ApiError) -> tuple[list[Event], float]:
         """What to report of an error, and how long to wait."""
-        match error.status:
-            case 404:
+        match await refusal_of(self._client, error, failures=self._backoff.failures):
+            case Refusal.ABSENT:
                 return await self._not_found(error)
-            case 403 if self._backoff.failures >= DENIALS or await self._is_ready():
+            case Refusal.DENIED:
                 self._as_of = self._asked_at
                 return [self._failed(error, State.FORBIDDEN)], self._seldom(FORBIDDEN_WAIT)
-            case 410:
-                self._resume = ""
+            case Refusal.EXPIRED:
+                self._progress.resume = ""
                 return [], self._backoff.failed()
-            case 500 if self._backoff.failures >= DENIALS and await self._is_ready():
-                self._as_of = self._asked_at  # this kind alone does not work, such as a webhook that converts it
+            case Refusal.BROKEN:
+                self._as_of = self._asked_at
+            case Refusal.OUTAGE:
+                pass
         return [self._failed(error, State.FAILING)], self._backoff.failed(error)
 
     def _seldom(self, wait: float) -> float:
@@ -232,27 +217,27 @@ class Reflector:
         self._is_doubtful = True
         is_throttled = isinstance(error, ApiError) and error.status == 429
         if self._backoff.failures and not is_throttled:
-            self._resume = ""  # not just a connection that was cut: the server was away
+            self._progress.resume = ""  # not just a connection that was cut: the server was away
         return Event(EventType.DENIED if state is State.FORBIDDEN else EventType.FAILED, error=error)
 
     async def _follow(self) -> AsyncGenerator[Event, None]:
         """List if it is due, and watch until the watch ends."""
         is_wanted = self._wanted_at > self._asked_at
-        if self._resume and (is_wanted or self._clock() - self._listed_at > self._relist):
-            self._resume = ""
-        if not self._resume:
+        if self._progress.resume and (is_wanted or self._clock() - self._listed_at > self._relist):
+            self._progress.resume = ""
+        if not self._progress.resume:
             self._asked_at = self._clock()
             if self._state is State.WATCHING:
                 self._state = State.LISTING
             self._lists += 1
-            self._versions.begin_list()
+            self._progress.begin_list()
             if self._is_streaming:
                 try:
                     async with aclosing(self._stream_list()) as events:
                         async for event in events:
                             yield event
                 except ApiError as error:
-                    if error.status not in _CANNOT_STREAM or self._resume:
+                    if error.status not in _CANNOT_STREAM or self._progress.resume:
                         raise
                     self._is_streaming = False
                 else:
@@ -262,7 +247,7 @@ class Reflector:
                     yield event
         elif self._is_doubtful:
             await self._compare_with_server()
-        async with aclosing(self._watch({"resourceVersion": self._resume}, is_list=False)) as events:
+        async with aclosing(self._watch({"resourceVersion": self._progress.resume}, is_list=False)) as events:
             async for event in events:
                 yield event
 
@@ -271,33 +256,27 @@ class Reflector:
         return self._watch(params, is_list=True)
 
     async def _page_list(self) -> AsyncGenerator[Event, None]:
-        token = ""
         version = ""
-        while True:
-            params = {"limit": str(PAGE), **({"continue": token} if token else {})}
-            data = await self._client.get(self._path, {**self._selectors, **params}, limit_bytes=PAGE_BYTES)
-            try:
-                page = page_of(data)
+        get = partial(self._client.get, limit_bytes=PAGE_BYTES)
+        async with aclosing(pages(get, self._path, self._selectors, size=PAGE)) as found:
+            async for page in found:
+                version = page.metadata.resource_version
                 for item in page.items or ():
-                    envelope = envelope_of(item)
+                    try:
+                        event = self._progress.listed(item)
+                    except MALFORMED as error:
+                        raise self._malformed(error) from None
                     self._events += 1
-                    if self._versions.listed(envelope.key, envelope.version):
-                        yield Event(EventType.CHANGED, envelope.namespace, envelope.name, item)
-            except MALFORMED as error:
-                raise self._malformed(error) from None
-            version, token = page.metadata.resource_version, page.metadata.continue_
-            if not token:
-                break
+                    if event is not None:
+                        yield event
         for event in self._list_ends(version):
             yield event
 
     def _list_ends(self, version: str) -> list[Event]:
-        self._resume = version
         self._listed_at = self._clock()
         self._is_well()
         self._backoff.succeeded()
-        vanished = self._versions.end_list()
-        return [*(Event(EventType.DELETED, *name) for name in vanished), _SYNCED]
+        return self._progress.end_list(version)
 
     def _is_well(self) -> None:
         self._state = State.WATCHING
@@ -327,12 +306,15 @@ class Reflector:
                     if line.type == "ERROR":
                         raise error_of("watch", self._path, 0, "", bytes(line.object))
                     if line.type == "BOOKMARK":
-                        ends_list = self._bookmark(line) and is_list
+                        ends_list = self._progress.bookmark(line) and is_list
                         is_list = is_list and not ends_list
-                        for event in self._list_ends(self._resume) if ends_list else ():
+                        for event in self._list_ends(self._progress.resume) if ends_list else ():
                             yield event
                     else:
-                        found = self._listed(line) if is_list and line.type == "ADDED" else self._changed(line)
+                        is_listed = is_list and line.type == "ADDED"
+                        found = self._progress.listed(line.object) if is_listed else self._progress.changed(line)
+                        self._events += 1
+                        self._repeated += found is None
                         if found is not None:
                             yield found
                 except MALFORMED as error:
@@ -359,47 +341,8 @@ class Reflector:
             if line is None:
                 return
             yield line
-            if self._resume and self._wanted_at > self._asked_at:
+            if self._progress.resume and self._wanted_at > self._asked_at:
                 raise _Relist
-
-    def _bookmark(self, line: Line) -> bool:
-        """Note the version of a bookmark; whether it ends a streaming list."""
-        envelope = envelope_of(line.object)
-        self._versions.bookmark()
-        ends_list = (envelope.annotations or {}).get(INITIAL_EVENTS_END) == "true"
-        if ends_list or not self._is_older(envelope.resource_version):
-            self._resume = envelope.resource_version
-        return ends_list
-
-    def _listed(self, line: Line) -> Event | None:
-        """An object of a streaming list."""
-        envelope = envelope_of(line.object)
-        self._events += 1
-        if not self._versions.listed(envelope.key, envelope.version):
-            self._repeated += 1
-            return None
-        return Event(EventType.CHANGED, envelope.namespace, envelope.name, line.object)
-
-    def _changed(self, line: Line) -> Event | None:
-        envelope = envelope_of(line.object)
-        self._events += 1
-        if not self._is_older(envelope.resource_version):
-            self._resume = envelope.resource_version
-        if line.type == "DELETED":
-            is_news = self._versions.deleted(envelope.key, envelope.version)
-        else:
-            is_news = self._versions.changed(envelope.key, envelope.version)
-        if not is_news:
-            self._repeated += 1
-            return None
-        if line.type == "DELETED":
-            return Event(EventType.DELETED, envelope.namespace, envelope.name)
-        return Event(EventType.CHANGED, envelope.namespace, envelope.name, line.object)
-
-    def _is_older(self, version: str) -> bool:
-        """Whether a version is older than the one that we would go on from."""
-        number = number_of(version)
-        return not version or (number != NOTHING and number < number_of(self._resume))
 
     async def _compare_with_server(self) -> None:
         """Raises `_Relist` if the server's newest version is older than what we have seen of it."""
@@ -408,13 +351,13 @@ class Reflector:
             newest = list_version_of(data)
         except MALFORMED as error:
             raise self._malformed(error) from None
-        if self._is_older(newest):
+        if self._progress.is_older(newest):
             raise _Relist
 
     async def _not_found(self, error: ApiError) -> tuple[list[Event], float]:
         """The path that we follow is not there (any more): another version, a kind that is gone, or a server that
         starts and does not know all its kinds yet."""
-        self._resume = ""
+        self._progress.resume = ""
         place = self._paths.index(self._path) + 1
         self._path = self._paths[place % len(self._paths)]
         if place < len(self._paths):
@@ -422,44 +365,12 @@ class Reflector:
         if self._state is State.MISSING:
             self._as_of = self._asked_at
             return [], self._seldom(MISSING_WAIT)
-        if not await self._is_gone():
+        if not await is_gone(self._client, self._paths):
             return [self._failed(error, State.FAILING)], self._backoff.failed(error)
         self._backoff.succeeded()
         self._state = State.MISSING
         self._error = ""
-        vanished = [Event(EventType.DELETED, *name) for name in self._versions.clear()]
-        return [*vanished, Event(EventType.MISSING, error=error)], self._seldom(MISSING_WAIT)
-
-    async def _is_ready(self) -> bool:
-        try:
-            await self._client.get("/readyz")
-        except (ApiError, ApiUnreachable):
-            return False
-        return True
-
-    async def _is_gone(self) -> bool:
-        """Whether the server is ready, and its discovery knows the kind in none of its versions."""
-        if not await self._is_ready():
-            return False
-        try:
-            for path in self._paths:
-                if await self._is_discovered(path):
-                    return False
-        except (ApiError, ApiUnreachable):
-            return False
-        return True
-
-    async def _is_discovered(self, path: str) -> bool:
-        target = target_of(path)
-        root = f"/apis/{target.group}/{target.version}" if target.group else f"/api/{target.version}"
-        try:
-            return target.resource in resources_of(await self._client.get(root))
-        except ApiError as error:
-            if error.status != 404:
-                raise
-            return False
-        except MALFORMED:
-            return True
+        return [*self._progress.clear(), Event(EventType.MISSING, error=error)], self._seldom(MISSING_WAIT)
 
     def _malformed(self, error: Exception) -> ApiUnreachable:
         return ApiUnreachable(f"{self._client.connection.server}: {self._path}: an answer that cannot be read: {error}")

@@ -13,7 +13,8 @@ from portway.kubernetes.backoff import Backoff, is_transient
 from portway.kubernetes.client import ApiClient
 from portway.kubernetes.errors import ApiError, ApiUnreachable
 from portway.kubernetes.events import Event, EventType
-from portway.kubernetes.reflector import DENIALS, Reflector
+from portway.kubernetes.reflector import Reflector
+from portway.kubernetes.refusals import DENIALS
 from portway.kubernetes.versions import Name
 from portway.kubernetes.watch_lines import envelope_of
 from portway.objects.verdict import ObjectKey
