@@ -3,7 +3,7 @@
 Rights are cut by what they are for, so that an installation leaves out what it does not need by leaving out a role, and
 restricts what it keeps by binding a role in some namespaces instead of the whole cluster. Each rule says what would not
 work without it. Names and verbs come from the code that uses them where it has a table of its own
-(`portway.objects.kinds`, `portway.status.writer`, `portway.infra.kubernetes.rbac`).
+(`portway.objects.kinds`, `portway.status.ledger`, `portway.infra.kubernetes.rbac`).
 
 CRDs are not needed to serve: kinds that a cluster lacks are found out by their 404. Discovery, `/readyz` and `/version`
 are open to every ServiceAccount by Kubernetes' own `system:discovery` and `system:public-info-viewer`.
@@ -19,8 +19,8 @@ from portway.objects.kinds import KINDS, Kind
 from portway.objects.portway_v1alpha1 import PORTWAY_GROUP
 from portway.sources.kubernetes import definitions
 from portway.sources.kubernetes.scope import MATERIAL
+from portway.status.ledger import WRITTEN_KINDS
 from portway.status.references import ROUTES as ROUTE_KINDS
-from portway.status.writer import WRITTEN_KINDS
 
 READ: Final = ("list", "watch")
 

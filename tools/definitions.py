@@ -27,7 +27,7 @@ from portway.objects.meta import Meta, Part
 from portway.objects.portway_v1alpha1 import PORTWAY_GROUP
 from portway.objects.scalars import INT32_MAX, Duration, encode_hook
 from portway.settings import field_texts
-from portway.status.writer import WRITTEN_KINDS
+from portway.status.ledger import WRITTEN_KINDS
 from tools.definition_rules import RULES, Rule, for_go
 
 Data = dict[str, object]

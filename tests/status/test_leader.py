@@ -102,6 +102,17 @@ async def competing(
             await running
 
 
+@asynccontextmanager
+async def two_competing() -> AsyncIterator[tuple[tuple[Elector, Network], tuple[Elector, Network]]]:
+    """The first one leads, and the second one knows."""
+    server = Lease()
+    async with competing(server, "a") as a:
+        await asyncio.sleep(1)
+        async with competing(server, "b") as b:
+            await asyncio.sleep(5)
+            yield a, b
+
+
 def leads(candidate: Elector) -> bool:
     """Now."""
     return candidate.is_leader
@@ -110,36 +121,28 @@ def leads(candidate: Elector) -> bool:
 @pytest.mark.looptime
 @pytest.mark.parametrize("seconds", [16.0, 29.9, 47.3, 60.0, 131.0])
 async def test_a_candidate_that_was_cut_off_leaves_the_leader_alone(seconds: float) -> None:
-    server = Lease()
-    async with competing(server, "a") as (a, _):
-        await asyncio.sleep(1)
-        async with competing(server, "b") as (b, network):
-            await asyncio.sleep(5)
-            network.cut()
-            await asyncio.sleep(seconds)
-            network.mend()
-            for _ in range(600):
-                await asyncio.sleep(0.1)
-                assert leads(a)
-                assert not leads(b)
+    async with two_competing() as ((a, _), (b, network)):
+        network.cut()
+        await asyncio.sleep(seconds)
+        network.mend()
+        for _ in range(600):
+            await asyncio.sleep(0.1)
+            assert leads(a)
+            assert not leads(b)
 
 
 @pytest.mark.looptime
 async def test_a_leader_that_was_cut_off_is_followed_and_leads_no_more() -> None:
-    server = Lease()
-    async with competing(server, "a") as (a, network):
-        await asyncio.sleep(1)
-        async with competing(server, "b") as (b, _):
-            await asyncio.sleep(5)
-            network.cut()
-            for _ in range(400):
-                await asyncio.sleep(0.1)
-                assert not (leads(a) and leads(b))
-            assert leads(b)
-            network.mend()
-            await asyncio.sleep(DURATION)
-            assert leads(b)
-            assert not leads(a)
+    async with two_competing() as ((a, network), (b, _)):
+        network.cut()
+        for _ in range(400):
+            await asyncio.sleep(0.1)
+            assert not (leads(a) and leads(b))
+        assert leads(b)
+        network.mend()
+        await asyncio.sleep(DURATION)
+        assert leads(b)
+        assert not leads(a)
 
 
 @pytest.mark.looptime

@@ -80,6 +80,11 @@ class Statement(msgspec.Struct, frozen=True, kw_only=True):
     def key(self) -> ObjectKey:
         return self.report.object
 
+    @property
+    def says_something(self) -> bool:
+        """Whether we say anything about the object; else what we said before, if anything, is taken back."""
+        return self.report.ours and (self.key.kind != "Ingress" or self.load_balancer is not None)
+
 
 class Merged(NamedTuple):
     """What becomes of a status."""
