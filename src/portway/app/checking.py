@@ -174,13 +174,19 @@ async def check_files(
     }
     if not objects and not found:
         found = tuple(_nothing(path) for path in paths)
+    return result_of(found, objects=objects, refused=len(refused))
+
+
+def result_of(found: tuple[Remark, ...], *, objects: int, refused: int, notes: tuple[str, ...] = ()) -> CheckResult:
+    """All that a check found, with its sums."""
     count = Counter(remark.severity for remark in found)
     return CheckResult(
         objects=objects,
-        refused=len(refused),
+        refused=refused,
         errors=count[Severity.ERROR],
         warnings=count[Severity.WARNING],
         verdicts=found,
+        notes=notes,
     )
 
 

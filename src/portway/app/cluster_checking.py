@@ -1,9 +1,8 @@
 """`portway check` of a cluster's objects, and of files within them."""
 
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
-from portway.app.checking import CheckResult, Remark, no_place, refuse_failures, remarks
+from portway.app.checking import CheckResult, Remark, no_place, refuse_failures, remarks, result_of
 from portway.app.cluster_world import apply_changes, compile_cluster
 from portway.app.compiler import REPORTS, settle_slowly
 from portway.app.fallback import make_fallback_certificate
@@ -97,15 +96,7 @@ def _count(store: Store, namespace: str) -> int:
 
 
 def _result(store: Store, said: tuple[Remark, ...], objects: int, notes: tuple[str, ...]) -> CheckResult:
-    count = Counter(remark.severity for remark in said)
     verdicts = [finding.verdict for finding in store.findings() if finding.verdict.object.kind in KINDS]
     not_taken = {str(verdict.object) for verdict in verdicts if verdict.severity is Severity.ERROR}
     refused = not_taken.intersection(one.object for one in said)
-    return CheckResult(
-        objects=objects,
-        refused=len(refused),
-        errors=count[Severity.ERROR],
-        warnings=count[Severity.WARNING],
-        verdicts=said,
-        notes=notes,
-    )
+    return result_of(said, objects=objects, refused=len(refused), notes=notes)
