@@ -11,7 +11,6 @@ import asyncio
 import contextlib
 import datetime as dt
 import time
-from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Protocol, final
 
@@ -21,6 +20,7 @@ import structlog
 from portway.identity.authorities import Authority, bundle, signer
 from portway.identity.certificates import CertificateProblem, Subject, parse_request, sign
 from portway.identity.contract import workload_id
+from portway.identity.credit import Credits
 from portway.identity.messages import CertificateRequest, IssuedCertificate, Place
 from portway.identity.tokens import Bearer, TokenRefused
 from portway.kubernetes.errors import ApiError, ApiUnreachable, ConnectionProblem
@@ -115,8 +115,10 @@ class Issuer:
         self._authorities: tuple[Authority, ...] = ()
         self._turn = asyncio.Semaphore(self._limits.reviews)
         self._waiting = 0
-        self._spent: OrderedDict[tuple[str, str], float] = OrderedDict()
-        """By pod: when its next certificate would be due if it asked evenly."""
+        self._credits: Credits[tuple[str, str]] = Credits(
+            burst=self._limits.burst, interval_s=self._limits.interval_s, remembered=self._limits.pods
+        )
+        """By pod."""
         self._issued = self._refused = self._delayed = 0
 
     def use(self, authorities: tuple[Authority, ...]) -> None:
@@ -206,14 +208,7 @@ class Issuer:
     def _charge(self, bearer: Bearer) -> None:
         """One certificate for this pod. Raises Refused: it had enough lately."""
         pod = (bearer.namespace, bearer.pod_uid or bearer.pod)
-        now, interval = self._monotonic(), self._limits.interval_s
-        due = max(now, self._spent.get(pod, 0.0)) + interval
-        if due - now > interval * self._limits.burst:
-            wait = int(due - now - interval * self._limits.burst) + 1
-            raise Refused(
-                429, f"pod {bearer.namespace}/{bearer.pod} got {self._limits.burst} certificates lately", wait
-            )
-        self._spent[pod] = due
-        self._spent.move_to_end(pod)
-        while len(self._spent) > self._limits.pods:
-            self._spent.popitem(last=False)
+        wait = self._credits.take(pod, self._monotonic())
+        if wait > 0:
+            problem = f"pod {bearer.namespace}/{bearer.pod} got {self._limits.burst} certificates lately"
+            raise Refused(429, problem, int(wait) + 1)

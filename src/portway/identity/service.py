@@ -16,10 +16,11 @@ import msgspec
 import structlog
 from aiohttp import web
 
+from portway.identity.credit import Credits
 from portway.identity.issuer import Issuer, Refused
 from portway.identity.listening import listen
 from portway.identity.messages import PATH, CertificateRequest, IssuedCertificate, Problem
-from portway.identity.visitors import Credits, VisitorLimits, Visits
+from portway.identity.visitors import VisitorLimits, Visits
 
 MAX_REQUEST_BYTES = 64 * 1024
 NO_ROOM_WAIT_S = 1.0
@@ -49,7 +50,9 @@ class IssuingService:
         self._context = context
         self._limits = limits or VisitorLimits()
         self._monotonic = monotonic
-        self._credits = Credits(self._limits)
+        self._credits: Credits[str] = Credits(
+            burst=self._limits.credit, interval_s=self._limits.credit_s, remembered=self._limits.addresses
+        )
         self._visits: Visits[asyncio.Task[None]] = Visits(self._limits)
         self._tasks: set[asyncio.Task[None]] = set()
         self._one_left = asyncio.Event()

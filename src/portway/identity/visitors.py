@@ -4,11 +4,11 @@ Rules without sockets and clocks:
 
 - An address has so many connections at most; one more is closed, and comes again. All together have so many: then the
   address that has most gives its oldest one up for who comes next, who waits if each has one.
-- An address has credit: each request takes one, a request that was not refused gives it back, and time does. So tokens
-  that are made up cost the API server a few reviews, and proxies behind one address (NAT, a Node) get what they want.
+- An address has credit, which a request that was not refused gives back. So tokens that are made up cost the API
+  server a few reviews, and proxies behind one address (NAT, a Node) get what they want.
 """
 
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Hashable
 from typing import Generic, TypeVar, final
 
@@ -65,31 +65,3 @@ class Visits(Generic[V]):
         """Who; `None`: nobody has more than one."""
         (greedy, most), *_ = Counter(self._open.values()).most_common(1)
         return next(visit for visit, one in self._open.items() if one == greedy) if most > 1 else None
-
-
-@final
-class Credits:
-    """What each address may still ask for."""
-
-    def __init__(self, limits: VisitorLimits) -> None:
-        self._limits = limits
-        self._spent: OrderedDict[str, float] = OrderedDict()
-        """By address: when it would have all its credit again."""
-
-    def take(self, address: str, now: float) -> float:
-        """One request. Returns 0, or in how many seconds there may be one."""
-        each = self._limits.credit_s
-        due = max(now, self._spent.get(address, 0.0)) + each
-        wait = due - now - each * self._limits.credit
-        if wait > 0:
-            return wait
-        self._spent[address] = due
-        self._spent.move_to_end(address)
-        while len(self._spent) > self._limits.addresses:
-            self._spent.popitem(last=False)
-        return 0.0
-
-    def give_back(self, address: str) -> None:
-        """It was not refused."""
-        if address in self._spent:
-            self._spent[address] -= self._limits.credit_s
