@@ -193,6 +193,45 @@ async def test_a_request_of_unreasonable_size_is_not_read() -> None:
         assert await server.ask("evil", subscribe=["x" * MAX_REQUEST_BYTES]) == EXHAUSTED
 
 
+async def test_a_name_of_unreasonable_length_is_refused() -> None:
+    async with serving() as server:
+        assert await server.ask("evil", subscribe=["x" * 100_000]) == EXHAUSTED
+        assert await server.ask("evil", versions={"a": "1" * 100_000}) == EXHAUSTED
+        assert await server.ask("e" * 600) == EXHAUSTED
+        assert await server.ask("evil", ResourceType.ENDPOINTS, subscribe=["x" * 1000]) == "served"
+
+
+async def test_what_nobody_asked_for_cannot_be_let_go_of() -> None:
+    async with serving() as server:
+        call = await server.opened("evil", ResourceType.ENDPOINTS, subscribe=names(2_000))
+        assert await outcome(call) == "served"
+        dropping = request("evil", ResourceType.ENDPOINTS, subscribe=[])
+        dropping.resource_names_unsubscribe.extend(names(2_000))
+        await call.write(dropping)
+        dropping.resource_names_unsubscribe.extend(names(2_000, "b"))
+        await call.write(dropping)
+        assert await end(call) == EXHAUSTED
+        assert server.discovery.statistics().streams_failed == 0
+
+
+async def test_of_a_refusal_so_much_is_kept_as_a_person_would_read() -> None:
+    wanted = [cluster("a")]
+    async with serving() as server:
+        server.discovery.apply("shop", ResourceDelta(changed=tuple(wanted)))
+        call = await server.opened("shop")
+        answer = await call.read()
+        assert isinstance(answer, discoveryv3.DeltaDiscoveryResponse)
+        refusing = request("shop", ResourceType.CLUSTER)
+        refusing.response_nonce = answer.nonce
+        refusing.error_detail.message = "no" * 1_000_000
+        await call.write(refusing)
+        async with asyncio.timeout(10):
+            while not server.discovery.fleet("shop").refusals():  # noqa: ASYNC110 - nobody tells
+                await asyncio.sleep(0.02)
+        (refusal,) = server.discovery.fleet("shop").refusals()
+        assert len(refusal.message) == 2_000
+
+
 async def test_a_request_of_a_large_fleet_is_read() -> None:
     """What was removed while a proxy was away it still names."""
     async with serving() as server:

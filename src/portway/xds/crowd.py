@@ -5,8 +5,10 @@ configuration and not our memory. Bounded are
 
 - streams, of an identity and of an identity at one address (one proxy has one, or more while it is replaced or has died
   without a word: 40 s), first requests that are being read, and the time that a first request takes;
-- names and versions that are kept for a fleet's streams beyond what it has. Some are in order: what was removed while
-  a proxy was away it still reports, until it is told.
+- names and versions that are kept for a fleet's streams beyond what it has, and their length. Some are in order: what
+  was removed while a proxy was away it still reports, until it is told;
+- names that are let go of: only what was asked for can be;
+- what a proxy says of itself, and of what it refuses: that is kept, too, for as long as it is refused.
 
 A Unix socket shows no certificate: whoever can open it may do as they like.
 """
@@ -35,7 +37,15 @@ class CrowdLimits(msgspec.Struct, frozen=True, kw_only=True):
     first_request_s: float = 20.0
     """How long one may take. Envoy holds requests for clusters back while one warms, for up to 15 s."""
     names: int = 100_000
-    """Of a fleet, in all its streams, beyond twice the resources that it has. Each is kept with up to 1 KB."""
+    """Of a fleet, in all its streams, beyond twice the resources that it has."""
+    name_bytes: int = 1024
+    """A name, or a version, of a request on average. Ours have 600 at most."""
+    other_bytes: int = 64 * 1024
+    """What else is in a request: a proxy describes itself, and what it can do, in some 10 KB."""
+    dropped: int = 1000
+    """Names that a request may let go of beyond those that are kept."""
+    node_characters: int = 512
+    """Of what a proxy calls itself, its fleet and its zone. A Gateway with its namespace has 325."""
 
 
 class TooMuch(Exception):
@@ -99,6 +109,21 @@ class Crowd:
                     yield
             except TimeoutError as error:
                 raise TooMuch(f"no request came within {self._limits.first_request_s:g} s") from error
+
+    def check_node(self, *names: str) -> None:
+        """Whether a proxy may be called so. Raises TooMuch."""
+        if any(len(name) > self._limits.node_characters for name in names):
+            raise TooMuch(f"a name of the node has more than {self._limits.node_characters} characters")
+
+    def check_size(self, size_bytes: int, names: int) -> None:
+        """Whether a request that mentions so many names and versions may be that large. Raises TooMuch."""
+        if size_bytes > names * self._limits.name_bytes + self._limits.other_bytes:
+            raise TooMuch(f"a request of {size_bytes:,} bytes mentions {names:,} names only")
+
+    def check_dropped(self, asking: Listener, names: int) -> None:
+        """Whether a stream may let go of so many names at once. Raises TooMuch."""
+        if names > asking.names_kept + self._limits.dropped:
+            raise TooMuch(f"a request lets go of {names:,} names, more than were asked for")
 
     def check_names(self, asking: Listener, more: int, fleet: Iterable[Listener], resources: int) -> None:
         """Whether a stream may have more names and versions kept.

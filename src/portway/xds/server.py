@@ -360,6 +360,8 @@ class DiscoveryServer:
     ) -> None:
         """Run one stream, from the first request to its end. Raises TooMuch."""
         peer = _peer_of(first, context)
+        if peer.identities:
+            self._crowd.check_node(peer.node_id, peer.fleet, peer.zone)
         await self._wait_for_fleets(context)
         if not peer.fleet or not self._authorize(peer):
             self._denied += 1
@@ -429,9 +431,7 @@ class DiscoveryServer:
 
     def _take_in(self, message: discoveryv3.DeltaDiscoveryRequest, stream: _Stream, peer: Peer) -> None:
         if peer.identities:
-            more = len(message.resource_names_subscribe) + len(message.initial_resource_versions)
-            snapshot = stream.fleet.snapshot
-            self._crowd.check_names(stream.session, more, stream.fleet.sessions, len(snapshot))
+            self._check(message, stream)
         request = parse_request(message)
         if request is None:
             if not message.response_nonce:
@@ -440,6 +440,15 @@ class DiscoveryServer:
         log.debug("request received", proxy=peer.node_id, type=request.type.name, nonce=request.nonce)
         self._report(peer, stream.fleet.receive(stream.session, request, self._clock()))
         stream.awake.set()
+
+    def _check(self, message: discoveryv3.DeltaDiscoveryRequest, stream: _Stream) -> None:
+        """Before any of it is taken out of the message. Raises TooMuch."""
+        dropped = len(message.resource_names_unsubscribe)
+        more = len(message.resource_names_subscribe) + len(message.initial_resource_versions)
+        # What it says of a refusal is cut.
+        self._crowd.check_size(message.ByteSize() - message.error_detail.ByteSize(), dropped + more)
+        self._crowd.check_dropped(stream.session, dropped)
+        self._crowd.check_names(stream.session, more, stream.fleet.sessions, len(stream.fleet.snapshot))
 
     async def _write(
         self, send: Callable[[discoveryv3.DeltaDiscoveryResponse], Awaitable[None]], stream: _Stream, peer: Peer

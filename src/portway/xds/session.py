@@ -326,7 +326,7 @@ class Session:
     @property
     def names_kept(self) -> int:
         """How many names and versions that the proxy spoke of are kept here."""
-        early = sum(1 + len(request.subscribe) + len(request.versions) for request in self._early)
+        early = sum(1 + len(one.subscribe) + len(one.unsubscribe) + len(one.versions) for one in self._early)
         return early + sum(len(one.names) + len(one.records) for one in self._holdings.channels.values())
 
     def has_asked_for(self, kind: ResourceType, name: str) -> bool:

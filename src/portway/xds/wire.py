@@ -10,6 +10,9 @@ from envoy.service.discovery.v3 import discovery_pb2 as discoveryv3
 from portway.model.resource import ResourceType
 from portway.xds.messages import Request, Response
 
+MAX_ERROR = 2_000
+"""Characters of what a proxy says about a refusal; it is kept as long as that lasts, and logged."""
+
 TYPES: Mapping[str, ResourceType] = {str(kind): kind for kind in ResourceType}
 
 
@@ -24,7 +27,7 @@ def parse_request(message: discoveryv3.DeltaDiscoveryRequest) -> Request | None:
         unsubscribe=tuple(message.resource_names_unsubscribe),
         versions=dict(message.initial_resource_versions),
         nonce=message.response_nonce,
-        error=message.error_detail.message if message.HasField("error_detail") else None,
+        error=message.error_detail.message[:MAX_ERROR] if message.HasField("error_detail") else None,
     )
 
 
