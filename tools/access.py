@@ -89,6 +89,17 @@ def _status(kinds: Iterable[Kind]) -> tuple[Rule, ...]:
     )
 
 
+def _release(reason: str) -> Rule:
+    """The definitions of Gateway API by name: each says of which release it is."""
+    return Rule(
+        (definitions.GROUP,),
+        (definitions.PLURAL,),
+        ("get",),
+        f"the version of Gateway API, {reason}",
+        definitions.NAMES,
+    )
+
+
 _ALL: Final = tuple(KINDS.values())
 _OWN: Final = tuple(kind for kind in _ALL if kind.group == PORTWAY_GROUP)
 _CLASSES: Final = tuple(kind for kind in _ALL if not kind.namespaced and kind.name != "Namespace")
@@ -113,13 +124,7 @@ CLASSES_STATUS: Final = Role(
     without="a GatewayClass has no status; its Gateways are served all the same. Set `--no-write-status`",
     rules=(
         *_status(kind for kind in _WRITTEN if not kind.namespaced),
-        Rule(
-            (definitions.GROUP,),
-            (definitions.PLURAL,),
-            ("get",),
-            "the version of Gateway API, for condition `SupportedVersion`, which is left out without this rule",
-            definitions.NAMES,
-        ),
+        _release("for condition `SupportedVersion`, which is left out without this rule"),
     ),
 )
 FLEET_NODES: Final = Role(
@@ -219,6 +224,7 @@ READER: Final = Role(
     without="",
     rules=(
         *_read((*_CLASSES, KINDS["Namespace"], *_DECLARED, KINDS["ConfigMap"]), "what is declared", ("get", *READ)),
+        _release("of which `portway check` says nothing without this rule"),
     ),
 )
 VIEW: Final = Role(

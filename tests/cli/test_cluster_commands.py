@@ -174,6 +174,26 @@ def test_check_judges_all_that_is_there(shop: ControlPlane) -> None:
     ]
 
 
+def test_check_warns_of_definitions_of_another_release(shop: ControlPlane) -> None:
+    def declare(version: str) -> None:
+        named = ("tcproutes.gateway.networking.k8s.io", f"gateway.networking.k8s.io/bundle-version={version}")
+        shop.kubectl("annotate", "--overwrite", "customresourcedefinition", *named)
+
+    said = (
+        "warning: GatewayClass portway: the cluster's definitions of Gateway API are of v1.6.0 (tcproutes); Portway "
+        "supports v1.7; what they declare is served as far as the two agree; install the definitions of Gateway API "
+        "v1.7, and remove those that it does not have"
+    )
+    declare("v1.6.0")
+    try:
+        assert said in run(shop, ["check"]).stdout.splitlines()
+        # Who may not read them is told what can be told.
+        assert "v1.6.0" not in run(shop, ["check"], "reader").stdout
+    finally:
+        declare("v1.7.0")
+    assert "v1.6.0" not in run(shop, ["check"]).stdout
+
+
 def test_check_of_one_namespace(shop: ControlPlane) -> None:
     result = run(shop, ["check", "--quiet", "-n", "infra"])
     assert (result.exit_code, result.stdout) == (0, "")

@@ -10,10 +10,13 @@ from portway.app.overlay import Overlay, hindrances, laid_over, read_overlay
 from portway.app.reading import read_cluster, require_namespace
 from portway.incremental import Engine
 from portway.kubernetes.client import ApiClient
+from portway.kubernetes.errors import ApiError
 from portway.model.condition import Reported
+from portway.model.handles import GATEWAY_DEFINITIONS
 from portway.objects.kinds import KINDS
 from portway.objects.verdict import ObjectKey, Severity
 from portway.settings import Settings
+from portway.sources.kubernetes.definitions import Versions, read_versions
 from portway.sources.kubernetes.said import CLUSTER_KIND
 from portway.store import Store
 
@@ -47,6 +50,7 @@ async def check_cluster(
     if overlay is None:
         require_namespace(read, namespace)
     engine = compile_cluster(read, settings, make_fallback_certificate(), show=show)
+    engine.set(GATEWAY_DEFINITIONS, None, await _definitions(client))
     reports, _ = engine.settle().of(REPORTS)
     refuse_failures(engine)
     found = _remarks(engine, reports)
@@ -55,6 +59,16 @@ async def check_cluster(
         return _result(engine.store, said, _count(engine.store, namespace), read.notes)
     notes = (*read.notes, *hindrances(overlay, read))
     return _judge_overlay(engine, overlay, settings, dict(reports), found, notes, show)
+
+
+async def _definitions(client: ApiClient) -> Versions:
+    """Where they may not be read, nothing is said of them, as in the status of a GatewayClass."""
+    try:
+        return await read_versions(client)
+    except ApiError as error:
+        if error.status != 403:
+            raise
+        return {}
 
 
 def _judge_overlay(
