@@ -47,6 +47,9 @@ class Network:
         self._works = asyncio.Event()
         self._works.set()
         self.reads = 0
+        self.refusals = 0
+        """So many writes are refused."""
+        self.says_nonsense = False
 
     def cut(self) -> None:
         self._works.clear()
@@ -62,6 +65,8 @@ class Network:
     async def get(self, path: str, params: Mapping[str, str] = {}, /) -> bytes:
         self.reads += 1
         await self._works.wait()
+        if self.says_nonsense:
+            return b"<html>maintenance</html>"
         if self._server.lease is None:
             raise ApiError("get", path, 404, "NotFound", "")
         return msgspec.json.encode(self._server.lease)
@@ -71,7 +76,11 @@ class Network:
 
     async def replace(self, path: str, body: bytes, /) -> bytes:
         await self._works.wait()
-        return self._server.write(body)
+        if self.refusals:
+            self.refusals -= 1
+            raise ApiError("update", path, 500, "InternalError", "etcdserver: request timed out")
+        answer = self._server.write(body)
+        return b"[]" if self.says_nonsense else answer
 
     async def stream(self, path: str, params: Mapping[str, str], /) -> AsyncIterator[bytes]:
         await asyncio.Event().wait()
@@ -186,6 +195,21 @@ async def test_where_nobody_knows_better_somebody_leads_all_the_same() -> None:
         await asyncio.sleep(100)
         assert leads(a)
         assert network.reads < 12, "it asks in its time"
+
+
+@pytest.mark.looptime
+async def test_an_answer_that_is_no_lease_is_none() -> None:
+    """As from a proxy before the API server that answers itself, with status 200."""
+    server = Lease()
+    async with competing(server, "a") as (a, network):
+        await asyncio.sleep(1)
+        network.says_nonsense = True
+        await asyncio.sleep(30)
+        assert not leads(a)
+        assert a.statistics().failures
+        network.says_nonsense = False
+        await asyncio.sleep(DURATION)
+        assert leads(a)
 
 
 @pytest.mark.looptime

@@ -10,8 +10,6 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import Final, NamedTuple, Protocol, final
 
-import msgspec
-
 from portway.kubernetes.errors import ApiError, ApiUnreachable
 from portway.kubernetes.pages import pages
 from portway.kubernetes.paths import resource_path
@@ -19,7 +17,7 @@ from portway.objects.kinds import KINDS, Kind
 from portway.objects.verdict import ObjectKey
 from portway.status.ledger import WRITTEN_KINDS, Ledger
 from portway.status.merge import Statement
-from portway.status.raw import Raw, as_map, as_text
+from portway.status.raw import Raw, as_map, as_text, decoded
 from portway.status.references import HAVE_PARENTS
 from portway.status.troubles import Troubles
 
@@ -181,7 +179,7 @@ async def _list_objects(api: Reading, kind: Kind, namespace: str) -> AsyncIterat
     path = resource_path(kind.group, kind.versions[0], kind.plural, namespace)
     async for page in pages(api.get, path, {}, size=PAGE):
         for item in page.items or ():
-            raw = msgspec.json.decode(item, type=dict[str, object])
+            raw = decoded(path, item)
             metadata = as_map(raw.get("metadata"))
             yield _Listed(ObjectKey(kind.name, as_text(metadata.get("namespace")), as_text(metadata.get("name"))), raw)
         await asyncio.sleep(0)

@@ -19,7 +19,7 @@ from portway.kubernetes.errors import ApiError, ApiUnreachable
 from portway.kubernetes.paths import resource_path
 from portway.objects.kinds import KINDS
 from portway.status.news import News, NewsDesk
-from portway.status.raw import Raw, as_map, as_number
+from portway.status.raw import Raw, as_map, as_number, decoded
 
 log = structlog.get_logger(__name__)
 
@@ -105,7 +105,7 @@ class EventWriter:
         else:
             return
         path = f"{collection}/{news.name}"
-        current = msgspec.json.decode(await self._api.get(path), type=dict[str, object])
+        current = decoded(path, await self._api.get(path))
         try:
             await self._api.replace(path, msgspec.json.encode(self._counted_up(current)))
         except ApiError as error:

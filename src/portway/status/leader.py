@@ -21,6 +21,7 @@ import structlog
 
 from portway.kubernetes.errors import ApiError, ApiUnreachable
 from portway.kubernetes.paths import resource_path
+from portway.kubernetes.watch_lines import MALFORMED
 from portway.status.lease import (
     Held,
     LeaseSettings,
@@ -31,7 +32,7 @@ from portway.status.lease import (
     released_lease,
     written_lease,
 )
-from portway.status.raw import Raw, as_map
+from portway.status.raw import Raw, as_map, decoded
 
 log = structlog.get_logger(__name__)
 
@@ -255,7 +256,7 @@ class Elector:
 
     async def _read(self) -> Raw:
         try:
-            return msgspec.json.decode(await self._api.get(self._path), type=dict[str, object])
+            return decoded(self._path, await self._api.get(self._path))
         except ApiError as error:
             if error.status != 404:
                 raise
@@ -265,7 +266,7 @@ class Elector:
         body = msgspec.json.encode(lease)
         is_new = not as_map(before.get("metadata")).get("resourceVersion")
         answer = await (self._api.create(self._collection, body) if is_new else self._api.replace(self._path, body))
-        return msgspec.json.decode(answer, type=dict[str, object])
+        return decoded(self._path, answer)
 
     def _saw(self, lease: Raw) -> Move:
         before = self.held
@@ -289,7 +290,7 @@ class Elector:
             try:
                 async for line in self._api.stream(self._collection, {"fieldSelector": f"metadata.name={self._name}"}):
                     self._noticed(msgspec.json.decode(line, type=_WatchEvent))
-            except (ApiError, ApiUnreachable, msgspec.DecodeError) as error:
+            except (ApiError, ApiUnreachable, *MALFORMED) as error:
                 log.debug("watch of the lease ended", problem=str(error))
             await asyncio.sleep(self._settings.retry.total_seconds() * (1 + self._chance()))
 

@@ -1,15 +1,36 @@
 """Objects as an API server has them: plain data, of which only the status is ours to write, and not all of that.
 
-Whatever is not as the API says counts as absent: it came from a server, so there is nobody to tell.
+Whatever is not as the API says counts as absent: it came from a server, so there is nobody to tell. But what is no
+object at all came from something else that answers in its place.
 """
 
 from collections.abc import Mapping
 from typing import Final, cast
 
+import msgspec
+
+from portway.kubernetes.errors import ApiUnreachable
+from portway.kubernetes.watch_lines import MALFORMED
+
 Raw = Mapping[str, object]
 """A JSON object."""
 
 NOTHING: Final[Raw] = {}
+
+
+def decoded(path: str, body: bytes | msgspec.Raw) -> Raw:
+    """The object in an answer.
+
+    Args:
+        path: that was asked for.
+
+    Raises:
+        ApiUnreachable: it is none, as from a proxy between that answers in HTML, with status 200 even.
+    """
+    try:
+        return msgspec.json.decode(body, type=dict[str, object])
+    except MALFORMED as error:
+        raise ApiUnreachable(f"{path}: the answer is no object ({error}); is this an API server?") from None
 
 
 def as_map(value: object) -> Raw:

@@ -28,7 +28,7 @@ from portway.status.first import OTHERWISE, may_be_first
 from portway.status.ledger import Ledger
 from portway.status.merge import Statement
 from portway.status.queue import LONGEST_PAUSE, PAUSE, SETTLE, TokenBucket, WriteQueue
-from portway.status.raw import Raw
+from portway.status.raw import Raw, decoded
 from portway.status.troubles import Troubles
 
 log = structlog.get_logger(__name__)
@@ -272,7 +272,7 @@ class StatusWriter:
                     raise
                 self._conflicts += 1
                 continue
-            self._wrote(statement, _decoded(path, answer))
+            self._wrote(statement, decoded(path, answer))
             return True
 
     def _may_be_first(self, statement: Statement) -> bool:
@@ -298,7 +298,7 @@ class StatusWriter:
             self._may_patch = error.status != 403
             self._conflicts += 1
             return False
-        self._wrote(statement, _decoded(path, answer))
+        self._wrote(statement, decoded(path, answer))
         return True
 
     def _wrote(self, statement: Statement, current: Raw) -> None:
@@ -308,7 +308,7 @@ class StatusWriter:
 
     async def _read(self, path: str) -> Raw:
         self._reads += 1
-        return _decoded(path, await self._api.get(path))
+        return decoded(path, await self._api.get(path))
 
     def _note_failure(self, statement: Statement, error: ApiError | ApiUnreachable) -> None:
         key, now = statement.key, self._clock()
@@ -322,13 +322,6 @@ class StatusWriter:
             case _:
                 wait = self._troubles.write_failed(error, self._queue.attempts(key), key)
                 self._queue.failed(key, now, wait)
-
-
-def _decoded(path: str, body: bytes) -> Raw:
-    try:
-        return msgspec.json.decode(body, type=dict[str, object])
-    except msgspec.DecodeError as error:
-        raise ApiUnreachable(f"{path}: the answer is no object ({error}); is this an API server?") from error
 
 
 def path_of(key: ObjectKey) -> str:
