@@ -198,6 +198,20 @@ async def test_where_nobody_knows_better_somebody_leads_all_the_same() -> None:
 
 
 @pytest.mark.looptime
+async def test_who_leads_goes_on_though_a_renewal_failed_and_a_kind_cannot_be_read() -> None:
+    server = Lease()
+    is_informed = True
+    async with competing(server, "a", lambda: is_informed) as (a, network):
+        await asyncio.sleep(1)
+        is_informed = False
+        network.refusals = 1
+        for _ in range(450):
+            await asyncio.sleep(0.1)
+            assert leads(a)
+        assert not network.refusals
+
+
+@pytest.mark.looptime
 async def test_an_answer_that_is_no_lease_is_none() -> None:
     """As from a proxy before the API server that answers itself, with status 200."""
     server = Lease()

@@ -102,8 +102,9 @@ class Elector:
             identity: unique in each life of each replica: the pod's name and something random.
             address: where we hear other replicas while we lead (`host:port`); empty: nowhere.
             labels: of a Lease that we make.
-            is_informed: whether we know how things are. Whoever has just got the API server back would write what he
-                knew before. Then others may lead first; if nobody does for a Lease's duration, we do.
+            is_informed: whether we know how things are; asked of who does not lead. Whoever has just got the API
+                server back would write what he knew before. Then others may lead first; if nobody does for a Lease's
+                duration, we do.
             clock: seconds, never going back.
             wall: the time of day; only for people who read the Lease.
             chance: from 0 to 1.
@@ -244,7 +245,8 @@ class Elector:
 
     def _is_for_others(self, move: Move) -> bool:
         """Whether somebody else leads, or may lead first."""
-        if move is Move.WAIT or self._is_informed():
+        # Who leads already knows no less than when it began: a renewal that fails is no reason to give up.
+        if move is Move.WAIT or self.is_leader or self._is_informed():
             self._free_since = None
             return move is Move.WAIT
         if self._free_since is None:
