@@ -43,7 +43,11 @@ class Service:
         self.api = FakeApi()
         self.authority = make_authority(dt.datetime.now(dt.UTC))
         self.identity = ServingIdentity(["portway.portway.svc"])
-        self.issuer = Issuer(TokenReviewer(self.api), FLEETS.get, place_of, limits=limits)
+        self.now = 0.0
+        self.fleets = dict(FLEETS)
+        self.issuer = Issuer(
+            TokenReviewer(self.api), self.fleets.get, place_of, limits=limits, monotonic=lambda: self.now
+        )
         self.use(self.authority)
         self.source = Source(
             addresses=(),
@@ -63,6 +67,15 @@ class Service:
 
     def show(self, token: str) -> None:
         self.source.token_file.write_text(f"{token}\n")
+
+    async def ask(self, fleet: str, token: str = "") -> int:
+        """As over the wire. Returns the status."""
+        wanted = CertificateRequest(request=make_request(make_key()).decode(), fleet=fleet)
+        try:
+            await self.issuer.issue(token or self.source.token_file.read_text().strip(), wanted)
+        except Refused as error:
+            return error.status
+        return 200
 
     async def obtain(self, fleet: str = "gateway/shop/public", **others: object) -> Obtained:
         return await obtain(msgspec.structs.replace(self.source, fleet=fleet, **others))
@@ -178,6 +191,52 @@ async def test_a_pod_gets_a_few_certificates_at_once_and_then_one_at_a_time(tmp_
         await service.obtain()
 
 
+@pytest.mark.parametrize(("fleet", "refused"), [("gateway/bank/vault", 403), ("gateway/shop/nothing", 404)])
+async def test_a_good_token_that_asks_without_end_costs_one_review_and_nobody_else_a_turn(
+    fleet: str, refused: int, tmp_path: Path
+) -> None:
+    service = Service(tmp_path, IssuerLimits(requests=3, request_interval_s=2.0, reviews=1))
+    outcomes = await asyncio.gather(*(service.ask(fleet) for _ in range(16)))
+    assert sorted(outcomes) == [refused] * 3 + [429] * 13
+    assert service.api.reviews == 1
+    other = service.api.token(msgspec.structs.replace(PUBLIC, pod="public-2", pod_uid="u2"))
+    assert await service.ask("gateway/shop/public", other) == 200
+    service.now = 2.0
+    assert [await service.ask(fleet) for _ in range(2)] == [refused, 429]
+
+
+async def test_a_proxy_that_comes_before_its_fleet_is_known_is_not_locked_out(tmp_path: Path) -> None:
+    """It waits twice as long each time, as `TokenIdentity` does at its quickest; its container starts anew, too."""
+    service = Service(tmp_path)
+    waits = [1.0, 1.0, 1.0, 2.0, 4.0, 8.0, 15.0, 15.0]
+    for wait in waits * 2:
+        assert await service.ask("gateway/shop/new") == 404
+        service.now += wait
+    service.fleets["gateway/shop/new"] = FLEETS["gateway/shop/public"]
+    assert [await service.ask("gateway/shop/new") for _ in range(5)] == [200] * 5
+
+
+async def test_a_token_counts_as_good_for_some_seconds_after_its_review(tmp_path: Path) -> None:
+    service = Service(tmp_path, IssuerLimits(known_s=10.0))
+    token = service.source.token_file.read_text().strip()
+    assert await service.ask("gateway/shop/public") == 200
+    service.api.forget(token)
+    service.now = 9.0
+    assert await service.ask("gateway/shop/public") == 200
+    service.now = 10.0
+    assert await service.ask("gateway/shop/public") == 401
+    assert service.api.reviews == 2
+
+
+async def test_a_review_that_was_broken_off_is_asked_for_by_who_waits(tmp_path: Path) -> None:
+    service = Service(tmp_path)
+    async with asyncio.TaskGroup() as tasks:
+        first, second = (tasks.create_task(service.ask("gateway/shop/public")) for _ in range(2))
+        await asyncio.sleep(0)
+        first.cancel()
+    assert second.result() == 200
+
+
 async def test_a_control_plane_of_another_authority_is_not_told_the_token(tmp_path: Path) -> None:
     async with serving(tmp_path) as service:
         service.use(make_authority(dt.datetime.now(dt.UTC)))
@@ -245,10 +304,9 @@ async def test_no_certificate_for_a_request_that(what: str, tmp_path: Path) -> N
 
 async def test_more_than_may_wait_are_sent_away(tmp_path: Path) -> None:
     service = Service(tmp_path, IssuerLimits(reviews=1, waiting=2))
-    token = service.source.token_file.read_text().strip()
-    request = CertificateRequest(request=make_request(make_key()).decode(), fleet=service.source.fleet)
-    outcomes = await asyncio.gather(*(service.issuer.issue(token, request) for _ in range(6)), return_exceptions=True)
-    assert sum(isinstance(one, Refused) and one.status == 503 for one in outcomes) >= 1
+    pods = [msgspec.structs.replace(PUBLIC, pod=f"public-{number}", pod_uid=f"u{number}") for number in range(6)]
+    outcomes = await asyncio.gather(*(service.ask(service.source.fleet, service.api.token(pod)) for pod in pods))
+    assert 503 in outcomes
     assert service.issuer.statistics().issued >= 2
 
 

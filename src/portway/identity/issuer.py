@@ -4,15 +4,20 @@
     asks for a fleet                   only its own: the ServiceAccount that the fleet's pods run under
     and gets a certificate             24 hours, naming the workload; what it may have is looked up when it connects
 
-Requests cost the API server a TokenReview each, so they are bounded: at once, waiting, and per pod over time.
+A TokenReview is asked for once in some seconds for a token, however often it is shown: at once, and waiting, there are
+only so many. Whose it is has credit for requests, granted or refused, and less for certificates. Tokens that are no
+good are bounded by the address that they come from (`service.py`).
 """
 
 import asyncio
 import contextlib
 import datetime as dt
+import hashlib
 import time
+from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Protocol, final
+from weakref import WeakValueDictionary
 
 import msgspec
 import structlog
@@ -67,12 +72,18 @@ class IssuerLimits(msgspec.Struct, frozen=True, kw_only=True):
     """TokenReviews at once."""
     waiting: int = 200
     """Requests that wait for one; more are told to come again."""
+    known_s: float = 10.0
+    """For which a token that was reviewed is not reviewed again, as API servers remember tokens themselves."""
+    requests: int = 20
+    """Of one pod at once, refused ones too. A proxy whose fleet is not known yet asks 7 times in half a minute."""
+    request_interval_s: float = 2.0
+    """After those, one in so many seconds."""
     burst: int = 5
     """Certificates that one pod gets at once: each restart of its container asks for one."""
     interval_s: float = 30.0
     """After those, one in so many seconds."""
     pods: int = 10_000
-    """How many pods are remembered, the latest ones."""
+    """How many pods, and tokens, are remembered, the latest ones."""
 
 
 class IssuerStatistics(msgspec.Struct, frozen=True, kw_only=True):
@@ -115,7 +126,15 @@ class Issuer:
         self._authorities: tuple[Authority, ...] = ()
         self._turn = asyncio.Semaphore(self._limits.reviews)
         self._waiting = 0
-        self._credits: Credits[tuple[str, str]] = Credits(
+        self._known: OrderedDict[bytes, tuple[Bearer, float]] = OrderedDict()
+        """By the hash of a token: whose it is, and until when that counts."""
+        self._reviewing: WeakValueDictionary[bytes, asyncio.Lock] = WeakValueDictionary()
+        """By the hash of a token: one review of it at a time."""
+        self._requests: Credits[tuple[str, str]] = Credits(
+            burst=self._limits.requests, interval_s=self._limits.request_interval_s, remembered=self._limits.pods
+        )
+        """By pod."""
+        self._certificates: Credits[tuple[str, str]] = Credits(
             burst=self._limits.burst, interval_s=self._limits.interval_s, remembered=self._limits.pods
         )
         """By pod."""
@@ -154,9 +173,10 @@ class Issuer:
             raise Refused(400, str(error)) from error
         if not self._authorities:
             raise Refused(503, "this control plane does not know its authorities yet", 1)
-        bearer = await self._review(token)
+        bearer = await self._bearer(token)
+        self._charge(self._requests, bearer, f"asked {self._limits.requests} times")
         self._check_fleet(bearer, wanted.fleet)
-        self._charge(bearer)
+        self._charge(self._certificates, bearer, f"got {self._limits.burst} certificates")
         now = self._clock()
         chosen = signer(self._authorities, now)
         subject = Subject(
@@ -172,6 +192,19 @@ class Issuer:
             zone=place.zone,
             region=place.region,
         )
+
+    async def _bearer(self, token: str) -> Bearer:
+        """Whose token it is. Raises Refused."""
+        digest = hashlib.sha256(token.encode()).digest()
+        async with self._reviewing.setdefault(digest, asyncio.Lock()):
+            bearer, until = self._known.get(digest, (None, 0.0))
+            if bearer is None or self._monotonic() >= until:
+                bearer = await self._review(token)
+                self._known[digest] = bearer, self._monotonic() + self._limits.known_s
+                self._known.move_to_end(digest)
+                while len(self._known) > self._limits.pods:
+                    self._known.popitem(last=False)
+            return bearer
 
     async def _review(self, token: str) -> Bearer:
         async with self._one_of_few():
@@ -205,10 +238,9 @@ class Issuer:
                 403, f"ServiceAccount {bearer.namespace}/{bearer.service_account} may not have fleet {fleet!r}"
             )
 
-    def _charge(self, bearer: Bearer) -> None:
-        """One certificate for this pod. Raises Refused: it had enough lately."""
+    def _charge(self, credit: Credits[tuple[str, str]], bearer: Bearer, what: str) -> None:
+        """One of what its pod may have. Raises Refused: it had enough lately."""
         pod = (bearer.namespace, bearer.pod_uid or bearer.pod)
-        wait = self._credits.take(pod, self._monotonic())
+        wait = credit.take(pod, self._monotonic())
         if wait > 0:
-            problem = f"pod {bearer.namespace}/{bearer.pod} got {self._limits.burst} certificates lately"
-            raise Refused(429, problem, int(wait) + 1)
+            raise Refused(429, f"pod {bearer.namespace}/{bearer.pod} {what} lately", int(wait) + 1)

@@ -4,8 +4,9 @@ Rules without sockets and clocks:
 
 - An address has so many connections at most; one more is closed, and comes again. All together have so many: then the
   address that has most gives its oldest one up for who comes next, who waits if each has one.
-- An address has credit, which a request that was not refused gives back. So tokens that are made up cost the API
-  server a few reviews, and proxies behind one address (NAT, a Node) get what they want.
+- An address has credit, which a request gives back unless its token is refused. So tokens that are made up cost the API
+  server a few reviews, and proxies behind one address (NAT, a Node) get what they want: who has shown a good token is
+  bounded as the pod that it is (`issuer.py`).
 """
 
 from collections import Counter
@@ -28,7 +29,7 @@ class VisitorLimits(msgspec.Struct, frozen=True, kw_only=True):
     reading_s: float = 5.0
     """For the request's body."""
     credit: int = 16
-    """Requests of an address that may be refused, or under way, at once."""
+    """Requests of an address whose tokens may be refused, or that may be under way, at once."""
     credit_s: float = 10.0
     """Afterwards, one in so many seconds."""
     addresses: int = 10_000
