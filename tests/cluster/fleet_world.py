@@ -66,7 +66,15 @@ async def _prepare(plane: ControlPlane) -> None:
 class World:
     """One Portway's part that makes fleets, and what comes of it."""
 
-    def __init__(self, plane: ControlPlane, client: ApiClient, controller: str, linger: timedelta, image: str) -> None:
+    def __init__(
+        self,
+        plane: ControlPlane,
+        client: ApiClient,
+        controller: str,
+        linger: timedelta,
+        image: str,
+        is_certain: Callable[[str], bool],
+    ) -> None:
         self.plane = plane
         self.ahead = 0.0
         """Seconds by which the applier's clock is ahead."""
@@ -76,7 +84,15 @@ class World:
             image=image, control_plane="portway:18000", authorities="PEM", controller=controller
         )
         inventory = Inventory(controller)
-        self.applier = FleetApplier(client, inventory, self.data_plane, self._publish, clock=self._clock, linger=linger)
+        self.applier = FleetApplier(
+            client,
+            inventory,
+            self.data_plane,
+            self._publish,
+            clock=self._clock,
+            linger=linger,
+            is_certain=is_certain,
+        )
         self.observer = FleetObserver(client, inventory, needs_nodes=lambda: self.applier.needs_nodes)
         self.inventory = inventory
 
@@ -117,10 +133,14 @@ class World:
 
 @asynccontextmanager
 async def portway(
-    plane: ControlPlane, controller: str, linger: timedelta = timedelta(0), image: str = "portway:test"
+    plane: ControlPlane,
+    controller: str,
+    linger: timedelta = timedelta(0),
+    image: str = "portway:test",
+    is_certain: Callable[[str], bool] = lambda fleet: True,
 ) -> AsyncIterator[World]:
     client = client_of(plane.user("portway"))
-    world = World(plane, client, controller, linger, image)
+    world = World(plane, client, controller, linger, image, is_certain)
     tasks = [asyncio.ensure_future(run()) for run in (world.observer.run, world.applier.run)]  # noqa: TID251 - ended below
     try:
         yield world

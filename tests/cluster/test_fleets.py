@@ -208,6 +208,21 @@ async def test_a_fleet_that_nobody_wants_goes_when_that_is_certain(plane: Contro
         assert world.kinds("portway-stays") == WHOLE
 
 
+async def test_a_fleet_whose_owner_cannot_be_read_stays(plane: ControlPlane) -> None:
+    read = set[str]()
+    moment = timedelta(seconds=0.1)
+    async with portway(plane, "unread", linger=moment, is_certain=lambda fleet: fleet in read) as world:
+        wanted = fleet("unread")
+        world.applier.want(wanted)
+        await world.settled()
+        world.applier.want({}, tuple(wanted))
+        world.applier.complete()
+        await asyncio.sleep(1.0)
+        assert world.applier.statistics().deleted == 0
+        read |= wanted.keys()
+        await world.until(lambda: world.kinds("portway-unread") == set())
+
+
 async def test_a_fleet_that_is_gone_for_a_moment_stays(plane: ControlPlane) -> None:
     async with portway(plane, "moment", linger=timedelta(seconds=1)) as world:
         wanted = fleet("moment")

@@ -14,6 +14,7 @@ from aiohttp import web
 
 from portway.kubernetes import reflector as reflector_module
 from portway.kubernetes.client import ApiClient, resource_path
+from portway.kubernetes.events import State
 from portway.objects.core_v1 import Secret
 from portway.objects.kinds import KINDS, kind_of
 from portway.objects.networking_v1 import Ingress, IngressClass
@@ -26,7 +27,7 @@ from portway.translate.key_material import REFERRING, key_material
 from tests.cluster.control_plane import Component, ControlPlane
 from tests.kubernetes.faulty import FaultyServer
 from tests.kubernetes.planes import client_of, plane
-from tests.sources.suite import Reader, reading
+from tests.sources.suite import TIMEOUT, Reader, reading
 
 __all__ = ["plane"]
 pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("kubernetes-source")]
@@ -284,11 +285,22 @@ async def test_a_kind_that_may_not_be_read_is_named_and_the_rest_works(plane: Co
         assert finding.verdict.problem.startswith("Ingress cannot be read: ")
         assert 'resources: ["ingresses"]' in finding.verdict.remedy
         assert source.statistics().synced
+        assert source.has_read("Service")
+        assert not source.has_read("Ingress")
         plane.kubectl("create", "clusterrole", "late", "--verb=list,watch", "--resource=ingresses.networking.k8s.io")
         plane.kubectl("create", "clusterrolebinding", "late", "--clusterrole=late", "--user=narrower")
         await reader.until(lambda store: store.get(has("Ingress", "a")) is not None)
         await reader.until(lambda store: not any(one.verdict.reason == "Forbidden" for one in store.findings()))
+        assert source.has_read("Ingress")
     await client.close()
+
+
+async def test_where_nobody_looks_nothing_is_known_to_be_absent(cluster: Cluster) -> None:
+    async with watching(cluster.client, namespaces=["shop"]) as (source, _):
+        assert source.has_read("Ingress")
+        assert source.has_read("Ingress", "shop")
+        assert not source.has_read("Ingress", "default")
+        assert source.has_read("IngressClass")
 
 
 async def test_kinds_that_the_cluster_does_not_have_keep_nobody_waiting(cluster: Cluster) -> None:
@@ -353,6 +365,33 @@ async def test_an_outage_deletes_nothing_and_is_told_and_taken_back(
         await reader.until(lambda store: not any(one.verdict.reason == "Unreachable" for one in store.findings()))
         assert {kind: reader.store.keys(kind) for kind in before} == before
         assert not any(change.removed for change in reader.seen)
+
+
+async def test_it_is_cut_off_when_nothing_can_be_read_any_more(plane: ControlPlane, cluster: Cluster) -> None:
+    async def until(look: Callable[[], bool]) -> None:
+        async with asyncio.timeout(TIMEOUT):
+            while not look():  # noqa: ASYNC110 - it is asked now and then
+                await asyncio.sleep(0.02)
+
+    async with FaultyServer(plane.administrator) as faulty:
+        client = ApiClient(faulty.connection)
+        async with watching(client) as (source, _):
+
+            def failing() -> set[str]:
+                return {one.path for one in source.statistics().collections if one.state is State.FAILING}
+
+            assert not source.is_cut_off, "kinds that the cluster does not have are nothing that fails"
+            services = resource_path("", "v1", "services")
+            faulty.intercept = lambda request: web.Response(status=500) if request.path == services else None
+            faulty.cut()
+            await until(lambda: failing() == {services})
+            assert not source.is_cut_off, "one kind is a matter of its own"
+            faulty.intercept = lambda request: web.Response(status=500)
+            faulty.cut()
+            await until(lambda: source.is_cut_off)
+            faulty.intercept = lambda request: None
+            await until(lambda: not source.is_cut_off)
+        await client.close()
 
 
 async def test_objects_that_make_no_sense_to_us_are_refused_alone(plane: ControlPlane, cluster: Cluster) -> None:

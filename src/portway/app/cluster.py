@@ -64,12 +64,17 @@ def lease_of(settings: Settings, namespace: str) -> str:
 
 
 async def join_cluster(
-    settings: Settings, discovery: DiscoveryServer, stack: AsyncExitStack, learn: Callable[[Versions], None]
+    settings: Settings,
+    discovery: DiscoveryServer,
+    stack: AsyncExitStack,
+    *,
+    learn: Callable[[Versions], None],
+    is_certain: Callable[[], bool],
 ) -> "tuple[ApiClient, ClusterSide | None]":
     """For a Portway on a machine of its own: a client of the cluster, and what is done there, if anything.
 
     Args:
-        learn: as for `ClusterSide`.
+        learn, is_certain: as for `ClusterSide`.
 
     Raises:
         ConnectionProblem: how to reach it cannot be found out; the message says why and what to do.
@@ -79,7 +84,8 @@ async def join_cluster(
     if not settings.cluster.write_status:
         return client, None
     namespace = settings.cluster.system_namespace or client.connection.namespace or "default"
-    return client, ClusterSide(client, settings, discovery, namespace=namespace, learn=learn)
+    side = ClusterSide(client, settings, discovery, namespace=namespace, learn=learn, is_certain=is_certain)
+    return client, side
 
 
 @final
@@ -94,6 +100,7 @@ class ClusterSide:
         *,
         namespace: str,
         learn: Callable[[Versions], None],
+        is_certain: Callable[[], bool],
         identity: ServingIdentity | None = None,
         lead: Sequence[Work] = (),
         is_busy: Callable[[], bool] = lambda: False,
@@ -103,6 +110,7 @@ class ClusterSide:
         Args:
             namespace: of the Lease.
             learn: gets the versions of Gateway API's definitions, for the engine's input `GATEWAY_DEFINITIONS`.
+            is_certain: whether what is not ours for all we know is not ours.
             identity: what replicas show one another; `None`: there is only this one.
             lead: what else only the leader does.
             is_busy: whether something is being compiled that proxies wait for: statuses can wait for that.
@@ -141,6 +149,7 @@ class ClusterSide:
             teller=teller if identity is not None else None,
             desk=desk,
             addresses=self._load_balancer,
+            is_certain=is_certain,
         )
         self._exchange: Exchange | None = None
         if identity is not None:

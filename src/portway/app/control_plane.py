@@ -25,7 +25,7 @@ from portway.app.beside import runs_beside
 from portway.app.cluster import ClusterSide, label_of
 from portway.app.compiler import make_engine
 from portway.app.console import Console
-from portway.app.declared import Declared, make_source
+from portway.app.declared import Declared, knows_owners, make_source
 from portway.app.fallback import load_fallback_certificate
 from portway.app.live_settings import SettingsFile
 from portway.app.machine import Machine, compiled_edge
@@ -51,7 +51,7 @@ from portway.infra.state import StateFolder
 from portway.kubernetes.client import ApiClient
 from portway.kubernetes.connection import connect
 from portway.model.condition import Reported
-from portway.model.fleet import Fleet, Infrastructure, InfrastructureKind, ObservedFleet
+from portway.model.fleet import Fleet, Infrastructure, InfrastructureKind, ObservedFleet, is_of_gateway, owner_of
 from portway.model.handles import INFRASTRUCTURE, OBSERVED_FLEET
 from portway.model.resource import ResourceDelta
 from portway.objects.verdict import ObjectKey
@@ -92,7 +92,6 @@ class ReadPositions:
     """`portway.app.pipeline.Positions`: that no proxy is taken back in time by a replica that lags."""
 
     def __init__(self, source: KubernetesSource, discovery: DiscoveryServer) -> None:
-        self._source = source
         self._discovery = discovery
 
     def announce(self) -> None:
@@ -126,6 +125,17 @@ class Fleets:
 
     def completed(self) -> None:
         self._applier.complete()
+
+
+def is_certain(source: KubernetesSource, fleet: str) -> bool:
+    """Whether a fleet that is not wanted is wanted by nobody: its owner, and what makes that ours, have been listed. A
+    right that is missing, or a namespace that is not watched any more, takes no fleet away."""
+    owner = owner_of(fleet)
+    if owner is None:
+        return False
+    if is_of_gateway(fleet):
+        return source.has_read("GatewayClass") and source.has_read("Gateway", owner.namespace)
+    return source.has_read("IngressClass") and source.has_read("Ingress")
 
 
 def data_plane(settings: Settings, namespace: str) -> DataPlane:
@@ -200,7 +210,9 @@ class _ControlPlane:
         self._image_known = asyncio.Event()
         if cluster.proxy_image:
             self._image_known.set()
-        self._applier = FleetApplier(client, self._inventory, self._plane, self._observed)
+        self._applier = FleetApplier(
+            client, self._inventory, self._plane, self._observed, is_certain=lambda fleet: is_certain(source, fleet)
+        )
         self._observer = FleetObserver(
             client,
             self._inventory,
@@ -233,6 +245,7 @@ class _ControlPlane:
             lead=[self._make_fleets],
             is_busy=lambda: self.pipeline.is_busy,
             is_informed=lambda: source.is_current,
+            is_certain=lambda: knows_owners(source),
         )
         declared = Declared(cluster=source)
         self.pipeline = Pipeline(

@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from pathlib import Path
+from typing import Final
 
 import msgspec
 
@@ -113,6 +114,16 @@ def make_source(client: ApiClient, settings: Settings) -> KubernetesSource:
         label_selector=sources.watch_selector,
         references=References(kinds=REFERRING, of=key_material, always=always),
     )
+
+
+OWNERS: Final = ("GatewayClass", "Gateway", "ListenerSet", "IngressClass")
+"""Kinds by which others become ours."""
+
+
+def knows_owners(source: KubernetesSource) -> bool:
+    """Whether an object of a cluster that is not ours for all we know is not ours. A missing right does not make it so:
+    what was said of it stays."""
+    return all(map(source.has_read, OWNERS))
 
 
 async def doubt_cluster(declared: Declared, pipeline: Pipeline) -> None:

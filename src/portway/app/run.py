@@ -20,7 +20,7 @@ from portway.app import collector
 from portway.app.beside import Beside, runs_beside
 from portway.app.compiler import make_engine
 from portway.app.console import Console
-from portway.app.declared import Declared, doubt_cluster, make_declared
+from portway.app.declared import Declared, doubt_cluster, knows_owners, make_declared
 from portway.app.fallback import load_fallback_certificate
 from portway.app.live_settings import SettingsFile
 from portway.app.machine import Machine, compiled_edge
@@ -130,7 +130,11 @@ async def run(settings: Settings, console: Console, settings_file: SettingsFile 
             from portway.app.cluster import join_cluster  # late: who reads files only needs none of it
 
             client, side = await join_cluster(
-                settings, discovery, stack, lambda versions: machine.use_definitions(versions)
+                settings,
+                discovery,
+                stack,
+                learn=lambda versions: machine.use_definitions(versions),
+                is_certain=lambda: declared.cluster is None or knows_owners(declared.cluster),
             )
         declared = make_declared(settings, state.path, client)
         machine = _assemble(

@@ -60,6 +60,7 @@ class StatusService:
         teller: Teller | None = None,
         desk: NewsDesk | None = None,
         addresses: Addresses = lambda key: None,
+        is_certain: Callable[[], bool] = lambda: True,
         clock: Callable[[], float] | None = None,
     ) -> None:
         """
@@ -70,6 +71,8 @@ class StatusService:
             teller: gets what we say to the leader.
             desk: gets what owners must know.
             addresses: of Ingresses.
+            is_certain: whether an object that is not ours for all we know is not ours. Until then what was said of it
+                before us is not taken back.
             clock: seconds, never going back; by default the event loop's.
         """
         self._fleets = fleets
@@ -77,6 +80,9 @@ class StatusService:
         self._teller = teller
         self._desk = desk
         self._addresses = addresses
+        self._is_certain = is_certain
+        self._doubtful: dict[ObjectKey, Statement] = {}
+        """Of objects that may be ours all the same."""
         self._clock = clock or (lambda: asyncio.get_running_loop().time())
         self._judge = Judge(fleets, replicas)
         self._notes: deque[Note] = deque()
@@ -136,6 +142,7 @@ class StatusService:
             if self._clock() >= look_at:
                 look_at = self._clock() + LOOK_S
                 self._judge.look(self._clock())
+                self._say_certain()
             while not self._judge.is_idle:
                 for judged in self._judge.judge(self._clock(), TURN):
                     self._say(judged)
@@ -173,6 +180,7 @@ class StatusService:
     def _forget(self, key: ObjectKey) -> None:
         self._judge.forgotten(key)
         self._writer.forget(key)
+        self._doubtful.pop(key, None)
         if self._teller is not None:
             self._teller.forget(key)
         if self._desk is not None:
@@ -183,8 +191,20 @@ class StatusService:
             self._desk.judged(judged.report, judged.uid, self._clock())
         if self._teller is not None and judged.has_needs:
             self._teller.claim(Claim(object=judged.key, generation=judged.generation, lacking=judged.lacking))
-        if judged.generation:
-            self._writer.want(self._statement(judged))
+        if not judged.generation:
+            return
+        statement = self._statement(judged)
+        if judged.report.ours or self._is_certain():
+            self._doubtful.pop(judged.key, None)
+            self._writer.want(statement)
+        else:
+            self._doubtful[judged.key] = statement
+
+    def _say_certain(self) -> None:
+        if self._doubtful and self._is_certain():
+            for statement in self._doubtful.values():
+                self._writer.want(statement)
+            self._doubtful.clear()
 
     def _statement(self, judged: Judged) -> Statement:
         # Only what is written: a verdict, or a socket, that changes nothing there makes no new statement.

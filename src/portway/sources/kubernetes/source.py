@@ -125,6 +125,8 @@ class KubernetesSource:
         """Classes that are deleted, and until when they count as there."""
         self._settled: set[Followed] = set()
         """Plain collections of which everything has been reported once, or of which there is nothing to report."""
+        self._read: set[Followed] = set()
+        """Collections of which all that there is has been listed, be it that there is no such kind."""
         self._missing: set[Followed] = set()
         self._forbidden: set[Followed] = set()
         self._all_referring = asyncio.Event()
@@ -158,6 +160,17 @@ class KubernetesSource:
     def is_current(self) -> bool:
         """Whether all collections are followed: none waits to be tried again. Cost: their number."""
         return not any(reflector.is_failing for _, reflector in self._followed())
+
+    def has_read(self, kind: str, namespace: str | None = None) -> bool:
+        """Whether all objects of a kind have been listed once, so that one which is not known does not exist.
+
+        Args:
+            namespace: where, of which none has been read that is not followed; `None`: wherever it is followed.
+        """
+        asked = [
+            one for one in self._plain if one.kind.name == kind and namespace in (one.namespace or namespace, None)
+        ]
+        return bool(asked) and self._read.issuperset(asked)
 
     def forbidden(self) -> frozenset[Followed]:
         """Collections that we may not read. Secrets and ConfigMaps that may be read one by one are not among them."""
@@ -265,6 +278,8 @@ class KubernetesSource:
         is_forbidden = event.type is EventType.DENIED
         self._missing = self._missing | {collection} if is_missing else self._missing - {collection}
         self._forbidden = self._forbidden | {collection} if is_forbidden else self._forbidden - {collection}
+        if is_missing or event.type is EventType.SYNCED:
+            self._read.add(collection)
         if is_missing:
             self._batch.say(f"kind {collection}", [said.missing(self._server, collection)])
         elif isinstance(event.error, ApiError) and is_forbidden:
