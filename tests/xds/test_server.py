@@ -3,7 +3,7 @@
 import asyncio
 import tempfile
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -11,6 +11,7 @@ import grpc
 import grpc.aio
 import pytest
 from envoy.service.discovery.v3 import discovery_pb2 as discoveryv3
+from structlog.testing import capture_logs
 
 from portway.model.resource import ResourceDelta, ResourceType, make_resource
 from portway.xds.ordering import Timing
@@ -22,6 +23,16 @@ from tests.xds.wanted import cluster, endpoints
 Call = grpc.aio.StreamStreamCall[discoveryv3.DeltaDiscoveryRequest, discoveryv3.DeltaDiscoveryResponse]
 
 
+def stream_of(channel: grpc.aio.Channel) -> Call:
+    """A new one."""
+    call: Call = channel.stream_stream(
+        f"/{SERVICE}/DeltaAggregatedResources",
+        request_serializer=discoveryv3.DeltaDiscoveryRequest.SerializeToString,
+        response_deserializer=discoveryv3.DeltaDiscoveryResponse.FromString,
+    )()  # type: ignore[call-arg]  # the stub lacks the default
+    return call
+
+
 @asynccontextmanager
 async def calling(server: DiscoveryServer) -> AsyncIterator[Call]:
     """A stream to a started server."""
@@ -30,11 +41,7 @@ async def calling(server: DiscoveryServer) -> AsyncIterator[Call]:
         await server.start(address)
         try:
             async with grpc.aio.insecure_channel(address) as channel:
-                call = channel.stream_stream(
-                    f"/{SERVICE}/DeltaAggregatedResources",
-                    request_serializer=discoveryv3.DeltaDiscoveryRequest.SerializeToString,
-                    response_deserializer=discoveryv3.DeltaDiscoveryResponse.FromString,
-                )()  # type: ignore[call-arg]  # the stub lacks the default
+                call = stream_of(channel)
                 yield call
                 call.cancel()
         finally:
@@ -217,7 +224,7 @@ async def test_a_proxy_that_has_seen_more_is_sent_to_another_replica() -> None:
         with pytest.raises(grpc.aio.AioRpcError, match="has not read so far"):
             await call.read()
         assert await call.code() is grpc.StatusCode.UNAVAILABLE
-        assert server.statistics().streams_failed == 0
+        assert (server.statistics().streams_failed, server.statistics().streams_sent_on) == (0, 1)
 
 
 async def test_what_waiting_proxies_have_seen_is_told_to_who_reads() -> None:
@@ -235,6 +242,81 @@ async def test_what_waiting_proxies_have_seen_is_told_to_who_reads() -> None:
         assert before <= awaited["Service"].since <= time.monotonic()
         assert server.reach({"Service": 5, "Ingress": 9}, {"Service": time.monotonic()}) == {}
         assert isinstance(await call.read(), discoveryv3.DeltaDiscoveryResponse)
+
+
+class Clock:
+    """Stands still."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@asynccontextmanager
+async def callers(server: DiscoveryServer, count: int) -> AsyncIterator[Callable[[], Awaitable[list[Call]]]]:
+    """Opens as many streams to a started server, each served, whenever it is called."""
+    with tempfile.TemporaryDirectory(prefix="pw") as folder:
+        address = f"unix:{folder}/ads.sock"
+        await server.start(address)
+        async with grpc.aio.insecure_channel(address) as channel:
+
+            async def call() -> list[Call]:
+                calls = [stream_of(channel) for _ in range(count)]
+                for one in calls:
+                    await one.write(first())
+                    response = await one.read()
+                    assert isinstance(response, discoveryv3.DeltaDiscoveryResponse)
+                    acknowledged = discoveryv3.DeltaDiscoveryRequest(type_url=ResourceType.CLUSTER)
+                    acknowledged.response_nonce = response.nonce
+                    await one.write(acknowledged)
+                return calls
+
+            try:
+                yield call
+            finally:
+                await server.stop()
+
+
+async def test_proxies_of_a_replica_that_is_cut_off_are_sent_to_look_for_another() -> None:
+    clock = Clock()
+    server = DiscoveryServer(clock=clock)
+    server.apply("edge", ResourceDelta(changed=(cluster("a"),)))
+    server.mark_synced("edge")
+
+    def note(*, is_cut_off: bool, after: float) -> None:
+        clock.now += after
+        server.note_cut_off(is_cut_off)
+
+    with capture_logs() as logs:
+        async with callers(server, 3) as come, asyncio.timeout(20):
+            calls = await come()
+            note(is_cut_off=True, after=0)
+            note(is_cut_off=True, after=4.9)
+            # Here they are served on.
+            server.apply("edge", ResourceDelta(changed=(cluster("b"),)))
+            for call in calls:
+                assert isinstance(await call.read(), discoveryv3.DeltaDiscoveryResponse)
+            for _ in range(2):  # once, and again when they have come back to the same replica
+                note(is_cut_off=True, after=1)
+                note(is_cut_off=True, after=600)
+                for call in calls:
+                    with pytest.raises(grpc.aio.AioRpcError, match="cut off from the API server"):
+                        await call.read()
+                    assert await call.code() is grpc.StatusCode.UNAVAILABLE
+                calls = await come()
+            note(is_cut_off=True, after=1)
+            note(is_cut_off=False, after=1)
+            note(is_cut_off=False, after=1000)
+            server.apply("edge", ResourceDelta(changed=(cluster("c"),)))
+            for call in calls:
+                assert isinstance(await call.read(), discoveryv3.DeltaDiscoveryResponse)
+            note(is_cut_off=True, after=1)
+            statistics = server.statistics()
+            assert (statistics.streams, statistics.streams_sent_on, statistics.streams_failed) == (3, 6, 0)
+    told = [(one["log_level"], one.get("proxies")) for one in logs if "API server" in one["event"]]
+    assert told == [("warning", 3), ("info", None)], "once for the replica, not for each proxy"
 
 
 async def test_proxies_of_a_zone_get_their_own_endpoints() -> None:

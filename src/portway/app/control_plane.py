@@ -69,6 +69,8 @@ MAX_CONNECTIONS: Final = Edge().max_connections
 """What a proxy goes by that is told nothing."""
 LAG: Final = 1.0
 """Seconds that a replica may be behind others before it lists anew what it has not read."""
+TOUCH: Final = 0.5
+"""Seconds between two looks whether the API server can be reached."""
 LOOK: Final = 0.05
 """Seconds between two looks whether all of our own objects have been listed."""
 
@@ -248,6 +250,7 @@ class _ControlPlane:
             is_certain=lambda: knows_owners(source),
         )
         declared = Declared(cluster=source)
+        self._source = source
         self.pipeline = Pipeline(
             engine,
             [*declared.sources, ObservedFirst(self._inventory)],
@@ -265,6 +268,7 @@ class _ControlPlane:
         async with asyncio.TaskGroup() as tasks:
             for work in (self._keeper.run, self._serving.run, self._observer.run, self.pipeline.run, self._side.run):
                 tasks.create_task(work())
+            tasks.create_task(self._send_on())
             if not self._plane.image:
                 tasks.create_task(self._find_image())
             await self._serving.wait_known()
@@ -278,6 +282,12 @@ class _ControlPlane:
             await identity.start(address, IDENTITY_PORT)
             self._stack.push_async_callback(identity.stop)
             self._listens = True
+
+    async def _send_on(self) -> None:
+        """Let proxies look for another replica while this one reads nothing."""
+        while True:
+            self.discovery.note_cut_off(self._source.is_cut_off)
+            await asyncio.sleep(TOUCH)
 
     def _closed_because(self) -> str:
         """Why no proxy can come yet."""

@@ -11,7 +11,7 @@ from prometheus_client.registry import Collector
 import portway
 from portway.app.pipeline import Pipeline
 from portway.infra.proxy import HostStatistics, ProxyState
-from portway.xds.fleet import FleetState
+from portway.xds.server import DiscoveryServer, ServerStatistics
 
 
 class Parts(Protocol):
@@ -20,7 +20,8 @@ class Parts(Protocol):
     @property
     def pipeline(self) -> Pipeline: ...
 
-    def fleets(self) -> Mapping[str, FleetState]: ...
+    @property
+    def discovery(self) -> DiscoveryServer: ...
 
     def processes(self) -> Mapping[str, HostStatistics]: ...
 
@@ -40,7 +41,7 @@ class PartsCollector(Collector):
         ready.add_metric([], float(not self._parts.not_ready_because()))
         yield ready
         yield from self._pipeline()
-        yield from self._fleets()
+        yield from _fleets(self._parts.discovery.statistics())
         yield from self._processes()
 
     def _pipeline(self) -> Iterable[Metric]:
@@ -72,25 +73,6 @@ class PartsCollector(Collector):
         published = pipeline.statistics().published
         yield CounterMetricFamily("portway_resources_published", "Resources handed to fleets.", value=published)
 
-    def _fleets(self) -> Iterable[Metric]:
-        resources = GaugeMetricFamily("portway_fleet_resources", "Resources that a fleet shall hold.", labels=["fleet"])
-        proxies = GaugeMetricFamily("portway_fleet_proxies", "Connected proxies.", labels=["fleet"])
-        refused = GaugeMetricFamily("portway_fleet_refused", "Resources that some proxy refuses.", labels=["fleet"])
-        waiting = GaugeMetricFamily(
-            "portway_fleet_waiting", "Resources still to be sent, of the proxy that lags most.", labels=["fleet"]
-        )
-        overdue = CounterMetricFamily(
-            "portway_fleet_overdue", "Clusters that were not ready in time, by connected proxies.", labels=["fleet"]
-        )
-        for name, fleet in self._parts.fleets().items():
-            found = fleet.statistics()
-            resources.add_metric([name], found.resources)
-            proxies.add_metric([name], len(found.sessions))
-            refused.add_metric([name], found.refused)
-            waiting.add_metric([name], max((one.queued + one.held_back for one in found.sessions), default=0))
-            overdue.add_metric([name], sum(one.overdue for one in found.sessions))
-        yield from (resources, proxies, refused, waiting, overdue)
-
     def _processes(self) -> Iterable[Metric]:
         live = GaugeMetricFamily("portway_envoy_live", "1 when the Envoy on this machine is live.", labels=["fleet"])
         restarts = CounterMetricFamily(
@@ -100,6 +82,30 @@ class PartsCollector(Collector):
             live.add_metric([name], float(found.state is ProxyState.LIVE))
             restarts.add_metric([name], found.restarts)
         yield from (live, restarts)
+
+
+def _fleets(discovery: ServerStatistics) -> Iterable[Metric]:
+    resources = GaugeMetricFamily("portway_fleet_resources", "Resources that a fleet shall hold.", labels=["fleet"])
+    proxies = GaugeMetricFamily("portway_fleet_proxies", "Connected proxies.", labels=["fleet"])
+    refused = GaugeMetricFamily("portway_fleet_refused", "Resources that some proxy refuses.", labels=["fleet"])
+    waiting = GaugeMetricFamily(
+        "portway_fleet_waiting", "Resources still to be sent, of the proxy that lags most.", labels=["fleet"]
+    )
+    overdue = CounterMetricFamily(
+        "portway_fleet_overdue", "Clusters that were not ready in time, by connected proxies.", labels=["fleet"]
+    )
+    for name, found in discovery.fleets.items():
+        resources.add_metric([name], found.resources)
+        proxies.add_metric([name], len(found.sessions))
+        refused.add_metric([name], found.refused)
+        waiting.add_metric([name], max((one.queued + one.held_back for one in found.sessions), default=0))
+        overdue.add_metric([name], sum(one.overdue for one in found.sessions))
+    yield from (resources, proxies, refused, waiting, overdue)
+    yield CounterMetricFamily(
+        "portway_proxies_sent_on",
+        "Streams that were ended so that the proxy looks for another replica: this one has not read so far.",
+        value=discovery.streams_sent_on,
+    )
 
 
 def make_registry(parts: Parts) -> CollectorRegistry:

@@ -19,6 +19,7 @@ from envoy.service.discovery.v3 import discovery_pb2 as discoveryv3
 
 from portway.model.resource import ResourceDelta, ResourceKey
 from portway.xds.crowd import Crowd, CrowdLimits, TooMuch
+from portway.xds.drift import Drift
 from portway.xds.fleet import FleetState, FleetStatistics
 from portway.xds.flights import Limits
 from portway.xds.messages import Acceptance, Outcome, Overdue, Refusal
@@ -84,10 +85,12 @@ class ServerStatistics(msgspec.Struct, frozen=True, kw_only=True):
     streams_denied: int
     streams_failed: int
     """Ended by a mistake of ours; each is in the log."""
+    streams_sent_on: int
+    """Ended so that the proxy looks for another replica."""
 
 
-class _Behind(Exception):
-    """The proxy has seen more than we, and has waited long enough."""
+class _SentOn(Exception):
+    """The proxy shall look for another replica; why."""
 
 
 async def _known() -> object:
@@ -105,6 +108,7 @@ class _Stream:
         self.awake = asyncio.Event()
         self.ended = False
         self.is_lag_told = False
+        self.is_to_drift = False
 
 
 @final
@@ -150,7 +154,8 @@ class DiscoveryServer:
         self._dropped: set[str] = set()
         self._stirred: dict[str, asyncio.Event] = {}
         self._server: grpc.aio.Server | None = None
-        self._waiting = self._opened = self._denied = self._failed = 0
+        self._drift: Drift[_Stream] = Drift()
+        self._waiting = self._opened = self._denied = self._failed = self._sent_on = 0
 
     # What proxies shall hold.
 
@@ -227,6 +232,24 @@ class DiscoveryServer:
                     awaited[kind] = max(shown, awaited.get(kind, shown))
         return awaited
 
+    def note_cut_off(self, is_cut_off: bool) -> None:
+        """Whether the sources cannot be read at all. Told again and again, each second or so: while it lasts, proxies
+        are sent to look for a replica that can (`drift.py`)."""
+        if not is_cut_off:
+            if self._drift.sent:
+                log.info("this replica reaches the API server again, so its proxies stay")
+            self._drift.end()
+            return
+        streams = [stream for streams in self._streams.values() for stream in streams]
+        is_first = not self._drift.sent
+        due = self._drift.due(streams, self._clock())
+        if due and is_first:
+            what = "this replica is cut off from the API server, so it sends its proxies to others"
+            log.warning(what, proxies=len(streams))
+        for stream in due:
+            stream.is_to_drift = True
+            stream.awake.set()
+
     def _wake(self, fleet: str) -> None:
         for stream in self._streams[fleet]:
             stream.awake.set()
@@ -257,6 +280,7 @@ class DiscoveryServer:
             streams_opened=self._opened,
             streams_denied=self._denied,
             streams_failed=self._failed,
+            streams_sent_on=self._sent_on,
         )
 
     # The socket.
@@ -376,15 +400,15 @@ class DiscoveryServer:
         self._opened += 1
         bound = log.bind(proxy=peer.node_id, fleet=peer.fleet)
         bound.info("proxy connected", address=peer.address)
-        is_behind = False
+        sent_on = ""
         too_much: Exception | None = None
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._read(first, requests, stream, peer))
                 tasks.create_task(self._write(context.write, stream, peer))
-        except* _Behind:
-            bound.warning("this replica has not caught up with a proxy, so it sends it to another")
-            is_behind = True
+        except* _SentOn as group:
+            self._sent_on += 1
+            sent_on = str(group.exceptions[0])
         except* TooMuch as group:
             too_much = group.exceptions[0]
         except* (grpc.aio.UsageError, grpc.aio.InternalError):  # before or while it was handed to the socket
@@ -401,8 +425,8 @@ class DiscoveryServer:
             bound.info("proxy disconnected")
         if too_much is not None:
             raise too_much
-        if is_behind:
-            await context.abort(grpc.StatusCode.UNAVAILABLE, "this replica of the control plane has not read so far")
+        if sent_on:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, sent_on)
 
     async def _wait_for_fleets(self, context: _Context) -> None:
         self._waiting += 1
@@ -462,8 +486,15 @@ class DiscoveryServer:
                 await send(build_response(response, peer.zone))
                 log.debug("response sent", proxy=peer.node_id, type=response.type.name, nonce=response.nonce)
                 continue
+            if stream.is_to_drift:
+                raise _SentOn("this replica of the control plane is cut off from the API server")
             if stream.session.is_to_leave(now):
-                raise _Behind
+                log.warning(
+                    "this replica has not caught up with a proxy, so it sends it to another",
+                    proxy=peer.node_id,
+                    fleet=peer.fleet,
+                )
+                raise _SentOn("this replica of the control plane has not read so far")
             deadline = stream.session.deadline(now)
             self._tell_lag(stream, peer)
             try:

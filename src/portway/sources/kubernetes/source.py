@@ -172,6 +172,13 @@ class KubernetesSource:
         ]
         return bool(asked) and self._read.issuperset(asked)
 
+    @property
+    def is_cut_off(self) -> bool:
+        """Whether nothing can be read: of all kinds that are there and that we may read, each waits to be tried again.
+        A kind that fails alone is a matter of its own. Cost: the number of collections."""
+        there = [one for kind, one in self._plain.items() if kind not in self._missing and kind not in self._forbidden]
+        return bool(there) and all(reflector.is_failing for reflector in there)
+
     def forbidden(self) -> frozenset[Followed]:
         """Collections that we may not read. Secrets and ConfigMaps that may be read one by one are not among them."""
         return frozenset(self._forbidden)
