@@ -94,13 +94,17 @@ class ReadPositions:
     """`portway.app.pipeline.Positions`: that no proxy is taken back in time by a replica that lags."""
 
     def __init__(self, source: KubernetesSource, discovery: DiscoveryServer) -> None:
+        self._source = source
         self._discovery = discovery
 
     def announce(self) -> None:
         self._discovery.announce(self._source.newest())
 
     def reach(self) -> None:
-        awaited = self._discovery.reach(self._source.handed_out(), self._source.as_of())
+        position = self._source.handed_out()
+        if not position:
+            return  # more has come since the first configuration began: soon
+        awaited = self._discovery.reach(position, self._source.as_of())
         for kind, shown in awaited.items():
             if time.monotonic() > shown.since + LAG:  # mostly a moment is enough
                 self._source.list_since(kind, shown.version, shown.since)
