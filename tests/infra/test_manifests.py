@@ -105,6 +105,16 @@ def test_settings_of_all_proxies_are_passed_on_unless_the_fleet_says_otherwise()
         assert b'{"name":"PORTWAY_LOG_LEVEL","value":"debug"}' in body
 
 
+def test_nobody_else_says_what_only_we_say() -> None:
+    """Whose an object is, and whether its pods are made anew, stands in annotations and labels of ours."""
+    said = dict.fromkeys(
+        (names.FLEET, names.APPLIED, names.DECLARED, names.TEMPLATE, names.CONTROLLER, "portway.dev/new"), "x"
+    )
+    parameters = msgspec.convert({"pod": {"annotations": said}, "service": {"annotations": said}}, FleetParametersSpec)
+    claimed = msgspec.structs.replace(fleet(80), labels=said, annotations=said, parameters=parameters)
+    assert by_kind(manifests_of(claimed, PLANE)) == by_kind(manifests_of(fleet(80), PLANE))
+
+
 OF_THE_CLASS = {
     "service": {
         "loadBalancerClass": "example.com/lb",

@@ -21,7 +21,16 @@ import msgspec
 from portway.identity.contract import AUTHORITIES_KEY
 from portway.infra.kubernetes import service, workload
 from portway.infra.kubernetes.data_plane import DataPlane
-from portway.infra.kubernetes.names import APPLIED, DECLARED, FLEET, TEMPLATE, digest_of, fleet_name_of, labels_of
+from portway.infra.kubernetes.names import (
+    APPLIED,
+    DECLARED,
+    FLEET,
+    TEMPLATE,
+    digest_of,
+    fleet_name_of,
+    labels_of,
+    theirs,
+)
 from portway.infra.kubernetes.values import Data, plain
 from portway.model.fleet import Fleet
 from portway.objects.fleets_v1alpha1 import DisruptionBudget, WorkloadType
@@ -130,7 +139,8 @@ def needs_of_pods(fleet: Fleet, plane: DataPlane) -> tuple[Manifest, ...]:
 
 def _declared(fleet: Fleet) -> str:
     """Value of `DECLARED`. Ports by number: that of HTTP/3 is a setting of all fleets, as are all ports of a class."""
-    said = encode({"labels": fleet.labels, "annotations": fleet.annotations, "parameters": plain(fleet.own_parameters)})
+    labels, annotations = theirs(fleet.labels), theirs(fleet.annotations)
+    said = encode({"labels": labels, "annotations": annotations, "parameters": plain(fleet.own_parameters)})
     has_ports = fleet.owner.kind == "Gateway" and service.on_nodes(fleet)
     ports = encode(sorted({port.port for port in fleet.ports})) if has_ports else b""
     return f"{digest_of(said)}.{digest_of(ports) if ports else ''}"
@@ -162,7 +172,7 @@ class _Maker:
     def __init__(self, fleet: Fleet, plane: DataPlane) -> None:
         self.name = fleet_name_of(fleet.owner)
         self.labels = labels_of(fleet, plane.controller)
-        self.annotations: Mapping[str, str] = {**fleet.annotations, FLEET: fleet.name}
+        self.annotations: Mapping[str, str] = {**theirs(fleet.annotations), FLEET: fleet.name}
         self._namespace = fleet.namespace
         self._owners = _owners(fleet)
 

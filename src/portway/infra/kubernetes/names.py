@@ -26,6 +26,8 @@ NAME: Final = "app.kubernetes.io/name"
 PROXY: Final = "portway-proxy"
 INSTANCE: Final = "app.kubernetes.io/instance"
 GATEWAY_NAME: Final = "gateway.networking.k8s.io/gateway-name"
+OURS: Final = "portway.dev/"
+"""Prefix of labels and annotations that nobody else gives an object of ours: we believe what they say."""
 CONTROLLER: Final = "portway.dev/controller"
 FLEET: Final = "portway.dev/fleet"
 """Annotation: the fleet's name, which is too long for a label."""
@@ -104,7 +106,12 @@ def labels_of(fleet: Fleet, controller: str) -> Mapping[str, str]:
     own = {**selector_of(fleet), MANAGED_BY: MANAGER, CONTROLLER: controller}
     if fleet.owner.kind == "Gateway":
         own[GATEWAY_NAME] = label_value(fleet.owner.name)
-    return {**fleet.labels, **own}
+    return {**theirs(fleet.labels), **own}
+
+
+def theirs(said: Mapping[str, str]) -> Mapping[str, str]:
+    """Labels or annotations that users ask for, without what only we say."""
+    return {key: value for key, value in said.items() if not key.startswith(OURS)}
 
 
 def _fitting(prefix: str, name: str, *, marked: bool = False) -> str:

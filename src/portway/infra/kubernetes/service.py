@@ -17,7 +17,7 @@ from typing import Final
 
 import msgspec
 
-from portway.infra.kubernetes.names import selector_of
+from portway.infra.kubernetes.names import selector_of, theirs
 from portway.infra.kubernetes.values import Data, given
 from portway.model.fleet import Fleet, FleetPort
 from portway.objects.fleets_v1alpha1 import FleetServiceType, NodePort, ServiceParameters, TrafficPolicy, WorkloadType
@@ -73,7 +73,7 @@ def service_of(fleet: Fleet) -> Front | None:
     )
     several = ",".join(addresses) if len(addresses) > 1 else ""
     asked = dict.fromkeys(_ADDRESS_ANNOTATIONS, several) if several else {}
-    return Front(spec=spec, labels=wanted.labels, annotations={**asked, **wanted.annotations})
+    return Front(spec=spec, labels=wanted.labels, annotations={**asked, **theirs(wanted.annotations)})
 
 
 def port_name(port: FleetPort) -> str:

@@ -16,7 +16,7 @@ import msgspec
 
 from portway.identity import contract
 from portway.infra.kubernetes.data_plane import DataPlane
-from portway.infra.kubernetes.names import fleet_name_of, selector_of
+from portway.infra.kubernetes.names import fleet_name_of, selector_of, theirs
 from portway.infra.kubernetes.service import on_nodes, port_name
 from portway.infra.kubernetes.values import Data, given, plain
 from portway.model.fleet import Fleet, health_port_of
@@ -132,7 +132,7 @@ def pods_of(fleet: Fleet, plane: DataPlane, labels: Mapping[str, str], annotatio
         containers=[_container(fleet, plane)],
         volumes=_volumes(fleet),
     )
-    metadata = {"labels": {**pod.labels, **labels}, "annotations": {**pod.annotations, **annotations}}
+    metadata = {"labels": {**pod.labels, **labels}, "annotations": {**theirs(pod.annotations), **annotations}}
     return Pods(selector=selector, template={"metadata": metadata, "spec": spec})
 
 
