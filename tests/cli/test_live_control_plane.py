@@ -168,6 +168,14 @@ def test_who_does_not_say_enough_is_told_what_to_type(live: str, url: str, optio
     assert f"Error: {REFUSED[url, options]}" in result.stderr, result.output
 
 
+def test_fleets_are_counted(live: str) -> None:
+    assert "  fleets: 3" in run(live, "status").stdout.splitlines()
+    with urllib.request.urlopen(f"http://{live}/metrics", timeout=10) as answer:
+        lines = answer.read().decode().splitlines()
+    states = {"": 3, "_held": 0, "_updating": 0, "_to_update": 0, "_failed": 0}
+    assert {f"portway_fleets{state} {count:.1f}" for state, count in states.items()} <= set(lines)
+
+
 def test_status_of_the_proxies_of_one_gateway(live: str) -> None:
     reports = json.loads(run(live, "status", "--gateway", "shop/edge", "-o", "json").stdout)["reports"]
     assert {one["object"] for one in reports} == {"Gateway shop/edge", "HTTPRoute shop/both-too"}

@@ -1,8 +1,9 @@
 """`portway status` for a reader: what is wrong stands there, what is right does not."""
 
+import msgspec
 import pytest
 
-from portway.app.status import ObjectStatus, Seen, Status, make_status
+from portway.app.status import FleetsStatus, ObjectStatus, Seen, Status, make_status
 from portway.cli.status import show
 from portway.model.condition import ObjectReport
 from portway.objects.verdict import ObjectKey, Severity, Verdict
@@ -47,6 +48,14 @@ def test_a_condition_whose_false_is_good_is_no_trouble(capsys: pytest.CaptureFix
     said = capsys.readouterr().out
     assert "Accepted=False Reason" in said
     assert "Conflicted=True Reason" in said
+
+
+def test_fleets_of_a_cluster_are_counted(capsys: pytest.CaptureFixture[str]) -> None:
+    show(status(), everything=False)
+    assert "fleets" not in capsys.readouterr().out
+    work = FleetsStatus(wanted=12, held=0, updating=3, to_update=8, failed=1)
+    show(msgspec.structs.replace(status(), fleets=work), everything=False)
+    assert "  fleets: 12, 3 being updated, 8 to follow, 1 not as they should be\n" in capsys.readouterr().out
 
 
 def test_broken_files_are_named(capsys: pytest.CaptureFixture[str]) -> None:

@@ -71,6 +71,7 @@ class MachineAnswers:
                 self._machine.processes(),
                 self._machine.not_ready_because(),
                 partial(is_served_by, world, fleet) if fleet else None,
+                self._machine.fleet_work(),
             )
             locate, controller = self._machine.declared.locator(), self._machine.settings.edge.gateway_controller
             return await asyncio.to_thread(lambda: msgspec.json.encode(make_status(seen, locate, controller)))

@@ -265,7 +265,14 @@ class _ControlPlane:
             positions=ReadPositions(source, self.discovery),
         )
         self._listens = False
-        self.machine = Machine(settings, self.pipeline, declared, self.discovery, closed_because=self._closed_because)
+        self.machine = Machine(
+            settings,
+            self.pipeline,
+            declared,
+            self.discovery,
+            closed_because=self._closed_because,
+            fleet_work=self._applier.statistics,
+        )
 
     async def run(self) -> None:
         """Until cancelled."""

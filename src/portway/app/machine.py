@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 from pathlib import Path
-from typing import final
+from typing import TYPE_CHECKING, final
 
 import msgspec
 
@@ -20,6 +20,9 @@ from portway.settings import Edge, Settings
 from portway.xds.fleet import FleetState
 from portway.xds.messages import Outcome, Refusal
 from portway.xds.server import DiscoveryServer
+
+if TYPE_CHECKING:
+    from portway.infra.kubernetes.applier import ApplierStatistics
 
 ASK_READY = timedelta(milliseconds=20)
 """Pause between looks whether the first configuration is live."""
@@ -46,11 +49,13 @@ class Machine:
         discovery: DiscoveryServer,
         proxy: HostProxy | None = None,
         closed_because: Callable[[], str] = lambda: "",
+        fleet_work: "Callable[[], ApplierStatistics | None]" = lambda: None,
     ) -> None:
         """
         Args:
             proxy: the Envoy on this machine; `None`: the proxies are elsewhere.
             closed_because: why proxies that are elsewhere find nobody here; empty: they do.
+            fleet_work: what is done to have proxies elsewhere; `None`: nothing is.
         """
         self.settings = settings
         self.pipeline = pipeline
@@ -58,6 +63,7 @@ class Machine:
         self.discovery = discovery
         self.proxy = proxy
         self._closed_because = closed_because
+        self.fleet_work = fleet_work
         self.held = ""
         """Why the last good configuration is served instead of what the sources say; empty: it is not."""
         self._was_ready = False

@@ -1,8 +1,8 @@
 """Metrics of the control plane, made from the frozen statistics of its parts when somebody asks; and the proxies' own,
 which are curated where they arise (`envoy/bootstrap.py`)."""
 
-from collections.abc import Iterable, Mapping
-from typing import Protocol, final
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Protocol, final
 
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
@@ -12,6 +12,9 @@ import portway
 from portway.app.pipeline import Pipeline
 from portway.infra.proxy import HostStatistics, ProxyState
 from portway.xds.server import DiscoveryServer, ServerStatistics
+
+if TYPE_CHECKING:
+    from portway.infra.kubernetes.applier import ApplierStatistics
 
 
 class Parts(Protocol):
@@ -24,6 +27,9 @@ class Parts(Protocol):
     def discovery(self) -> DiscoveryServer: ...
 
     def processes(self) -> Mapping[str, HostStatistics]: ...
+
+    @property
+    def fleet_work(self) -> "Callable[[], ApplierStatistics | None]": ...
 
     def not_ready_because(self) -> str: ...
 
@@ -42,6 +48,8 @@ class PartsCollector(Collector):
         yield ready
         yield from self._pipeline()
         yield from _fleets(self._parts.discovery.statistics())
+        if (work := self._parts.fleet_work()) is not None:
+            yield from _fleet_work(work)
         yield from self._processes()
 
     def _pipeline(self) -> Iterable[Metric]:
@@ -106,6 +114,17 @@ def _fleets(discovery: ServerStatistics) -> Iterable[Metric]:
         "Streams that were ended so that the proxy looks for another replica: this one has not read so far.",
         value=discovery.streams_sent_on,
     )
+
+
+def _fleet_work(found: "ApplierStatistics") -> Iterable[Metric]:
+    for name, text, count in (
+        ("portway_fleets", "Fleets that are wanted in the cluster.", found.fleets),
+        ("portway_fleets_held", "Fleets that are left as they are, as what is declared makes no sense.", found.held),
+        ("portway_fleets_updating", "Fleets whose proxies are being made anew.", found.updating),
+        ("portway_fleets_to_update", "Fleets that wait for that.", found.to_update),
+        ("portway_fleets_failed", "Fleets that are not as they should be.", len(found.failed)),
+    ):
+        yield GaugeMetricFamily(name, text, value=count)
 
 
 def make_registry(parts: Parts) -> CollectorRegistry:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -20,6 +21,9 @@ from portway.store import Finding
 from portway.xds.fleet import FleetState
 from portway.xds.session import Session
 from portway.xds.states import State
+
+if TYPE_CHECKING:
+    from portway.infra.kubernetes.applier import ApplierStatistics
 
 TURN = 100
 """Reports that are judged before others have their turn: a few milliseconds' worth."""
@@ -59,6 +63,20 @@ class ProcessStatus(msgspec.Struct, frozen=True, kw_only=True):
     version: str
 
 
+class FleetsStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """Fleets of a cluster. What is done with them only the replica knows that leads; others say 0."""
+
+    wanted: int
+    held: int
+    """Left as they are, since their Gateway or parameters make no sense just now."""
+    updating: int
+    """Whose proxies are being made anew."""
+    to_update: int
+    """That follow after these."""
+    failed: int
+    """Not as they should be."""
+
+
 class ObjectStatus(msgspec.Struct, frozen=True, kw_only=True):
     object: str
     status: KubernetesStatus
@@ -83,6 +101,8 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     """Sorted by object."""
     findings: tuple[str, ...]
     """What sources have to say: files that cannot be read and the like."""
+    fleets: FleetsStatus | None = None
+    """`None`: proxies are not made in a cluster."""
 
 
 class Seen(msgspec.Struct, frozen=True, kw_only=True):
@@ -95,6 +115,7 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
     proxies: tuple[ProxyStatus, ...]
     refusals: tuple[RefusalStatus, ...]
     processes: tuple[ProcessStatus, ...]
+    fleets: FleetsStatus | None = None
 
 
 async def look(
@@ -103,12 +124,14 @@ async def look(
     processes: Mapping[str, HostStatistics],
     reason: str,
     counts: Callable[[ObjectReport], bool] | None = None,
+    work: "ApplierStatistics | None" = None,
 ) -> Seen:
     """Ask the parts, a little at a time.
 
     Args:
         reason: why requests are not served as declared; empty: they are.
         counts: whether an object is asked about; `None`: all are.
+        work: what is done to have proxies in a cluster; `None`: nothing is.
     """
     hosts = hosts_by_origin(fleets)
     reports: list[ObjectReport] = []
@@ -143,6 +166,15 @@ async def look(
             )
             for name, process in processes.items()
         ),
+        fleets=None
+        if work is None
+        else FleetsStatus(
+            wanted=work.fleets,
+            held=work.held,
+            updating=work.updating,
+            to_update=work.to_update,
+            failed=len(work.failed),
+        ),
     )
 
 
@@ -168,6 +200,7 @@ def make_status(seen: Seen, locate: Locate, controller: str) -> Status:
         proxies=seen.proxies,
         refusals=seen.refusals,
         processes=seen.processes,
+        fleets=seen.fleets,
         reports=tuple(_object(report, locate, controller) for report in reports if report.ours),
         findings=tuple(str(make_remark(finding.verdict, finding.file, finding.line)) for finding in seen.findings),
     )

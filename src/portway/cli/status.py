@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 import click
 import msgspec
 
-from portway.app.status import ObjectStatus, Status
+from portway.app.status import FleetsStatus, ObjectStatus, Status
 from portway.cli import cluster
 from portway.cli.live import ask
 from portway.cli.options import Output, output_option, paint, setting_options
@@ -77,6 +77,8 @@ def show(found: Status, *, everything: bool) -> None:
         click.echo(f"  verdicts: {paint(_count(found.errors, 'error'), 'red')}, {_count(found.warnings, 'warning')}")
     for finding in found.findings:
         click.echo(f"      {finding}")
+    if found.fleets is not None:
+        click.echo(f"  fleets: {', '.join(_of_fleets(found.fleets))}")
     for proxy in found.proxies:
         state = f"{proxy.held} of {proxy.wanted} resources acknowledged"
         click.echo(f"  proxy {proxy.name} (fleet {proxy.fleet}): {state}, {proxy.refused} refused")
@@ -87,6 +89,18 @@ def show(found: Status, *, everything: bool) -> None:
         click.echo(f"  envoy {process.fleet}: {process.state}, pid {process.pid}, {process.restarts} restarts")
     for one in found.reports:
         _show_object(one, everything=everything)
+
+
+def _of_fleets(found: FleetsStatus) -> Iterator[str]:
+    yield str(found.wanted)
+    for count, said in (
+        (found.updating, "being updated"),
+        (found.to_update, "to follow"),
+        (found.failed, "not as they should be"),
+        (found.held, "left as they are"),
+    ):
+        if count:
+            yield f"{count} {said}"
 
 
 def _show_cluster(settings: Settings, namespace: str, output: str, *, everything: bool) -> None:
