@@ -63,6 +63,8 @@ class Audit:
         self._chance = chance
         self._at = 0.0
         self._spared = 0
+        self._overtaken: set[ObjectKey] = set()
+        """Attended to since the last list was asked for."""
         self.is_under_way = False
         """Also before it has begun: what stands there is not known."""
         self.is_comparing = False
@@ -82,6 +84,11 @@ class Audit:
     def soon(self) -> None:
         """Look at all within `LOOK_S`."""
         self._at = 0.0
+
+    def overtaken(self, key: ObjectKey) -> None:
+        """Somebody has just tried to write an object: what a list that is under way says of it may be the past, since
+        all its pages are as of when it began."""
+        self._overtaken.add(key)
 
     async def run(self) -> None:
         """Look until cancelled."""
@@ -139,12 +146,14 @@ class Audit:
 
     async def _look_at(self, kind: Kind, namespace: str) -> None:
         number = 0
+        self._overtaken.clear()
         async for key, current in _list_objects(self._api, kind, namespace):
             number += 1
             if number % TURN == 0:
                 await asyncio.sleep(0)
             statement = self._ledger.wanted.get(key)
-            if statement is not None and not self._ledger.queue.is_under_way(key):
+            is_past = key in self._overtaken or self._ledger.queue.is_under_way(key)
+            if statement is not None and not is_past:
                 self._compare_one(kind, statement, current)
         self.listed += number
 

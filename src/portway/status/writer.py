@@ -241,6 +241,7 @@ class StatusWriter:
                 self.check()  # who was away for some time may have come back with an older state
             self._queue.done(key, self._clock(), wrote=wrote)
         finally:
+            self._audit.overtaken(key)
             room.release()
             self._ledger.awake.set()
 
