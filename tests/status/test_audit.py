@@ -55,6 +55,7 @@ class Server:
 
     def __init__(self, *listable: str, parent: str) -> None:
         self.listable = listable
+        self.says_nonsense = False
         self.route: Raw = {
             "apiVersion": "gateway.networking.k8s.io/v1",
             "kind": "HTTPRoute",
@@ -72,6 +73,8 @@ class Server:
         self.route = {**self.route, "status": {"parents": []}}
 
     async def get(self, path: str, params: Mapping[str, str] = {}, /) -> bytes:
+        if self.says_nonsense:
+            return b"<html>"
         if path.endswith("/cart"):
             return msgspec.json.encode(self.route)
         collections = {
@@ -142,3 +145,17 @@ async def test_that_they_may_be_listed_where_they_are_watched_is_enough() -> Non
         async with writing(Server("shop", parent="public"), IS_OURS, "shop"):
             await asyncio.sleep(300)
     assert [one for one in said if one["log_level"] in ("warning", "error")] == []
+
+
+@pytest.mark.looptime
+async def test_an_answer_that_is_no_list_is_an_outage_like_others() -> None:
+    """As from a proxy between that answers in HTML."""
+    server = Server("", parent="public")
+    async with writing(server, IS_OURS):
+        server.says_nonsense = True
+        server.lose_status()
+        await asyncio.sleep(80)
+        assert server.parents == []
+        server.says_nonsense = False
+        await asyncio.sleep(80)
+        assert len(server.parents) == 1
