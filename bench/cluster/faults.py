@@ -19,23 +19,16 @@ from bench.cluster.contenders import start
 from bench.cluster.stage import stage
 from bench.report import table, title
 from tests.cluster.control_plane import Component
-from tests.cluster.portway_in import (
-    CONTROL_PLANE,
-    PROXIES,
-    SYSTEM,
-    Shop,
-    gateway,
-    install,
-    leader,
-    opened,
-    route,
-)
+from tests.cluster.outages import another_leader, go_back_in_time, kill_portway, lose
+from tests.cluster.portway_in import PROXIES, SYSTEM, Shop, gateway, install, opened, route
 from tests.kit.load import LoadProcess, LoadSpec, Report
 
 RATE = 200.0
 """Requests a second."""
 BACKENDS = ("a", "b")
 OUTAGE_SECONDS = 60.0
+LEADER_SECONDS = 60.0
+"""Longest wait for one."""
 GATEWAYS = 100
 SIDE_BY_SIDE = 10
 """Gateways that are there at a time: each has two proxies."""
@@ -83,8 +76,7 @@ async def roll_fleet(shop: Shop) -> int:
 async def kill_control_plane(shop: Shop) -> int:
     """All replicas at once, three times."""
     for _ in range(3):
-        for pod in await shop.cluster.pods(SYSTEM, CONTROL_PLANE):
-            await shop.cluster.kill_pod(SYSTEM, pod.metadata.name)
+        await kill_portway(shop.cluster)
         await install(shop.cluster)
     return 3
 
@@ -92,41 +84,22 @@ async def kill_control_plane(shop: Shop) -> int:
 async def lose_leader(shop: Shop) -> int:
     """The one that leads is killed, twice."""
     for _ in range(2):
-        old = await _until_leader(shop, not_="")
+        old = await another_leader(shop.cluster, "", seconds=LEADER_SECONDS)
         await shop.cluster.api.delete(f"/api/v1/namespaces/{SYSTEM}/pods/{old}", grace_s=0)
-        await _until_leader(shop, not_=old)
+        await another_leader(shop.cluster, old, seconds=LEADER_SECONDS)
         await install(shop.cluster)
     return 2
 
 
-async def _until_leader(shop: Shop, *, not_: str) -> str:
-    async def look() -> str:
-        found = await leader(shop.cluster)
-        return "" if found == not_ else found
-
-    return await shop.cluster.wait_for("a leader", look)
-
-
 async def lose_api_server(shop: Shop) -> int:
     """For a minute, and all replicas are killed meanwhile."""
-    pods = await shop.cluster.pods(SYSTEM, CONTROL_PLANE)
-    await shop.cluster.kill(Component.API_SERVER)
-    await asyncio.sleep(OUTAGE_SECONDS / 3)
-    for pod in pods:
-        await shop.cluster.kill_pod(SYSTEM, pod.metadata.name)
-    await asyncio.sleep(OUTAGE_SECONDS * 2 / 3)
-    await shop.cluster.restart(Component.API_SERVER)
+    await lose(shop.cluster, Component.API_SERVER, OUTAGE_SECONDS)
     return 1
 
 
 async def restore_etcd(shop: Shop) -> int:
-    """To a state in which the route led elsewhere and another one was not there."""
-    await shop.cluster.save_etcd("before")
-    await shop.apply(route("web", ("/", "b")), route("lost", ("/", "b"), hosts=["lost.test"]))
-    await shop.until_served(by="b")
-    await shop.until_served("/", "lost.test", by="b")
-    await shop.cluster.restore_etcd("before")
-    await shop.until_served(by="a")
+    """To an older state."""
+    await go_back_in_time(shop)
     return 1
 
 

@@ -16,6 +16,7 @@ from tests.cluster.binaries import ROOT
 from tests.cluster.cluster import MiniCluster
 from tests.cluster.control_plane import Component
 from tests.cluster.network import GATEWAY
+from tests.cluster.outages import lose
 from tests.cluster.portway_in import (
     CONTROL_PLANE,
     PROGRAMMED,
@@ -118,12 +119,7 @@ async def test_reads_that_fail(cluster: MiniCluster) -> None:
         await shop.apply(route("web", ("/", "a")))
         await shop.until_served(by="a")
         async with shop.load("a"):
-            pods = await cluster.pods(SYSTEM, CONTROL_PLANE)
-            await cluster.kill(Component.ETCD)
-            for pod in pods:
-                await cluster.kill_pod(SYSTEM, pod.metadata.name)
-            await asyncio.sleep(10)
-            await cluster.restart(Component.ETCD)
+            await lose(cluster, Component.ETCD, 10.0)
             await shop.apply(route("after", ("/", "a"), hosts=["after.test"]))
             await shop.until_served("/", "after.test", by="a")
             await shop.until("httproutes", "after", PROGRAMMED)

@@ -6,8 +6,8 @@ import pytest
 
 from tests.cluster.cluster import MiniCluster
 from tests.cluster.control_plane import Component
+from tests.cluster.outages import LEASE_S, another_leader, go_back_in_time, kill_portway, lose
 from tests.cluster.portway_in import (
-    CONTROL_PLANE,
     HTTP_LISTENER,
     PROGRAMMED,
     SYSTEM,
@@ -22,7 +22,6 @@ from tests.cluster.portway_in import (
 pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("cluster"), pytest.mark.timeout(300)]
 
 OUTAGE_S = 15.0
-LEASE_S = 15.0
 ROLLOUT_S = 90.0
 
 
@@ -44,8 +43,7 @@ async def test_control_plane_killed(cluster: MiniCluster) -> None:
     async with opened(cluster) as shop:
         await serve(shop)
         async with shop.load("a"):
-            for pod in await cluster.pods(SYSTEM, CONTROL_PLANE):
-                await cluster.kill_pod(SYSTEM, pod.metadata.name)
+            await kill_portway(cluster)
             # Written before anybody leads, or even runs, again.
             await works(shop, "after")
             await install(cluster)
@@ -69,12 +67,8 @@ async def test_leader_that_stops_for_a_while_leads_no_more(cluster: MiniCluster)
         async with shop.load("a"):
             name = await leader(cluster)
             await cluster.pause_pod(SYSTEM, name)
-
-            async def another() -> bool:
-                return await leader(cluster) not in ("", name)
-
             try:
-                await cluster.wait_for("another leader", another, seconds=LEASE_S + 10)
+                await another_leader(cluster, name)
                 await works(shop, "meanwhile")
             finally:
                 await cluster.pause_pod(SYSTEM, name, paused=False)
@@ -91,11 +85,7 @@ async def test_lease_from_the_future_ends_too(cluster: MiniCluster) -> None:
         name = cluster.kubectl("get", "lease", "-n", SYSTEM, "-o", "jsonpath={.items[0].metadata.name}")
         times = {"renewTime": "2126-01-01T00:00:00.000000Z", "acquireTime": "2126-01-01T00:00:00.000000Z"}
         await cluster.api.patch(f"{path}/{name}", {"spec": {"holderIdentity": "ghost_1", **times}})
-
-        async def another() -> bool:
-            return await leader(cluster) not in ("", "ghost")
-
-        await cluster.wait_for("another leader", another, seconds=LEASE_S + 10)
+        await another_leader(cluster, "ghost")
         await works(shop, "after")
 
 
@@ -104,12 +94,7 @@ async def test_api_server_down_and_portway_restarted_meanwhile(cluster: MiniClus
     async with opened(cluster) as shop:
         await serve(shop)
         async with shop.load("a"):
-            pods = await cluster.pods(SYSTEM, CONTROL_PLANE)
-            await cluster.kill(Component.API_SERVER)
-            for pod in pods:
-                await cluster.kill_pod(SYSTEM, pod.metadata.name)
-            await asyncio.sleep(OUTAGE_S)
-            await cluster.restart(Component.API_SERVER)
+            await lose(cluster, Component.API_SERVER, OUTAGE_S)
             await works(shop, "after")
             await install(cluster)
 
@@ -130,13 +115,7 @@ async def test_etcd_restored_to_an_older_state(cluster: MiniCluster) -> None:
     async with opened(cluster, deployments=("a", "b")) as shop:
         await serve(shop)
         async with shop.load("a", "b"):
-            await cluster.save_etcd("before")
-            await shop.apply(route("web", ("/", "b")), route("lost", ("/", "b"), hosts=["lost.test"]))
-            await shop.until_served(by="b")
-            await shop.until_served("/", "lost.test", by="b")
-            await cluster.restore_etcd("before")
-            await shop.until_served(by="a")
-            await shop.until_served("/", "lost.test", by="a")
+            await go_back_in_time(shop)
             await works(shop, "after")
             await shop.until("httproutes", "web", PROGRAMMED)
             await install(cluster)

@@ -8,12 +8,12 @@ import pytest
 
 from tests.cluster.cluster import MiniCluster
 from tests.cluster.objects import Pod
+from tests.cluster.outages import another_leader
 from tests.cluster.portway_in import CONTROL_PLANE, PROGRAMMED, SYSTEM, Shop, install, is_of, leader, opened, route
 
 pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("cluster"), pytest.mark.timeout(300)]
 
 OUTAGE_S = 15.0
-LEASE_S = 15.0
 
 
 async def serve(shop: Shop) -> None:
@@ -46,13 +46,9 @@ async def test_leader_cut_off_from_the_api_server(cluster: MiniCluster) -> None:
         await serve(shop)
         name = await leader(cluster)
         (cut,) = [pod.status.pod_ip for pod in await cluster.pods(SYSTEM, CONTROL_PLANE) if pod.metadata.name == name]
-
-        async def another() -> bool:
-            return await leader(cluster) not in ("", name)
-
         async with shop.load("a", "b"):
             async with cluster.partition(cut):
-                await cluster.wait_for("another leader", another, seconds=LEASE_S + 10)
+                await another_leader(cluster, name)
                 # Written by the new leader; proxies of the other replica wait.
                 await shop.apply(route("web", ("/", "b")))
                 await shop.until("httproutes", "web", "Accepted")

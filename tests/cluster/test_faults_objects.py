@@ -3,12 +3,16 @@ is named where its owner looks, and takes nothing from its neighbours."""
 
 import asyncio
 import base64
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import msgspec
 import pytest
 
+from portway.infra.kubernetes.applier import LINGER
 from tests.cluster.binaries import ROOT
 from tests.cluster.cluster import MiniCluster
+from tests.cluster.outages import another_leader, kill_portway
 from tests.cluster.portway_in import (
     CONTROL_PLANE,
     PROGRAMMED,
@@ -374,38 +378,64 @@ async def test_a_namespace_is_deleted_under_traffic(cluster: MiniCluster) -> Non
             await shop.until("gateways", "edge", "Programmed")
 
 
-READ_TLS = "tlsroutes"
-
-
 class _Role(msgspec.Struct, frozen=True):
     rules: list[dict[str, list[str]]]
 
 
-async def test_a_right_that_is_missing_is_named_and_the_rest_works(cluster: MiniCluster) -> None:
+@asynccontextmanager
+async def without_right(cluster: MiniCluster, resource: str) -> AsyncIterator[None]:
+    """Portway, started anew, may not list and watch one of the Gateway API's kinds."""
     path = "/apis/rbac.authorization.k8s.io/v1/clusterroles/portway-routes"
+    role = msgspec.json.decode(await cluster.api.request("GET", path), type=_Role)
+    lessened = [{**rule, "resources": [one for one in rule["resources"] if one != resource]} for rule in role.rules]
+    try:
+        await cluster.api.patch(path, {"rules": lessened})
+        await kill_portway(cluster)
+
+        async def named() -> bool:
+            text = await asyncio.to_thread(logs, cluster)
+            assert all(
+                any(word in line for line in text.splitlines() if resource in line)
+                for word in ("portway-system", "list", "watch", "gateway.networking.k8s.io", "ClusterRole")
+            ), text
+            return True
+
+        await cluster.wait_for("the missing right named", named)
+        await install(cluster)
+        yield
+    finally:
+        await cluster.api.patch(path, {"rules": role.rules})
+
+
+async def test_a_right_that_is_missing_is_named_and_the_rest_works(cluster: MiniCluster) -> None:
     async with opened(cluster) as shop:
         await shop.apply(route("web", ("/", "a")))
         await shop.until_served(by="a")
-        role = msgspec.json.decode(await cluster.api.request("GET", path), type=_Role)
-        lessened = [{**rule, "resources": [one for one in rule["resources"] if one != READ_TLS]} for rule in role.rules]
+        async with shop.load("a"), without_right(cluster, "tlsroutes"):
+            await shop.apply(route("after", ("/", "a"), hosts=["after.test"]))
+            await shop.until_served("/", "after.test", by="a")
+            await shop.until("httproutes", "after", PROGRAMMED)
+
+
+def uids(shop: Shop) -> str:
+    """Of what is there of its fleets."""
+    every = "deployments,services,configmaps,serviceaccounts,poddisruptionbudgets"
+    return shop.cluster.kubectl("get", every, "-n", shop.namespace, "-o", "jsonpath={.items[*].metadata.uid}")
+
+
+@pytest.mark.slow
+async def test_what_cannot_be_read_takes_no_fleet_and_no_status_away(cluster: MiniCluster) -> None:
+    async with opened(cluster) as shop:
+        await shop.apply(route("web", ("/", "a")))
+        await shop.until_served(by="a")
+        await shop.until("httproutes", "web", PROGRAMMED)
+        before, objects = await shop.read("httproutes", "web"), uids(shop)
         async with shop.load("a"):
-            try:
-                await cluster.api.patch(path, {"rules": lessened})
-                for pod in await cluster.pods(SYSTEM, CONTROL_PLANE):
-                    await cluster.kill_pod(SYSTEM, pod.metadata.name)
-
-                async def named() -> bool:
-                    text = await asyncio.to_thread(logs, cluster)
-                    assert all(
-                        any(word in line for line in text.splitlines() if READ_TLS in line)
-                        for word in ("portway-system", "list", "watch", "gateway.networking.k8s.io", "ClusterRole")
-                    ), text
-                    return True
-
-                await cluster.wait_for("the missing right named", named)
-                await install(cluster)
-                await shop.apply(route("after", ("/", "a"), hosts=["after.test"]))
-                await shop.until_served("/", "after.test", by="a")
-                await shop.until("httproutes", "after", PROGRAMMED)
-            finally:
-                await cluster.api.patch(path, {"rules": role.rules})
+            async with without_right(cluster, "gateways"):
+                await another_leader(cluster, "")
+                await asyncio.sleep(LINGER.total_seconds() + 10)  # in which whoever is not in doubt deletes
+                assert await shop.read("httproutes", "web") == before
+                assert uids(shop) == objects
+            await shop.apply(route("after", ("/", "a"), hosts=["after.test"]))
+            await shop.until_served("/", "after.test", by="a")
+            await shop.until("httproutes", "after", PROGRAMMED)
