@@ -19,6 +19,7 @@ from portway.objects.core_v1 import Secret
 from portway.objects.kinds import KINDS, kind_of
 from portway.objects.networking_v1 import Ingress, IngressClass
 from portway.objects.verdict import ObjectKey
+from portway.sources.kubernetes import material as material_module
 from portway.sources.kubernetes import source as source_module
 from portway.sources.kubernetes.demand import References
 from portway.sources.kubernetes.source import LINGER, KubernetesSource
@@ -241,6 +242,29 @@ async def test_a_secret_that_cannot_be_fetched_holds_nobody_for_long(
             assert secrets_of(reader.store) == {}
             faulty.intercept = lambda request: None
             await reader.until(lambda store: secrets_of(store) == {"stuck": b"1"})
+        await client.close()
+
+
+async def test_a_secret_that_a_server_refuses_while_it_starts_is_fetched_later(
+    plane: ControlPlane, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(material_module, "DENIALS", 1)
+    await cluster.apply(secret("late"))
+    stuck = resource_path("", "v1", "secrets", "shop", "late")
+    answers = {stuck: 403, "/readyz": 500}
+    async with FaultyServer(plane.administrator) as faulty:
+        client = ApiClient(faulty.connection)
+        async with watching(client) as (_, reader):
+            faulty.intercept = lambda request: (
+                web.Response(status=answers[request.path]) if request.path in answers else None
+            )
+            await cluster.apply(ingress("a", "late"))
+            async with asyncio.timeout(TIMEOUT):
+                while faulty.paths().count(stuck) < 4:  # noqa: ASYNC110 - it is asked now and then
+                    await asyncio.sleep(0.02)
+            answers.clear()
+            await reader.until(lambda store: secrets_of(store) == {"late": b"1"})
+            assert not any(one.verdict.reason == "Forbidden" for one in reader.store.findings())
         await client.close()
 
 

@@ -1,7 +1,8 @@
 """What it means that an API server refuses a collection: its answer alone does not tell.
 
 A server that starts knows neither its rules nor all its kinds, and refuses everything; nothing that it says then is
-believed. Where it says that it is ready, or stays so long enough, it means what it says.
+believed, however often. Where it says that it is ready, it means what it says. Where we may not ask it that, its
+refusals are counted.
 """
 
 from collections.abc import Iterable
@@ -14,7 +15,9 @@ from portway.kubernetes.paths import target_of
 from portway.kubernetes.watch_lines import MALFORMED, resources_of
 
 DENIALS: Final = 5
-"""Refusals in a row, some seconds, that are believed also of a server that does not say that it is ready."""
+"""Refusals in a row, some seconds, that are believed of a server that does not tell us whether it is ready."""
+_DOES_NOT_TELL: Final = (401, 403, 404)
+"""Answers of servers that keep their readiness to themselves."""
 
 
 class Refusal(StrEnum):
@@ -41,8 +44,9 @@ async def refusal_of(client: ApiClient, error: ApiError, *, failures: int) -> Re
     match error.status:
         case 404:
             return Refusal.ABSENT
-        case 403 if failures >= DENIALS or await _is_ready(client):
-            return Refusal.DENIED
+        case 403:
+            is_ready = await _is_ready(client)
+            return Refusal.DENIED if is_ready or (is_ready is None and failures >= DENIALS) else Refusal.OUTAGE
         case 410:
             return Refusal.EXPIRED
         case 500 if failures >= DENIALS and await _is_ready(client):
@@ -67,10 +71,13 @@ async def is_gone(client: ApiClient, paths: Iterable[str]) -> bool:
     return True
 
 
-async def _is_ready(client: ApiClient) -> bool:
+async def _is_ready(client: ApiClient) -> bool | None:
+    """What the server says of itself; `None`: it does not tell us."""
     try:
         await client.get("/readyz")
-    except (ApiError, ApiUnreachable):
+    except ApiError as error:
+        return None if error.status in _DOES_NOT_TELL else False
+    except ApiUnreachable:
         return False
     return True
 

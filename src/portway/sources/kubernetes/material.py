@@ -7,14 +7,14 @@ own: a rule with `resourceNames` allows that.
 
 import asyncio
 from collections.abc import Callable
-from typing import Final, final
+from typing import Final, TypeGuard, final
 
 from portway.kubernetes.backoff import Backoff, is_transient
 from portway.kubernetes.client import ApiClient
 from portway.kubernetes.errors import ApiError, ApiUnreachable
 from portway.kubernetes.events import Event, EventType
 from portway.kubernetes.reflector import Reflector
-from portway.kubernetes.refusals import DENIALS
+from portway.kubernetes.refusals import DENIALS, Refusal, refusal_of
 from portway.kubernetes.versions import Name
 from portway.kubernetes.watch_lines import envelope_of
 from portway.objects.verdict import ObjectKey
@@ -154,27 +154,33 @@ class Material:
 
     async def _fetch(self, name: Name) -> None:
         backoff = Backoff()
+        denials = 0
         path = single(self._collection.kind, name.namespace, name.name).paths[0] + f"/{name.name}"
         while name in self._wanted and self._is_missed(name):
             try:
                 async with self._slots:
                     data = await self._client.get(path)
             except (ApiError, ApiUnreachable) as error:
-                # A server that starts denies everything at first.
-                is_denied = isinstance(error, ApiError) and error.status == 403
-                if not is_transient(error) and not (is_denied and backoff.failures < DENIALS):
-                    # Deleted meanwhile, which the watch tells; or forbidden to get, though allowed to list.
-                    self._loaded[name] = 0
-                    if isinstance(error, ApiError) and error.status != 404:
-                        kind = EventType.DENIED if is_denied else EventType.FAILED
-                        self._report(self._collection, Event(kind, error=error))
-                    break
-                await asyncio.sleep(backoff.failed(error))
+                denials = denials + 1 if await self._is_denied(error) else 0
+                if is_transient(error) or (_is_refused(error) and denials <= DENIALS):
+                    await asyncio.sleep(backoff.failed(error))
+                    continue
+                # Deleted meanwhile, which the watch tells; or forbidden to get, though allowed to list.
+                self._loaded[name] = 0
+                if isinstance(error, ApiError) and error.status != 404:
+                    kind = EventType.DENIED if error.status == 403 else EventType.FAILED
+                    self._report(self._collection, Event(kind, error=error))
+                break
             else:
                 if name in self._wanted and self._is_missed(name):
                     self._loaded[name] = envelope_of(data).version
                     self._report(self._collection, Event(EventType.CHANGED, *name, data))
         self._fetching.pop(name, None)
+
+    async def _is_denied(self, error: Exception) -> bool:
+        """Whether the server seems sure of its refusal. It counts after some of them: one that is ready now may not
+        have been so when it refused, and nobody asks again for what is given up."""
+        return _is_refused(error) and await refusal_of(self._client, error, failures=DENIALS) is Refusal.DENIED
 
     def _follow_single(self, name: Name, tasks: asyncio.TaskGroup) -> None:
         if name not in self._singles:
@@ -186,3 +192,7 @@ class Material:
             if event.type in (EventType.SYNCED, EventType.MISSING, EventType.DENIED):
                 self._settled_singles.add(name)
             self._report(collection, event)
+
+
+def _is_refused(error: Exception) -> TypeGuard[ApiError]:
+    return isinstance(error, ApiError) and error.status == 403
