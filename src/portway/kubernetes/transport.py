@@ -27,8 +27,8 @@ IDLE_CONNECTION: Final = 90.0
 """Seconds for which a connection is kept for the next request, as client-go does: leases are renewed, and status is
 written, every few seconds."""
 KEEPALIVE: Final = ((socket.TCP_KEEPIDLE, 5), (socket.TCP_KEEPINTVL, 3), (socket.TCP_KEEPCNT, 3))
-"""A server whose machine is gone is noticed after 14 s, also by a watch in which nothing happens: proxies of a replica that
-is cut off wait for that. It costs eight packets a second."""
+"""A server whose machine is gone is noticed after 14 s, also by a watch in which nothing happens: proxies of a replica
+that is cut off wait for that. It costs eight packets a second."""
 
 
 CLOSING_TURNS: Final = 100
