@@ -54,6 +54,21 @@ def test_forbidden_names_the_rule_that_is_missing(verb: str, path: str) -> None:
     assert str(error) == f"{verb} {path}: 403 Forbidden: no; {REMEDIES[verb, path]}"
 
 
+ABSENT = {
+    # of an object, of its subresource: the API server's words
+    (f"{ROUTES}/cart", 'httproutes.gateway.networking.k8s.io "cart" not found'): True,
+    (f"{ROUTES}/cart/status", 'httproutes.gateway.networking.k8s.io "cart" not found'): True,
+    (f"{ROUTES}/cart", "404 page not found"): False,  # a version that is not served
+    (f"{ROUTES}/cart", "the server could not find the requested resource"): False,
+    (ROUTES, "404 page not found"): False,
+}
+
+
+@pytest.mark.parametrize(("path", "message"), ABSENT)
+def test_no_such_object_is_not_no_such_kind(path: str, message: str) -> None:
+    assert ApiError("get", path, 404, "NotFound", message).is_of_absent_object is ABSENT[path, message]
+
+
 WAITS = {
     # header, body: seconds
     ("7", b""): 7.0,

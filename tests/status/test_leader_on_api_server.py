@@ -19,8 +19,9 @@ from portway.status.lease import LeaseSettings
 from portway.status.news import NewsDesk
 from portway.status.raw import Raw, as_list, as_map, as_text
 from portway.status.replicas import Replicas, Teller
+from portway.status.served import ServedVersions
 from portway.status.service import StatusService
-from portway.status.writer import StatusWriter, path_of
+from portway.status.writer import StatusWriter
 from tests.cluster.api import Api
 from tests.cluster.control_plane import Component, ControlPlane
 from tests.kubernetes.planes import client_of, running_plane
@@ -38,6 +39,8 @@ MANIFESTS = """
   spec: {gatewayClassName: portway, listeners: [{name: http, port: 80, protocol: HTTP}]}}
 """
 FLEET = "gateway/default/led"
+SERVED = ServedVersions()
+"""The first ones."""
 
 
 @pytest.fixture(scope="module")
@@ -245,7 +248,7 @@ class Member:
 
 
 async def programmed(api: Api) -> tuple[str, int, str]:
-    found: Raw = msgspec.json.decode(await api.request("GET", path_of(GATEWAY)), type=dict[str, object])
+    found: Raw = msgspec.json.decode(await api.request("GET", SERVED.object(GATEWAY)), type=dict[str, object])
     for entry in map(as_map, as_list(as_map(found.get("status")).get("conditions"))):
         if entry["type"] == "Programmed":
             generation = entry.get("observedGeneration")
@@ -280,7 +283,7 @@ async def test_programmed_waits_for_the_proxies_of_all_replicas(plane: ControlPl
             await reads(api, "True", 1)
 
             await api.patch(
-                path_of(GATEWAY), {"spec": {"listeners": [{"name": "http", "port": 81, "protocol": "HTTP"}]}}
+                SERVED.object(GATEWAY), {"spec": {"listeners": [{"name": "http", "port": 81, "protocol": "HTTP"}]}}
             )
             for member in (first, second):
                 member.publish(2, 2)
@@ -294,7 +297,9 @@ async def test_programmed_waits_for_the_proxies_of_all_replicas(plane: ControlPl
             await asyncio.sleep(1.0)
             assert (await programmed(api))[:2] == ("True", 2)
         # The follower is gone, and its proxies with it: they are awaited no more.
-        await api.patch(path_of(GATEWAY), {"spec": {"listeners": [{"name": "http", "port": 82, "protocol": "HTTP"}]}})
+        await api.patch(
+            SERVED.object(GATEWAY), {"spec": {"listeners": [{"name": "http", "port": 82, "protocol": "HTTP"}]}}
+        )
         second.publish(3, 3)
         second.acknowledge()
         await reads(api, "True", 3)
@@ -315,7 +320,7 @@ async def test_the_next_leader_knows_what_the_last_one_knew(plane: ControlPlane)
                     member.acknowledge()
                 await reads(api, "True", 1)
                 spec = {"listeners": [{"name": "http", "port": 81, "protocol": "HTTP"}]}
-                await api.patch(path_of(GATEWAY), {"spec": spec})
+                await api.patch(SERVED.object(GATEWAY), {"spec": spec})
                 await cut_off_member(third)
                 await until(lambda: fourth.elector.is_leader or fifth.elector.is_leader)
                 leader, follower = (fourth, fifth) if fourth.elector.is_leader else (fifth, fourth)

@@ -14,7 +14,8 @@ from portway.model.condition import Condition, ListenerReport, ObjectReport, Par
 from portway.objects.verdict import ObjectKey
 from portway.status.merge import LoadBalancerAddress, Statement
 from portway.status.raw import Raw, as_list, as_map, as_number, as_text
-from portway.status.writer import Api, StatusWriter, WriterSettings, path_of
+from portway.status.served import ServedVersions
+from portway.status.writer import Api, StatusWriter, WriterSettings
 from tests.cluster.api import Api as Administrator
 from tests.cluster.control_plane import Component, ControlPlane
 from tests.kubernetes.planes import client_of, running_plane
@@ -22,6 +23,8 @@ from tests.kubernetes.planes import client_of, running_plane
 pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("status-plane")]
 
 OURS = "portway.dev/gateway-controller"
+SERVED = ServedVersions()
+"""The first ones."""
 GATEWAY_GROUP = "gateway.networking.k8s.io"
 GATEWAY = ObjectKey("Gateway", "default", "web")
 CLASS = ObjectKey("GatewayClass", "", "portway")
@@ -58,7 +61,7 @@ class World:
         self.admin = admin
 
     async def read(self, key: ObjectKey) -> Raw:
-        return msgspec.json.decode(await self.admin.request("GET", path_of(key)), type=dict[str, object])
+        return msgspec.json.decode(await self.admin.request("GET", SERVED.object(key)), type=dict[str, object])
 
     async def conditions(self, key: ObjectKey) -> dict[str, tuple[str, int]]:
         """Status and observed generation by type."""
@@ -76,7 +79,7 @@ class World:
     async def write_status(self, key: ObjectKey, status: Mapping[str, object]) -> None:
         """As another controller does."""
         body = {**await self.read(key), "status": status}
-        await self.admin.request("PUT", f"{path_of(key)}/status", msgspec.json.encode(body))
+        await self.admin.request("PUT", f"{SERVED.object(key)}/status", msgspec.json.encode(body))
 
 
 @asynccontextmanager
@@ -306,7 +309,7 @@ async def test_an_object_that_is_made_anew_is_told_again(plane: ControlPlane) ->
 
     async with at_work(plane) as world:
         await told(world)
-        await world.admin.delete(path_of(GATEWAY))
+        await world.admin.delete(SERVED.object(GATEWAY))
         await world.admin.apply(MANIFESTS)
         await told(world)
 

@@ -56,6 +56,15 @@ class ApiError(Exception):
         return ": ".join(part for part in (said, _short(self.message)) if part) + f"; {self.remedy}"
 
     @property
+    def is_of_absent_object(self) -> bool:
+        """Whether there is no such object, of a kind that there is. With any other 404 the server has nothing at the
+        path: no such kind, or not in this version.
+
+        Source: apimachinery, `errors.NewNotFound`; the API server's handler for other paths says `404 page not found`.
+        """
+        return self.status == 404 and f'"{target_of(self.path).name}" not found' in self.message
+
+    @property
     def is_of_ending_namespace(self) -> bool:
         """Whether nothing can be made because the namespace is being deleted, or is gone: nobody's mistake, and soon
         over, if what was to be made goes with it."""

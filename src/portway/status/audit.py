@@ -12,13 +12,13 @@ from typing import Final, NamedTuple, Protocol, final
 
 from portway.kubernetes.errors import ApiError, ApiUnreachable
 from portway.kubernetes.pages import pages
-from portway.kubernetes.paths import resource_path
 from portway.objects.kinds import KINDS, Kind
 from portway.objects.verdict import ObjectKey
 from portway.status.ledger import WRITTEN_KINDS, Ledger
 from portway.status.merge import Statement
 from portway.status.raw import Raw, as_map, as_text, decoded
 from portway.status.references import HAVE_PARENTS
+from portway.status.served import ServedVersions
 from portway.status.troubles import Troubles
 
 PAGE: Final = 100
@@ -40,6 +40,7 @@ class Audit:
     def __init__(
         self,
         api: Reading,
+        served: ServedVersions,
         ledger: Ledger,
         troubles: Troubles,
         *,
@@ -55,6 +56,7 @@ class Audit:
             clock, chance: as for `StatusWriter`.
         """
         self._api = api
+        self._served = served
         self._ledger = ledger
         self._troubles = troubles
         self._namespaces = tuple(namespaces)
@@ -145,19 +147,29 @@ class Audit:
                 self._ledger.put_anew(statement)
 
     async def _look_at(self, kind: Kind, namespace: str) -> None:
+        for version in range(len(kind.versions), 0, -1):
+            try:
+                return await self._look_at_version(kind, namespace)
+            except ApiError as error:
+                if not self._served.refused(kind, error) or version == 1:
+                    raise
+        return None
+
+    async def _look_at_version(self, kind: Kind, namespace: str) -> None:
         number = 0
+        path, api_version = self._served.collection(kind, namespace), self._served.api_version(kind)
         self._overtaken.clear()
-        async for key, current in _list_objects(self._api, kind, namespace):
+        async for key, current in _list_objects(self._api, kind, path):
             number += 1
             if number % TURN == 0:
                 await asyncio.sleep(0)
             statement = self._ledger.wanted.get(key)
             is_past = key in self._overtaken or self._ledger.queue.is_under_way(key)
             if statement is not None and not is_past:
-                self._compare_one(kind, statement, current)
+                self._compare_one(statement, {"apiVersion": api_version, "kind": kind.name, **current})
         self.listed += number
 
-    def _compare_one(self, kind: Kind, statement: Statement, current: Raw) -> None:
+    def _compare_one(self, statement: Statement, current: Raw) -> None:
         is_waiting = self._ledger.queue.holds(statement.key)
         merged = self._ledger.merged(current, statement)
         if merged.status is None:
@@ -166,7 +178,7 @@ class Audit:
                 self._ledger.queue.drop(statement.key)
                 self._spared += is_waiting
         elif not is_waiting:
-            self._ledger.remember(statement.key, {"apiVersion": kind.api_versions[0], "kind": kind.name, **current})
+            self._ledger.remember(statement.key, current)
             self._ledger.put_anew(statement)
 
 
@@ -176,16 +188,12 @@ class _Listed(NamedTuple):
     """The whole object; without `apiVersion` and `kind`, as lists have it."""
 
 
-async def _list_objects(api: Reading, kind: Kind, namespace: str) -> AsyncIterator[_Listed]:
-    """Every object of a kind.
-
-    Args:
-        namespace: empty: all of them at once.
+async def _list_objects(api: Reading, kind: Kind, path: str) -> AsyncIterator[_Listed]:
+    """Every object of a collection.
 
     Raises:
         ApiError, ApiUnreachable: also in the middle, such as 410 when a listing takes too long.
     """
-    path = resource_path(kind.group, kind.versions[0], kind.plural, namespace)
     async for page in pages(api.get, path, {}, size=PAGE):
         for item in page.items or ():
             raw = decoded(path, item)

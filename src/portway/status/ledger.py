@@ -136,9 +136,10 @@ class Ledger:
         while len(self._known) > KNOWN:
             self._known.popitem(last=False)
 
-    def recall(self, key: ObjectKey) -> Raw | None:
-        """How it stood; only once, as a write that fails shows that it stands otherwise."""
-        return self._known.pop(key, None)
+    def recall(self, key: ObjectKey, api_version: str) -> Raw | None:
+        """How it stood, in that version; only once, as a write that fails shows that it stands otherwise."""
+        known = self._known.pop(key, None)
+        return known if known is not None and known.get("apiVersion") == api_version else None
 
     # What becomes of it.
 

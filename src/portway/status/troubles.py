@@ -51,7 +51,11 @@ class Troubles:
             plural = KINDS[key.kind].plural
             self._tell(f"{error.verb} {plural}", "statuses cannot be written", resource=plural, problem=str(error))
             return FORBIDDEN_AGAIN.total_seconds() * (0.5 + self._chance())
-        if attempts == PATIENT:
+        if isinstance(error, ApiError) and error.status == 404:
+            if attempts >= PATIENT:  # none of its versions
+                plural = KINDS[key.kind].plural
+                self._tell(f"no {plural}", "statuses cannot be written", resource=plural, problem=str(error))
+        elif attempts == PATIENT:
             log.error("status could not be written", object=str(key), problem=str(error), attempts=attempts)
         return LONGEST_WAIT.total_seconds() * min(1.0, 0.01 * 2.0 ** min(attempts, 10)) * (0.5 + self._chance() / 2)
 

@@ -20,7 +20,6 @@ import structlog
 
 from portway.kubernetes.client import JSON_PATCH
 from portway.kubernetes.errors import ApiError, ApiUnreachable
-from portway.kubernetes.paths import resource_path
 from portway.objects.kinds import KINDS
 from portway.objects.verdict import ObjectKey
 from portway.status.audit import Audit
@@ -29,6 +28,7 @@ from portway.status.ledger import Ledger
 from portway.status.merge import Statement
 from portway.status.queue import LONGEST_PAUSE, PAUSE, SETTLE, TokenBucket, WriteQueue
 from portway.status.raw import Raw, decoded
+from portway.status.served import ServedVersions
 from portway.status.troubles import Troubles
 
 log = structlog.get_logger(__name__)
@@ -124,8 +124,10 @@ class StatusWriter:
         self._ledger = Ledger(
             controller, self._queue, self._troubles, settle=self._settings.settle, clock=self._clock, wall=wall
         )
+        self._served = ServedVersions()
         self._audit = Audit(
             api,
+            self._served,
             self._ledger,
             self._troubles,
             namespaces=namespaces,
@@ -247,12 +249,12 @@ class StatusWriter:
 
     async def _write(self, statement: Statement) -> bool:
         """Whether something was written."""
-        path = path_of(statement.key)
+        path, api_version = self._served.object(statement.key), self._served.api_version(KINDS[statement.key.kind])
         if self._may_be_first(statement) and await self._write_first(path, statement):
             return True
         conflicts = 0
         while True:
-            known = self._ledger.recall(statement.key)
+            known = self._ledger.recall(statement.key, api_version)
             current = known or await self._read(path)
             merged = self._ledger.merged(current, statement)
             if merged.is_stale and known is not None:
@@ -314,7 +316,7 @@ class StatusWriter:
     def _note_failure(self, statement: Statement, error: ApiError | ApiUnreachable) -> None:
         key, now = statement.key, self._clock()
         match error:
-            case ApiError(status=404):
+            case ApiError(status=404) if not self._served.refused(KINDS[key.kind], error):
                 self._ledger.lose(key)
             case ApiError(status=400 | 413 | 422):
                 self._refused += 1
@@ -323,9 +325,3 @@ class StatusWriter:
             case _:
                 wait = self._troubles.write_failed(error, self._queue.attempts(key), key)
                 self._queue.failed(key, now, wait)
-
-
-def path_of(key: ObjectKey) -> str:
-    """Path of an object in the version that we read."""
-    kind = KINDS[key.kind]
-    return resource_path(kind.group, kind.versions[0], kind.plural, key.namespace, key.name)
