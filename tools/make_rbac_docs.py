@@ -18,7 +18,8 @@ Written by `make docs` from `tools/access.py`, as are the roles in `deploy/`; do
 Rights are cut by what they are for. An installation leaves out what it does not need, and binds in some namespaces what it
 does not want to give everywhere; Portway goes on with what it has. **A right that is missing is named**: in the log and in
 `portway status`, with group, resource, verbs and whether a Role or a ClusterRole is needed; it costs the kind
-that it is about, nothing else, and is asked for again every half minute.
+that it is about, nothing else, and is asked for again every half minute. A Portway that starts waits ten seconds for it,
+and is ready only then: its role may be a moment behind its image.
 
 Portway never asks for `escalate` or `bind`, for `exec`, or for tokens of others; it creates no Secret, no role and no CRD, and
 of CRDs reads none but Gateway API's, by name. Proxies have no right at all: their ServiceAccounts are bound to nothing, and no

@@ -377,6 +377,39 @@ async def test_no_right_is_named_and_gained_later(plane: ControlPlane, world: Wo
     await joe.close()
 
 
+async def test_what_was_never_read_is_asked_for_soon_while_its_rule_may_be_on_its_way(
+    world: World, faulty: FaultyServer, through: ApiClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "FORBIDDEN_WAIT", 600.0)
+    is_denied = True
+    faulty.intercept = lambda request: web.Response(status=403) if is_denied and request.path == world.path else None
+    await world.put("a", text="1")
+    reflector = Reflector(through, [world.path], field_selector="metadata.name=a", doubt=TIMEOUT)
+    async with following(reflector, synced=False) as follower:
+        for _ in range(2):
+            assert (await follower.step()).type is EventType.DENIED
+            assert reflector.is_denied_at_first
+        is_denied = False
+        await follower.until(EventType.SYNCED)
+        assert follower.texts == {"a": "1"}
+        assert not reflector.is_denied_at_first
+        is_denied = True
+        faulty.cut()
+        await follower.until(EventType.DENIED)
+        assert not reflector.is_denied_at_first, "it has been read"
+
+
+async def test_a_denial_that_lasts_is_believed(world: World, faulty: FaultyServer, through: ApiClient) -> None:
+    faulty.intercept = lambda request: web.Response(status=403) if request.path == world.path else None
+    reflector = Reflector(through, [world.path], doubt=0.5)
+    async with following(reflector, synced=False) as follower:
+        assert (await follower.step()).type is EventType.DENIED
+        while reflector.is_denied_at_first:
+            assert (await follower.step()).type is EventType.DENIED
+        assert (await follower.step()).type is EventType.DENIED
+        assert not reflector.is_denied_at_first
+
+
 def definition(*versions: str) -> bytes:
     schema = {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}}
     return msgspec.json.encode(

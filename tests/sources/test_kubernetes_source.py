@@ -83,9 +83,16 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @asynccontextmanager
 async def watching(
-    client: ApiClient, *, namespaces: Sequence[str] = (), label_selector: str = "", synced: bool = True
+    client: ApiClient,
+    *,
+    namespaces: Sequence[str] = (),
+    label_selector: str = "",
+    doubt: float = 0.5,
+    synced: bool = True,
 ) -> AsyncIterator[tuple[KubernetesSource, Reader]]:
-    source = KubernetesSource(client, namespaces=namespaces, label_selector=label_selector, references=REFERENCES)
+    source = KubernetesSource(
+        client, namespaces=namespaces, label_selector=label_selector, references=REFERENCES, doubt=doubt
+    )
     async with reading(source, synced=synced) as reader:
         yield source, reader
 
@@ -326,6 +333,23 @@ async def test_where_nobody_looks_nothing_is_known_to_be_absent(cluster: Cluster
         assert source.has_read("Ingress", "shop")
         assert not source.has_read("Ingress", "default")
         assert source.has_read("IngressClass")
+
+
+async def test_a_right_that_comes_a_moment_after_the_start_is_waited_for(plane: ControlPlane, cluster: Cluster) -> None:
+    """As when an image is rolled out before its ClusterRole: no world without that kind is told."""
+    await cluster.apply(ingress("a"))
+    path = resource_path("networking.k8s.io", "v1", "ingresses")
+    async with FaultyServer(plane.administrator) as faulty:
+        faulty.intercept = lambda request: web.Response(status=403) if request.path == path else None
+        client = ApiClient(faulty.connection)
+        async with watching(client, doubt=TIMEOUT, synced=False) as (source, reader):
+            await reader.until(lambda store: any(one.verdict.reason == "Forbidden" for one in store.findings()))
+            assert not source.statistics().synced
+            faulty.intercept = lambda request: None
+            await reader.synced()
+            assert reader.store.get(has("Ingress", "a")) is not None
+            assert not any(one.verdict.reason == "Forbidden" for one in reader.store.findings())
+        await client.close()
 
 
 async def test_kinds_that_the_cluster_does_not_have_keep_nobody_waiting(cluster: Cluster) -> None:

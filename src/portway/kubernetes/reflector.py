@@ -12,8 +12,9 @@ What happens to a watch, and what is done:
 - the server says `429` or `5xx`: it is asked again, not before the time that it names;
 - there is no such kind (`404`): waited for without noise. Objects that were there are reported as deleted only if the
   server is ready and its discovery does not know the kind either;
-- we may not read it (`403`): said with the rule that is missing, and tried again seldom. What is known stays. A server
-  that is not ready does not know its rules yet and refuses everything: that is an outage.
+- we may not read it (`403`): said with the rule that is missing, and tried again seldom, but soon at first if it has
+  never been read: its rule may be on its way. What is known stays. A server that is not ready does not know its rules
+  yet and refuses everything: that is an outage.
 
 Source: Kubernetes docs, "API Concepts"; client-go's `tools/cache/reflector.go` for the same task.
 """
@@ -41,6 +42,9 @@ WATCH_SECONDS: Final = (300, 600)
 MISSING_WAIT: Final = 10.0
 """Seconds between two questions for a kind that is not there: a dozen kinds cost one cheap request a second."""
 FORBIDDEN_WAIT: Final = 30.0
+DOUBT: Final = 10.0
+"""Seconds for which a collection that has never been read may be denied by mistake: an image may be rolled out a moment
+before its ClusterRole, and an authorizer has hiccups."""
 SHORT: Final = 1.0
 """Seconds: a watch that ends sooner is not opened again at once."""
 EARLY: Final = 10.0
@@ -72,6 +76,7 @@ class Reflector:
         field_selector: str = "",
         idle: float = IDLE,
         relist: float = RELIST,
+        doubt: float = DOUBT,
         clock: Callable[[], float] = time.monotonic,
         chance: Callable[[], float] = random.random,
     ) -> None:
@@ -81,6 +86,7 @@ class Reflector:
                 server has is followed.
             idle: seconds of silence after which a watch counts as hung; not less than a minute, see `IDLE`.
             relist: seconds after which everything is listed again.
+            doubt: seconds for which it may be denied by mistake, see `DOUBT`.
         """
         self._client = client
         self._paths = tuple(paths)
@@ -89,6 +95,7 @@ class Reflector:
         self._selectors: Mapping[str, str] = {name: value for name, value in selectors.items() if value}
         self._idle = idle
         self._relist = relist
+        self._doubt = doubt
         self._clock = clock
         self._chance = chance
         self._backoff = Backoff(chance=chance)
@@ -96,7 +103,9 @@ class Reflector:
         self._is_streaming = True
         self._is_doubtful = False
         """The last watch did not end as it should: is this still the server, and the history, that we know?"""
-        self._listed_at = 0.0
+        self._listed_at = float("-inf")
+        self._denied_at = float("-inf")
+        """Since when all answers were that we may not, if the last one was."""
         self._asked_at = float("-inf")
         """When the last list was asked for."""
         self._as_of = float("-inf")
@@ -126,6 +135,12 @@ class Reflector:
     def is_failing(self) -> bool:
         """Whether the server cannot be followed now, for another reason than its rules."""
         return self._state is State.FAILING
+
+    @property
+    def is_denied_at_first(self) -> bool:
+        """Whether we may not read what we have never read, by what the server says since a moment only."""
+        is_young = self._clock() - self._denied_at < self._doubt
+        return self._state is State.FORBIDDEN and self._listed_at == float("-inf") and is_young
 
     @property
     def failures(self) -> int:
@@ -197,8 +212,7 @@ class Reflector:
             case Refusal.ABSENT:
                 return await self._not_found(error)
             case Refusal.DENIED:
-                self._as_of = self._asked_at
-                return [self._failed(error, State.FORBIDDEN)], self._seldom(FORBIDDEN_WAIT)
+                return self._denied(error)
             case Refusal.EXPIRED:
                 self._progress.resume = ""
                 return [], self._backoff.failed()
@@ -207,6 +221,16 @@ class Reflector:
             case Refusal.OUTAGE:
                 pass
         return [self._failed(error, State.FAILING)], self._backoff.failed(error)
+
+    def _denied(self, error: ApiError) -> tuple[list[Event], float]:
+        """As `_refused`: 1, 2, 4 ... s while it may be a mistake, and about when that ends."""
+        self._as_of = self._asked_at
+        if self._state is not State.FORBIDDEN:
+            self._denied_at = self._clock()
+        event = self._failed(error, State.FORBIDDEN)
+        since = self._clock() - self._denied_at
+        soon = max(self._doubt / 10, min(since, self._doubt - since))
+        return [event], self._seldom(soon if self.is_denied_at_first else FORBIDDEN_WAIT)
 
     def _seldom(self, wait: float) -> float:
         return wait * (0.75 + self._chance() / 4)

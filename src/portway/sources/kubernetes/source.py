@@ -20,7 +20,7 @@ import msgspec
 from portway.kubernetes.client import ApiClient
 from portway.kubernetes.errors import ApiError
 from portway.kubernetes.events import Event, EventType, ReflectorStatistics, State
-from portway.kubernetes.reflector import Reflector
+from portway.kubernetes.reflector import DOUBT, Reflector
 from portway.objects.kinds import KINDS, Kind
 from portway.objects.parsing import parse_json
 from portway.objects.verdict import ObjectKey
@@ -86,6 +86,7 @@ class KubernetesSource:
         label_selector: see `scope`.
         references: who refers to Secrets and ConfigMaps. Without any, none of these are reported.
         linger: seconds for which a class that is deleted counts as there.
+        doubt: seconds for which a collection that we may not read, and never have read, is waited for at first.
         make_reflector: for tests.
         clock: monotonic seconds.
     """
@@ -99,6 +100,7 @@ class KubernetesSource:
         label_selector: str = "",
         references: References = References(),  # noqa: B008 - frozen
         linger: float = LINGER,
+        doubt: float = DOUBT,
         make_reflector: MakeReflector | None = None,
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
@@ -107,7 +109,7 @@ class KubernetesSource:
         self._server = client.connection.server
         self._clock = clock
         self._wall_clock = wall_clock
-        make = make_reflector or partial(_make_reflector, client)
+        make = make_reflector or partial(_make_reflector, client, doubt)
         collections = followed(kinds, namespaces, label_selector)
         self._plain = {one: make(one) for one in collections if one.kind.name not in MATERIAL}
         self._demand = Demand(references)
@@ -293,7 +295,8 @@ class KubernetesSource:
             self._batch.say(f"kind {collection}", [said.unreadable(self._server, collection, event.error)])
         elif event.type is EventType.SYNCED:
             self._batch.say(f"kind {collection}")
-        if collection in self._plain and event.type is not EventType.FAILED:
+        reflector = self._plain.get(collection)
+        if reflector is not None and event.type is not EventType.FAILED and not reflector.is_denied_at_first:
             self._settled.add(collection)
             if self._settled.issuperset(self._referring):
                 self._all_referring.set()
@@ -404,7 +407,11 @@ class KubernetesSource:
         self._work.set()
 
 
-def _make_reflector(client: ApiClient, collection: Followed) -> Reflector:
+def _make_reflector(client: ApiClient, doubt: float, collection: Followed) -> Reflector:
     return Reflector(
-        client, collection.paths, label_selector=collection.label_selector, field_selector=collection.field_selector
+        client,
+        collection.paths,
+        label_selector=collection.label_selector,
+        field_selector=collection.field_selector,
+        doubt=doubt,
     )
