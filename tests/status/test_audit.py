@@ -94,7 +94,7 @@ class Server:
 
 @asynccontextmanager
 async def writing(server: Server, statement: Statement, *namespaces: str) -> AsyncIterator[None]:
-    writer = StatusWriter(server, controller=OURS, namespaces=namespaces, settings=SETTINGS)
+    writer = StatusWriter(server, controller=OURS, namespaces=namespaces, settings=SETTINGS, chance=lambda: 0.25)
     writer.want(statement)
     running = asyncio.ensure_future(writer.run())  # noqa: TID251 - the test is its parent
     await asyncio.sleep(5)
