@@ -16,6 +16,7 @@ from portway.objects.kinds import KINDS, Kind
 from portway.objects.verdict import ObjectKey
 from portway.status.ledger import WRITTEN_KINDS, Ledger
 from portway.status.merge import Statement
+from portway.status.queue import LEAST_S
 from portway.status.raw import Raw, as_map, as_text, decoded
 from portway.status.references import HAVE_PARENTS
 from portway.status.served import ServedVersions
@@ -103,7 +104,7 @@ class Audit:
             while self._at > self._clock():
                 self._ledger.count_news()
                 with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(min(LOOK_S, self._at - self._clock())):
+                    async with asyncio.timeout(min(LOOK_S, max(LEAST_S, self._at - self._clock()))):
                         await self._ledger.much_news.wait()
                 may_help = not self._ledger.much_news.is_set() or (may_help and await self._compare())
 

@@ -20,6 +20,8 @@ import msgspec
 from portway.objects.verdict import ObjectKey
 from portway.status.merge import Statement
 
+LEAST_S: Final = 0.001
+"""Shortest wait: a clock need not tell what is less, and it would be waited for again and again."""
 PAUSE: Final = timedelta(milliseconds=25)
 """Between two writes of one object."""
 LONGEST_PAUSE: Final = timedelta(milliseconds=400)

@@ -26,7 +26,7 @@ from portway.status.audit import Audit
 from portway.status.first import OTHERWISE, may_be_first
 from portway.status.ledger import Ledger
 from portway.status.merge import Statement
-from portway.status.queue import LONGEST_PAUSE, PAUSE, SETTLE, TokenBucket, WriteQueue
+from portway.status.queue import LEAST_S, LONGEST_PAUSE, PAUSE, SETTLE, TokenBucket, WriteQueue
 from portway.status.raw import Raw, decoded
 from portway.status.served import ServedVersions
 from portway.status.troubles import Troubles
@@ -205,7 +205,7 @@ class StatusWriter:
             wait = bucket.take(self._clock())
             if wait > 0:
                 room.release()
-                await asyncio.sleep(wait)
+                await asyncio.sleep(max(LEAST_S, wait))
                 continue
             statement = self._queue.take(self._clock())
             if statement is None:
@@ -223,7 +223,7 @@ class StatusWriter:
                     return
             self._ledger.awake.clear()
             try:
-                async with asyncio.timeout(None if at is None else at - now):
+                async with asyncio.timeout(None if at is None else max(LEAST_S, at - now)):
                     await self._ledger.awake.wait()
             except TimeoutError:
                 self._queue.tidy(self._clock())

@@ -163,6 +163,13 @@ class KubernetesSource:
         """Whether all collections are followed: none waits to be tried again. Cost: their number."""
         return not any(reflector.is_failing for _, reflector in self._followed())
 
+    @property
+    def is_cut_off(self) -> bool:
+        """Whether nothing can be read: of all kinds that are there and that we may read, each waits to be tried again.
+        A kind that fails alone is a matter of its own. Cost: the number of collections."""
+        there = [one for kind, one in self._plain.items() if kind not in self._missing and kind not in self._forbidden]
+        return bool(there) and all(reflector.is_failing for reflector in there)
+
     def has_read(self, kind: str, namespace: str | None = None) -> bool:
         """Whether all objects of a kind have been listed once, so that one which is not known does not exist.
 
@@ -173,13 +180,6 @@ class KubernetesSource:
             one for one in self._plain if one.kind.name == kind and namespace in (one.namespace or namespace, None)
         ]
         return bool(asked) and self._read.issuperset(asked)
-
-    @property
-    def is_cut_off(self) -> bool:
-        """Whether nothing can be read: of all kinds that are there and that we may read, each waits to be tried again.
-        A kind that fails alone is a matter of its own. Cost: the number of collections."""
-        there = [one for kind, one in self._plain.items() if kind not in self._missing and kind not in self._forbidden]
-        return bool(there) and all(reflector.is_failing for reflector in there)
 
     def forbidden(self) -> frozenset[Followed]:
         """Collections that we may not read. Secrets and ConfigMaps that may be read one by one are not among them."""
