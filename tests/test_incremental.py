@@ -212,8 +212,8 @@ def test_a_trial_leaves_nothing_behind(changes: list[ChangeSet], tried: ChangeSe
     changed.engine.apply(tried)
     assert has_cycle(changed) or has_cycle(world) or seen == changed.engine.settle()
     assert not world.engine.settle()
-    assert world.engine.statistics().nodes == nodes
-    if not has_cycle(world):
+    if not has_cycle(world):  # where a cycle is entered decides what is read
+        assert world.engine.statistics().nodes == nodes
         assert world.believed == World(*changes).believed
 
 

@@ -107,14 +107,14 @@ async def test_another_version_goes_to_a_few_fleets_at_a_time(plane: ControlPlan
             await world.until(lambda: world.inventory.is_listed)
             world.applier.want(all_of(FIVE))
             await world.until(lambda: world.applier.statistics().to_update == 2)
-            assert images(world, FIVE) == ["portway:1"] * 2 + ["portway:2"] * 3
+            await world.until(lambda: images(world, FIVE) == ["portway:1"] * 2 + ["portway:2"] * 3)
             waiting = [name for name in FIVE if world.observed[f"gateway/{NAMESPACE}/{name}"].waiting]
             assert len(waiting) == 2
             # What users want waits for nobody.
             world.applier.want(all_of(["sixth", waiting[0]], **{waiting[0]: {"pod": {"labels": {"a": "b"}}}}))
             await world.until(lambda: world.applier.statistics().to_update == 1)
             await world.until(lambda: world.kinds("portway-sixth") == WHOLE)
-            assert images(world, FIVE) == ["portway:1"] + ["portway:2"] * 4
+            await world.until(lambda: images(world, FIVE) == ["portway:1"] + ["portway:2"] * 4)
             # They start.
             starts.set()
             await world.until(lambda: world.applier.statistics().updating == 0, seconds=CONTROLLERS)
