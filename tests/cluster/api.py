@@ -16,6 +16,7 @@ import aiohttp
 import msgspec
 import yaml
 
+from portway.kubernetes.transport import Sockets
 from tests.kit.certificates import KeyPair, client_context
 
 MERGE = "application/merge-patch+json"
@@ -104,12 +105,13 @@ class Api:
         self.access = access
         self._context: ssl.SSLContext = client_context(access.authority, pair=access.certificate)
         self._session: aiohttp.ClientSession | None = None
+        self._sockets = Sockets()
         self._resources: dict[tuple[str, str], _Resource] = {}
 
     async def __aenter__(self) -> Self:
         headers = {"Authorization": f"Bearer {self.access.token}"} if self.access.token else {}
         # Watches hold connections; aiohttp's limit of 100 would let the last ones wait for ever.
-        connector = aiohttp.TCPConnector(ssl=self._context, limit=0)
+        connector = aiohttp.TCPConnector(ssl=self._context, limit=0, socket_factory=self._sockets.make)
         self._session = aiohttp.ClientSession(
             self.access.server, headers=headers, connector=connector, timeout=aiohttp.ClientTimeout(total=None)
         )
@@ -120,6 +122,7 @@ class Api:
     ) -> None:
         assert self._session is not None
         await self._session.close()
+        await self._sockets.cut()
 
     async def request(
         self,

@@ -80,21 +80,21 @@ class Answer:
 
 
 @final
-class _Session:
-    def __init__(self, tls: Tls) -> None:
-        self.tls = tls
-        # No limit: a watch takes a connection of its own, one for each kind and namespace.
-        connector = aiohttp.TCPConnector(
-            ssl=tls.context(), limit=0, socket_factory=self._socket, ttl_dns_cache=30, keepalive_timeout=IDLE_CONNECTION
-        )
-        self.client = aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
-        self.uses = 0
-        self._sockets: WeakSet[socket.socket] = WeakSet()
+class Sockets:
+    """Makes the sockets of a session (`socket_factory`), and cuts those that it leaves. aiohttp forgets a connection
+    whose request was given up before its answer began: it leaves it to TLS to end it politely, for which a server that
+    is gone or busy is waited for half a minute."""
 
-    async def close(self) -> None:
-        """End all connections. aiohttp forgets one whose request was given up before its answer began: it leaves it to
-        TLS to end it politely, for which a server that is gone or busy is waited for half a minute."""
-        await self.client.close()
+    def __init__(self) -> None:
+        self._made: WeakSet[socket.socket] = WeakSet()
+
+    def make(self, address: _Address) -> socket.socket:
+        made = _kept_alive(address)
+        self._made.add(made)
+        return made
+
+    async def cut(self) -> None:
+        """End all connections that there are, at once."""
         for made in self._open():
             with suppress(OSError):  # it has not been connected, or not any more
                 made.shutdown(socket.SHUT_RDWR)
@@ -104,12 +104,28 @@ class _Session:
             await asyncio.sleep(0)
 
     def _open(self) -> list[socket.socket]:
-        return [made for made in self._sockets if made.fileno() >= 0]
+        return [made for made in self._made if made.fileno() >= 0]
 
-    def _socket(self, address: _Address) -> socket.socket:
-        made = _kept_alive(address)
-        self._sockets.add(made)
-        return made
+
+@final
+class _Session:
+    def __init__(self, tls: Tls) -> None:
+        self.tls = tls
+        self._sockets = Sockets()
+        # No limit: a watch takes a connection of its own, one for each kind and namespace.
+        connector = aiohttp.TCPConnector(
+            ssl=tls.context(),
+            limit=0,
+            socket_factory=self._sockets.make,
+            ttl_dns_cache=30,
+            keepalive_timeout=IDLE_CONNECTION,
+        )
+        self.client = aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
+        self.uses = 0
+
+    async def close(self) -> None:
+        await self.client.close()
+        await self._sockets.cut()
 
 
 @final
