@@ -1,12 +1,12 @@
 """A load balancer of connections in front of proxies: asks each for readiness now and then, as they do."""
 
 import asyncio
-import contextlib
 import itertools
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 from tests.kit.client import fetch
+from tests.kit.relay import carry
 
 LOOK_S = 0.3
 
@@ -42,23 +42,7 @@ class Balancer:
             writer.close()
             return
         port = self._ready[next(self._turn) % len(self._ready)]
-        with contextlib.suppress(OSError):
-            upstream_reader, upstream_writer = await asyncio.open_connection("127.0.0.1", port)
-            try:
-                async with asyncio.TaskGroup() as tasks:
-                    tasks.create_task(_pump(reader, upstream_writer))
-                    tasks.create_task(_pump(upstream_reader, writer))
-            finally:
-                upstream_writer.close()
-                writer.close()
-
-
-async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    with contextlib.suppress(OSError):
-        while chunk := await reader.read(1 << 16):
-            writer.write(chunk)
-            await writer.drain()
-        writer.write_eof()
+        await carry(reader, writer, "127.0.0.1", port)
 
 
 @asynccontextmanager

@@ -6,7 +6,6 @@ ends, the kernel ends its processes and takes the network away; it ends by SIGTE
 """
 
 import asyncio
-import contextlib
 import math
 import os
 import shutil
@@ -35,6 +34,7 @@ from tests.cluster.probes import Prober
 from tests.cluster.process import start_logged
 from tests.cluster.volumes import Sources
 from tests.kit.certificates import Authority, server_context
+from tests.kit.relay import carry
 
 LEADERSHIP_S = 5.0
 """So long a controller manager tries to renew its leadership (`--leader-elect-renew-deadline`): less than it takes a
@@ -228,13 +228,7 @@ class Server:
 
     async def _relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One connection from outside to the API server."""
-        with contextlib.suppress(OSError):
-            inner_reader, inner_writer = await asyncio.open_connection(API_SERVER, API_SERVER_PORT)
-            async with asyncio.TaskGroup() as tasks:
-                there = tasks.create_task(_copy(reader, inner_writer))
-                await _copy(inner_reader, writer)
-                there.cancel()
-        writer.close()
+        await carry(reader, writer, API_SERVER, API_SERVER_PORT)
 
 
 def _constant(value: object) -> Callable[[Arguments], Awaitable[object]]:
@@ -242,17 +236,6 @@ def _constant(value: object) -> Callable[[Arguments], Awaitable[object]]:
         return value
 
     return answer
-
-
-async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    try:
-        while chunk := await reader.read(1 << 16):
-            writer.write(chunk)
-            await writer.drain()
-    except ConnectionError:
-        pass  # the other side hears it by the close
-    finally:
-        writer.close()
 
 
 def main(outline: Outline) -> None:

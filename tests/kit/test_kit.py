@@ -1,6 +1,7 @@
 """The kit's clients against the kit's backends: each is the other's test."""
 
 import asyncio
+import gc
 
 import msgspec
 import pytest
@@ -15,6 +16,7 @@ from tests.kit.http1_client import Http1Connection
 from tests.kit.http2_client import Http2Connection
 from tests.kit.load import Load, LoadProcess, LoadProtocol, LoadSpec
 from tests.kit.ports import Ports
+from tests.kit.relay import carry
 from tests.kit.stream_client import LineConnection, ask_udp, websocket, websocket_pod
 
 BOTH = pytest.mark.parametrize("kind", [Kind.HTTP1, Kind.HTTP2])
@@ -153,3 +155,33 @@ def test_ports_are_given_out_once() -> None:
     with Ports() as first, Ports() as second:
         taken = [first.take() for _ in range(20)] + [second.take() for _ in range(20)]
         assert len(set(taken)) == 40
+
+
+async def test_a_relay_ends_with_its_client_whatever_the_other_side_does() -> None:
+    class Silent(asyncio.Protocol):
+        """Goes on when its peer has ended."""
+
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            self.transport = transport
+
+        def eof_received(self) -> bool:
+            return True
+
+    silent = Silent()
+    behind = await asyncio.get_running_loop().create_server(lambda: silent, "127.0.0.1")
+    port = behind.sockets[0].getsockname()[1]
+    ended = asyncio.Event()
+
+    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await carry(reader, writer, "127.0.0.1", port)
+        ended.set()
+
+    async with behind, await asyncio.start_server(accept, "127.0.0.1") as front:
+        _, writer = await asyncio.open_connection("127.0.0.1", front.sockets[0].getsockname()[1])
+        writer.write(b"hello")
+        await asyncio.sleep(0.1)
+        writer.close()
+        await asyncio.sleep(0.1)
+        gc.collect()
+        await ended.wait()
+        silent.transport.close()
