@@ -4,7 +4,8 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 WORKERS ?= auto
 
-# Without bytecode every start of Portway, of which the tests make hundreds, would compile its source again: 1 s.
+# Without bytecode every start of Portway, of which the tests make hundreds, would compile its source again: 1 s. Pods of
+# the miniature cluster run as somebody who may not write it here.
 unexport PYTHONDONTWRITEBYTECODE
 
 CHANNEL ?= standard
@@ -25,6 +26,7 @@ $(VENV)/installed: requirements-dev.lock pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	$(BIN)/python -m compileall -q src
 	touch $@
 
 typings: $(VENV)/installed

@@ -1,5 +1,6 @@
 #!/bin/sh
-# What the benchmarks compare with: wrk for the load, nginx and HAProxy (Debian packages) and Traefik (in bench/.venv).
+# What the benchmarks compare with: wrk for the load, nginx and HAProxy (Debian packages) and Traefik (in bench/.venv);
+# and what Portway itself requires.
 # What cannot be installed is named; `make bench` then leaves it out.
 set -eu
 cd "$(dirname "$0")"
@@ -19,8 +20,12 @@ if [ -n "$missing" ]; then
     fi
 fi
 
-if [ ! -x .venv/bin/traefik ]; then
+# In a cluster Portway is measured as it is installed: what only development needs would weigh 5 MiB in each process.
+if [ ! -e .venv/installed ] || [ ../requirements.lock -nt .venv/installed ] || [ requirements.lock -nt .venv/installed ]
+then
     "${PYTHON:-python3}" -m venv .venv
+    .venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r ../requirements.lock
     .venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock ||
         echo "bench: Traefik cannot be installed; it is left out" >&2
+    touch .venv/installed
 fi

@@ -15,7 +15,7 @@ from functools import partial
 import msgspec
 
 from bench.cluster.appearing import Appearances, appear, prepare, vanish
-from bench.cluster.contenders import contenders, parser, start
+from bench.cluster.contenders import contenders, parser, rounds_of, start
 from bench.cluster.objects import ROUTES, SLICES, address, create_routes, host, rule
 from bench.cluster.requests import until_written
 from bench.cluster.stage import Contender, Edge, Usage, standing
@@ -99,7 +99,7 @@ async def measure(contender: Contender, routes: int, changes: int, seconds: floa
     async with standing(contender) as edge:
         await create_routes(edge.api, range(routes), edge.port)
         await edge.served(map(host, range(routes)))
-        numbers = range(FIRST_NEW, FIRST_NEW + changes)
+        numbers = range(FIRST_NEW, FIRST_NEW + rounds_of(contender, changes))
         for number in numbers:
             await prepare(edge, number)
         await until_written(edge.api)

@@ -9,6 +9,8 @@ from bench.cluster.stage import Contender
 from bench.cluster.traefik import PROGRAM, Traefik
 from bench.report import machine
 
+ROUNDS_BESIDE = 20
+
 
 def parser(description: str | None) -> argparse.ArgumentParser:
     """A parser with the flags that all programs have."""
@@ -29,6 +31,11 @@ def contenders(given: argparse.Namespace, *arguments: str) -> Sequence[Contender
     elif given.beside:
         print("Traefik is not installed (bench/setup.sh): it is left out")
     return found
+
+
+def rounds_of(contender: Contender, wanted: int) -> int:
+    """How many changes to measure: fewer beside Portway, where each takes seconds."""
+    return wanted if isinstance(contender, Portway) else min(wanted, ROUNDS_BESIDE)
 
 
 def start(work: Callable[[], Coroutine[None, None, None]]) -> None:

@@ -17,7 +17,7 @@ import msgspec
 
 from bench.change import Change, Share, shares_of
 from bench.cluster.appearing import Appearance, Appearances, appear, prepare, vanish
-from bench.cluster.contenders import contenders, parser, start
+from bench.cluster.contenders import contenders, parser, rounds_of, start
 from bench.cluster.objects import create_routes, host
 from bench.cluster.portway import CONTROL_PLANE, SYSTEM, Portway
 from bench.cluster.requests import until_written
@@ -33,8 +33,6 @@ GOAL_OF_FLOOR = 1.3
 PAUSE_SECONDS = 0.05
 """After each change, so that statuses and Events of it disturb the next one less."""
 FIRST_NEW = 100_000
-CHANGES_BESIDE = 20
-"""Of who takes two seconds for each."""
 PROFILE = ("--log-level=debug",)
 
 
@@ -81,7 +79,7 @@ async def measure(contender: Contender, sizes: Sequence[int], changes: int, *, p
             there = routes
             await until_written(edge.api)
             first = FIRST_NEW + place * changes
-            numbers = range(first, first + (changes if is_portway else min(changes, CHANGES_BESIDE)))
+            numbers = range(first, first + rounds_of(contender, changes))
             async with AsyncExitStack() as stack:
                 bare = await stack.enter_async_context(floor(max(routes, 1), edge.port)) if is_portway else None
                 found.append(await among(edge, routes, numbers, bare))

@@ -12,13 +12,14 @@ import tempfile
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Protocol, final
+from typing import Final, Protocol, final
 
 import msgspec
 
 from bench.cluster.objects import GATEWAY, NAMESPACE, SLICES
 from bench.report import cpu_seconds, rss_mib
 from tests.cluster.api import Api
+from tests.cluster.binaries import ROOT
 from tests.cluster.cluster import MiniCluster
 from tests.cluster.containers import Image, any_image, portway_image
 from tests.cluster.outline import FOLDER_PREFIX, Outline
@@ -27,6 +28,8 @@ from tests.kit.backends import Backend, BackendSpec, backend_process
 from tests.kit.connect import Endpoint
 from tests.kit.http1_client import Http1Connection
 
+PYTHON: Final = ROOT / "bench" / ".venv" / "bin" / "python"
+"""Of Portway's pods: with what Portway requires and nothing else, as where it is installed."""
 ASK_SECONDS = 0.001
 """Between two questions of one connection that waits for a change."""
 SERVED_SECONDS = 120.0
@@ -197,11 +200,12 @@ class Edge:
 @asynccontextmanager
 async def stage(*contenders: Contender, channel: str = "standard") -> AsyncIterator[MiniCluster]:
     """A cluster for the block, which runs in the cluster's network: processes that it starts do so too."""
+    if not PYTHON.exists():
+        raise SystemExit(f"{PYTHON} is missing: bench/setup.sh installs what Portway requires there")
     images = {image.name: image for contender in contenders for image in contender.images}
+    images |= {image.name: image for image in (any_image(), portway_image(str(PYTHON)))}
     with tempfile.TemporaryDirectory(prefix=FOLDER_PREFIX) as folder:
-        outline = Outline(
-            folder=Path(folder) / "cluster", channel=channel, images=(*images.values(), any_image(), portway_image())
-        )
+        outline = Outline(folder=Path(folder) / "cluster", channel=channel, images=tuple(images.values()))
         async with MiniCluster.started(outline) as outside:
             with outside.inside():
                 async with MiniCluster.attached(outline.folder) as cluster:

@@ -39,9 +39,13 @@ class Image(msgspec.Struct, frozen=True, kw_only=True):
     environment: dict[str, str] = {}
 
 
-def portway_image() -> Image:
-    """Portway of this checkout, for images that are named so."""
-    return Image(name="portway", entrypoint=(sys.executable, "-m", "portway"))
+def portway_image(python: str = sys.executable) -> Image:
+    """Portway of this checkout, for images that are named so.
+
+    Args:
+        python: an interpreter that has what Portway requires.
+    """
+    return Image(name="portway", entrypoint=(python, "-m", "portway"), environment={"PYTHONPATH": str(ROOT / "src")})
 
 
 def any_image() -> Image:

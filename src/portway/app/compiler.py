@@ -1,6 +1,7 @@
 """Store, engine and program put together: what every command that compiles starts from."""
 
 from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING
 
 from portway.app.fallback import make_fallback_certificate
 from portway.app.own_places import own_places
@@ -13,10 +14,12 @@ from portway.model.handles import EDGE, FALLBACK_CERTIFICATE, INFRASTRUCTURE, OW
 from portway.model.tls import Secret
 from portway.objects.verdict import ObjectKey
 from portway.settings import Edge, Settings
-from portway.sources.files import FileSource, FileStatistics
 from portway.store import GENERATION, OBJECT, Store
 from portway.translate import program
 from portway.translate.fleets import FLEETS_OUT
+
+if TYPE_CHECKING:
+    from portway.sources.files import FileSource, FileStatistics
 
 
 def _report(ctx: Context, key: ObjectKey) -> Reported:
@@ -74,7 +77,7 @@ def make_engine_for(settings: Settings, fallback: Secret, outputs: Iterable[AnyO
     return engine
 
 
-def compiling_progress(source: FileStatistics, pending: int) -> str:
+def compiling_progress(source: "FileStatistics", pending: int) -> str:
     """How far reading or compiling has come, in a few words for a person who waits.
 
     Args:
@@ -93,7 +96,7 @@ async def compile_files(
     *,
     outputs: Iterable[AnyOutput] = EVERYTHING,
     show: Callable[[str], None] = lambda text: None,
-) -> tuple[Engine, FileSource]:
+) -> "tuple[Engine, FileSource]":
     """Read files once and compile them; for `check`, `explain` and `diff`.
 
     Args:
@@ -101,6 +104,8 @@ async def compile_files(
         outputs: as for `make_engine`.
         show: gets a few words about how far it has come, now and then; empty at the end.
     """
+    from portway.sources.files import FileSource  # late: a control plane in a cluster reads no files
+
     source = FileSource(paths, follow=False)
     engine = make_engine_for(settings, fallback or make_fallback_certificate(), outputs)
     async for change in source.changes():

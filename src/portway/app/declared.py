@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -15,12 +15,14 @@ from portway.explain.report import Locate
 from portway.kubernetes.client import ApiClient
 from portway.objects.verdict import ObjectKey
 from portway.settings import Settings
-from portway.sources.files import FileSource
 from portway.sources.kubernetes.demand import References
 from portway.sources.kubernetes.source import KubernetesSource
 from portway.sources.problems import FILE_KIND
 from portway.store import Finding, Source
 from portway.translate.key_material import REFERRING, key_material
+
+if TYPE_CHECKING:
+    from portway.sources.files import FileSource
 
 UNREACHABLE = frozenset({"NotFound", "PermissionDenied", "LinkLoop", "Unreadable"})
 """Reasons of findings about a path that could not be read at all (`sources/tree.py`)."""
@@ -33,7 +35,7 @@ UNREACHABLE_FOR = timedelta(seconds=3)
 class Declared(msgspec.Struct, frozen=True, kw_only=True):
     """The sources of one Portway; at least one is there."""
 
-    files: FileSource | None = None
+    files: "FileSource | None" = None
     paths: Sequence[str] = ()
     """What `files` was given."""
     cluster: KubernetesSource | None = None
@@ -91,15 +93,20 @@ def make_declared(settings: Settings, state: Path, client: ApiClient | None) -> 
         client: of the cluster that objects come from, if they do.
     """
     sources = settings.sources
-    files = FileSource(
-        sources.filenames,
-        state_dir=state / "last-good",
-        poll_interval=timedelta(seconds=1) if sources.poll else None,
-    )
     return Declared(
-        files=files if sources.filenames else None,
+        files=_make_files(settings, state) if sources.filenames else None,
         paths=sources.filenames,
         cluster=None if client is None else make_source(client, settings),
+    )
+
+
+def _make_files(settings: Settings, state: Path) -> "FileSource":
+    from portway.sources.files import FileSource  # late: a control plane in a cluster reads no files
+
+    return FileSource(
+        settings.sources.filenames,
+        state_dir=state / "last-good",
+        poll_interval=timedelta(seconds=1) if settings.sources.poll else None,
     )
 
 

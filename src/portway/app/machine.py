@@ -10,7 +10,6 @@ import msgspec
 
 from portway.app.declared import Declared
 from portway.app.pipeline import Pipeline
-from portway.infra.host import HostProxy
 from portway.infra.proxy import HostStatistics
 from portway.infra.state import ACCESS_LOG
 from portway.model.handles import EDGE, FALLBACK_CERTIFICATE, GATEWAY_DEFINITIONS
@@ -21,7 +20,8 @@ from portway.xds.fleet import FleetState
 from portway.xds.messages import Outcome, Refusal
 from portway.xds.server import DiscoveryServer
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # late: what a control plane in a cluster does not have would be 30 ms of its start
+    from portway.infra.host import HostProxy
     from portway.infra.kubernetes.applier import ApplierStatistics
 
 ASK_READY = timedelta(milliseconds=20)
@@ -47,7 +47,7 @@ class Machine:
         pipeline: Pipeline,
         declared: Declared,
         discovery: DiscoveryServer,
-        proxy: HostProxy | None = None,
+        proxy: "HostProxy | None" = None,
         closed_because: Callable[[], str] = lambda: "",
         fleet_work: "Callable[[], ApplierStatistics | None]" = lambda: None,
     ) -> None:
