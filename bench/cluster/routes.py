@@ -81,7 +81,11 @@ async def measure(contender: Contender, sizes: Sequence[int], changes: int, *, p
             first = FIRST_NEW + place * changes
             numbers = range(first, first + rounds_of(contender, changes))
             async with AsyncExitStack() as stack:
-                bare = await stack.enter_async_context(floor(max(routes, 1), edge.port)) if is_portway else None
+                bare = (
+                    await stack.enter_async_context(floor(max(routes, 1), edge.port, grown=True))
+                    if is_portway
+                    else None
+                )
                 found.append(await among(edge, routes, numbers, bare))
         if profile and is_portway:
             log = edge.cluster.kubectl("logs", "-n", SYSTEM, "-l", CONTROL_PLANE, "--tail=-1")

@@ -242,7 +242,7 @@ class MiniCluster:
         await self._ask("restore-etcd", name=name)
 
     async def kill_node(self, name: str) -> None:
-        """Cut a node's power. Kubernetes notices after 6 s."""
+        """Cut a node's power. Kubernetes notices after 12 s."""
         await self._ask("kill-node", node=name)
 
     async def start_node(self, name: str) -> None:

@@ -382,7 +382,7 @@ async def test_pods_of_a_dead_node_move(cluster: MiniCluster, namespace: str) ->
             living = [pod for pod in await cluster.pods(namespace) if pod.is_ready and pod.spec.node_name != dead]
             return len(living) == 2 and "no answer" not in "".join([await get(address) for _ in range(8)])
 
-        await cluster.wait_for("the pods have moved", moved, seconds=30)
+        await cluster.wait_for("the pods have moved", moved, seconds=60)
     finally:
         await cluster.start_node(dead)
     await cluster.wait_gone(pods[0].path)
