@@ -9,8 +9,8 @@ _CHUNK_BYTES = 1 << 16
 async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, address: str, port: int) -> None:
     """Pass bytes both ways until either side ends, then close both. An address that refuses ends it at once.
 
-    It does not wait for the other side's end, during which nothing would hold it: a connection
-    at its end is not read any more, and of one that was opened asyncio holds the reader weakly.
+    It does not wait for the other side's end, during which nothing would hold it: a connection at its end is not read
+    any more, and of one that was opened asyncio holds the reader weakly.
     """
     try:
         with contextlib.suppress(OSError):
