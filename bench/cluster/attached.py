@@ -2,8 +2,8 @@
 it delay configuration?
 
 Counted are the versions of the Gateway that a watch sees, each of which somebody has written; who wrote what is in the
-API server's count of requests. A new HTTPRoute is made beside while statuses are still written, and before, when
-nothing is. Run:
+API server's count of requests. A new HTTPRoute is made beside while statuses are still written, and afterwards,
+when nothing is. Run:
 
     python -m bench.cluster.attached [--routes N] [--beside]
 """
@@ -117,13 +117,14 @@ async def measure(contender: Contender, routes: int) -> Outcome:
             await edge.served(map(host, range(routes)))
             await until_written(edge.api)
             versions = len(watched.seen) - versions
-            route_writes = (await requests_so_far(edge.api)).since(asked).of["PUT", "httproutes/status"]
-            quiet = await _appear(edge, FIRST_NEW)
+            route_writes = (await requests_so_far(edge.api)).since(asked).writes("httproutes/status")
             # Now again as many routes, and new ones while the statuses of those are written.
             await create_all(edge.api, map(route, range(routes, 2 * routes)))
             asked = await requests_so_far(edge.api)
-            busy = await _appear(edge, FIRST_NEW + NEW)
-            busy_writes = (await requests_so_far(edge.api)).since(asked).of["PUT", "httproutes/status"]
+            busy = await _appear(edge, FIRST_NEW)
+            busy_writes = (await requests_so_far(edge.api)).since(asked).writes("httproutes/status")
+            await until_written(edge.api)
+            quiet = await _appear(edge, FIRST_NEW + NEW)
             following.cancel()
             with suppress(asyncio.CancelledError):
                 await following

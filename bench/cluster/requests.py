@@ -25,6 +25,10 @@ class Requests(msgspec.Struct, frozen=True):
     def since(self, before: "Requests") -> "Requests":
         return Requests(self.of - before.of)
 
+    def writes(self, resource: str) -> int:
+        """How often it was written, by whatever verb."""
+        return self.of["PUT", resource] + self.of["PATCH", resource]
+
     def __str__(self) -> str:
         verbs: Counter[str] = Counter()
         for (verb, resource), count in self.of.items():
@@ -50,8 +54,8 @@ async def until_written(api: Api) -> None:
     """Until nobody has written a status of a route or a Gateway for two seconds."""
     before: list[int] = []
     while True:
-        of = (await requests_so_far(api)).of
-        written = [of["PUT", f"{kind}/status"] + of["PATCH", f"{kind}/status"] for kind in ("httproutes", "gateways")]
+        so_far = await requests_so_far(api)
+        written = [so_far.writes(f"{kind}/status") for kind in ("httproutes", "gateways")]
         if written == before:
             return
         before = written

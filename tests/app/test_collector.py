@@ -2,19 +2,12 @@
 
 import gc
 import weakref
-from collections.abc import Iterator
 
 import pytest
 
 from portway.app import collector
 
-
-@pytest.fixture(autouse=True)
-def as_it_was() -> Iterator[None]:
-    thresholds = gc.get_threshold()
-    yield
-    gc.unfreeze()
-    gc.set_threshold(*thresholds)
+pytestmark = pytest.mark.usefixtures("collector_as_it_was")
 
 
 class Node:

@@ -113,7 +113,7 @@ class ClusterSide:
             is_certain: whether what is not ours for all we know is not ours.
             identity: what replicas show one another; `None`: there is only this one.
             lead: what else only the leader does.
-            is_busy: whether something is being compiled that proxies wait for: statuses can wait for that.
+            is_busy: whether something is being made that proxies wait for: statuses can wait for that.
             is_informed: whether what was read of the cluster is up to date; who is not should not lead.
         """
         self._settings = settings

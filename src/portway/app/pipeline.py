@@ -7,6 +7,8 @@ compiled: a proxy never sees half a world.
 
 import asyncio
 import contextlib
+import itertools
+import math
 import time
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from datetime import timedelta
@@ -23,7 +25,7 @@ from portway.incremental import AnyOutput, Delta, Engine, Failure
 from portway.model.condition import ObjectReport, Reported
 from portway.model.fleet import Fleet
 from portway.model.names import HostKey, SocketKey, TableKey
-from portway.model.resource import Resource, ResourceDelta, ResourceKey
+from portway.model.resource import Resource, ResourceDelta, ResourceKey, ResourceType
 from portway.objects.verdict import ObjectKey, Severity
 from portway.store import Input, Source
 from portway.translate.fleets import FLEETS_OUT
@@ -38,6 +40,9 @@ IDLE = timedelta(seconds=1)
 
 CATCH_UP = timedelta(seconds=5)
 """Longest wait for a moment without work: the reports of 50,000 objects take half of it."""
+
+ABSORBED = timedelta(milliseconds=100)
+"""After this time proxies have made a route theirs."""
 
 ASK_AGAIN = timedelta(seconds=2)
 """Pause before a port that could not be had is asked about again."""
@@ -169,6 +174,7 @@ class Pipeline:
         self._clock = clock
         self._work = asyncio.Event()
         self._is_busy = False
+        self._handed_out = -math.inf
         self._awaited = set(range(len(sources)))
         self._synced = asyncio.Event()
         self._names: dict[tuple[AnyOutput, Hashable], ResourceKey] = {}
@@ -202,8 +208,9 @@ class Pipeline:
 
     @property
     def is_busy(self) -> bool:
-        """Whether something is being compiled that proxies wait for."""
-        return self._is_busy
+        """Whether something is being compiled that proxies wait for, or they have just got it: among thousands of hosts
+        Envoy takes tens of milliseconds to make it its own."""
+        return self._is_busy or self._clock() < self._handed_out + ABSORBED.total_seconds()
 
     async def wait_synced(self) -> None:
         """Until the first configuration has been handed out."""
@@ -369,6 +376,9 @@ class Pipeline:
         for fleet in sorted((changed.keys() | removed.keys() | new) if self._synced.is_set() else self._fleets):
             sent = ResourceDelta(changed=tuple(changed.get(fleet, ())), removed=tuple(removed.get(fleet, ())))
             self._published += len(sent.changed) + len(sent.removed)
+            keys = itertools.chain((resource.key for resource in sent.changed), sent.removed)
+            if any(key.type is ResourceType.VIRTUAL_HOST for key in keys):
+                self._handed_out = self._clock()
             self._publish(fleet, sent)
             for follower in self._followers:
                 follower.published(fleet, sent)
