@@ -22,6 +22,7 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import TypeVar, final
 
+import aiohttp
 import msgspec
 
 from tests.cluster import binaries, kernel
@@ -155,7 +156,7 @@ class MiniCluster:
         """Look until the answer is true (not empty, not `None`); that answer.
 
         Raises:
-            ClusterFailed: not in time; with the last answer, or what `look` raised by `AssertionError`.
+            ClusterFailed: not in time; with the last answer, or what `look` raised: it is not so yet, or no connection.
         """
         last: object = None
         ends = time.monotonic() + seconds
@@ -165,7 +166,7 @@ class MiniCluster:
                 if answer:
                     return answer
                 last = answer
-            except AssertionError as error:
+            except (AssertionError, aiohttp.ClientConnectionError) as error:  # an API server may be away for a moment
                 last = error
             await asyncio.sleep(0.02)
         raise ClusterFailed(f"{what}: not within {seconds} s; last seen: {last!r}")
