@@ -12,7 +12,7 @@ from tests.cluster.control_plane import ControlPlane
 from tests.kit.manifests import CLASS, GATEWAY_CLASS, gateway_with, http_route, ingress, service
 from tests.kubernetes.planes import running_plane
 
-pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("bare-cluster")]
+pytestmark = pytest.mark.cluster
 
 SHOP = f"{CLASS}---\n{service('a', [])}---\n{ingress('shop', 'shop.test', [('/', 'a')])}"
 HTTP = ["name: http, port: 80, protocol: HTTP"]

@@ -17,7 +17,7 @@ from tests.kit.ports import free_port
 from tests.kubernetes.planes import plane
 
 __all__ = ["plane"]
-pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("cluster-commands")]
+pytestmark = pytest.mark.cluster
 
 RIGHTS = """
 apiVersion: rbac.authorization.k8s.io/v1

@@ -28,7 +28,7 @@ from tests.kit.ports import free_port
 from tests.kubernetes.planes import plane
 
 __all__ = ["plane"]
-pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("live-control-plane")]
+pytestmark = pytest.mark.cluster
 
 SHOP = "---\n".join(
     (

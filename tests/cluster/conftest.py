@@ -1,7 +1,8 @@
 """Fixtures of the cluster tests: one miniature cluster for all of them, shared by the workers of a run.
 
-Tests that disturb it (kill the API server, a node) must not run beside others: they are marked `disturbs`, and have it
-for themselves. By a lock: `xdist_group` groups nothing with pytest 9.2 and pytest-xdist 3.8, which sets `Item._nodeid`.
+Tests that disturb it (kill the API server, a node, the Portway that is installed there) must not run beside others:
+they are marked `disturbs`, and have it for themselves. By a lock: `xdist_group` groups nothing without
+`--dist loadgroup`, nor with it in pytest 9.2 and pytest-xdist 3.8, which sets `Item._nodeid`.
 """
 
 import asyncio
@@ -45,12 +46,23 @@ def cluster_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         server.leave()
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """The time limit of a test that waits for its turn holds from then on: others may have it for minutes."""
+    for item in items:
+        if isinstance(item, pytest.Function) and "turn" in item.fixturenames:
+            limit = item.get_closest_marker("timeout")
+            seconds = float(limit.args[0] if limit else config.getini("timeout"))
+            item.add_marker(pytest.mark.timeout(seconds, func_only=True), append=False)
+
+
 @pytest.fixture
 def turn(request: pytest.FixtureRequest, cluster_folder: Path) -> Iterator[None]:
-    """The right to use the cluster, with others or, marked `disturbs`, alone."""
+    """The right to use the cluster, with others or, marked `disturbs`, alone; in the order of asking."""
     kind = fcntl.LOCK_EX if request.node.get_closest_marker("disturbs") else fcntl.LOCK_SH
     with (cluster_folder.parent / "cluster.turn").open("w") as lock:
-        fcntl.flock(lock, kind)
+        with (cluster_folder.parent / "cluster.queue").open("w") as queue:
+            fcntl.flock(queue, fcntl.LOCK_EX)
+            fcntl.flock(lock, kind)
         yield
 
 

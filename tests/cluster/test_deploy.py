@@ -15,7 +15,7 @@ from tests.deploy.kustomizations import kustomization
 from tests.deploy.test_overlays import SHOP
 from tools.make_manifests import DEPLOY
 
-pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("deploy"), pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
 
 KINDS = (
     "namespaces,clusterroles,clusterrolebindings,crds,gatewayclasses,ingressclasses,gateways,pods,services,deployments,"

@@ -31,7 +31,7 @@ from tests.cluster.portway_in import (
 from tests.kit.certificates import Authority, server_context
 from tests.kit.client import fetch
 
-pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("cluster"), pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.cluster, pytest.mark.disturbs, pytest.mark.timeout(300)]
 
 REFUSING = """
 apiVersion: admissionregistration.k8s.io/v1

@@ -19,7 +19,7 @@ from tests.cluster.portway_in import (
     route,
 )
 
-pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("cluster"), pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.cluster, pytest.mark.disturbs, pytest.mark.timeout(300)]
 
 OUTAGE_S = 15.0
 ROLLOUT_S = 90.0

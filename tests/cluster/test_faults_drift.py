@@ -11,7 +11,7 @@ from tests.cluster.connections import connected, forwarded, spread
 from tests.cluster.control_plane import Component
 from tests.cluster.portway_in import CONTROL_PLANE, PROGRAMMED, SYSTEM, Shop, install, opened, route
 
-pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("cluster"), pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.cluster, pytest.mark.disturbs, pytest.mark.timeout(300)]
 
 PROXIES = 4
 

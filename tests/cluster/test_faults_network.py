@@ -11,7 +11,7 @@ from tests.cluster.objects import Pod
 from tests.cluster.outages import another_leader
 from tests.cluster.portway_in import CONTROL_PLANE, PROGRAMMED, SYSTEM, Shop, install, leader, opened, route
 
-pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("cluster"), pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.cluster, pytest.mark.disturbs, pytest.mark.timeout(300)]
 
 OUTAGE_S = 15.0
 

@@ -28,7 +28,7 @@ from tests.cluster.portway_in import (
 )
 from tests.kit.certificates import Authority, KeyPair
 
-pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("cluster"), pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.cluster, pytest.mark.disturbs, pytest.mark.timeout(300)]
 
 
 class Case(msgspec.Struct, frozen=True):

@@ -20,7 +20,7 @@ from tests.cluster.portway_in import (
     route,
 )
 
-pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("cluster"), pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.cluster, pytest.mark.disturbs, pytest.mark.timeout(300)]
 
 
 @pytest.mark.slow

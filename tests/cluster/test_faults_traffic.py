@@ -6,7 +6,7 @@ import pytest
 from tests.cluster.cluster import MiniCluster
 from tests.cluster.portway_in import CONTROL_PLANE, PROXIES, SYSTEM, opened, route
 
-pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("cluster"), pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.cluster, pytest.mark.disturbs, pytest.mark.timeout(300)]
 
 ROUNDS = 8
 

@@ -14,7 +14,7 @@ from tests.cluster.control_plane import ControlPlane
 from tests.cluster.fleet_world import LIMIT, NAMESPACE, WHOLE, World, fleet, fleet_plane, part, portway
 from tests.kubernetes.planes import client_of
 
-pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("fleet-updates")]
+pytestmark = pytest.mark.cluster
 
 
 @pytest.fixture(scope="module")

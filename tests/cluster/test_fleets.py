@@ -13,7 +13,7 @@ from portway.objects.verdict import ObjectKey
 from tests.cluster.control_plane import ControlPlane
 from tests.cluster.fleet_world import COLLECTED, NAMESPACE, WHOLE, fleet, fleet_plane, part, portway
 
-pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("fleets")]
+pytestmark = pytest.mark.cluster
 
 
 @pytest.fixture(scope="module")

@@ -22,7 +22,6 @@ from tests.kit.load import LoadProcess, LoadSpec
 
 pytestmark = [
     pytest.mark.cluster,
-    pytest.mark.xdist_group("deploy"),
     pytest.mark.timeout(300),
     pytest.mark.skipif(shutil.which("curl") is None, reason="the commands are curl's"),
     pytest.mark.skipif(shutil.which("openssl") is None, reason="make-certificate.sh needs openssl"),

@@ -6,7 +6,7 @@ from tests.cluster.cluster import MiniCluster
 from tests.cluster.portway_in import PROXIES, Shop, opened, route
 from tests.kit.client import fetch
 
-pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("cluster"), pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.cluster, pytest.mark.disturbs, pytest.mark.timeout(300)]
 
 ASKED = 20
 LOCAL = '{"spec": {"trafficDistribution": "PreferClose"}}'

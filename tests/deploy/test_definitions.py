@@ -77,7 +77,6 @@ async def judge(api: Api, kind: str, spec: Value) -> Judgement:
 
 
 @pytest.mark.cluster
-@pytest.mark.xdist_group("definitions")
 async def test_server_and_portway_agree_about_each_rule(api: Api) -> None:
     cases = [*WHOLE.items(), *((edit.kind, edited(*edit)) for edit in EDITS)]
     judged = [(spec, await judge(api, kind, spec)) for kind, spec in cases]
@@ -89,7 +88,6 @@ async def test_server_and_portway_agree_about_each_rule(api: Api) -> None:
 
 
 @pytest.mark.cluster
-@pytest.mark.xdist_group("definitions")
 async def test_server_and_portway_agree_about_anything(api: Api) -> None:
     random = Random(4)
     different = [
@@ -101,7 +99,6 @@ async def test_server_and_portway_agree_about_anything(api: Api) -> None:
 
 
 @pytest.mark.cluster
-@pytest.mark.xdist_group("definitions")
 async def test_server_shows_defaults_as_portway_has_them(api: Api) -> None:
     spec = {"targetRefs": WHOLE["UpstreamPolicy"]["targetRefs"], "healthCheck": {"http": {}}, "sessionAffinity": {}}
     kind = KINDS["UpstreamPolicy"]

@@ -19,7 +19,7 @@ from tests.kubernetes.planes import running_plane
 from tools.access import IN_A_CLUSTER
 from tools.make_manifests import DEPLOY
 
-pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("overlays")]
+pytestmark = pytest.mark.cluster
 
 SYSTEM: Final = "portway-system"
 SHOP: Final = "shop"

@@ -20,7 +20,7 @@ from portway.kubernetes.client import ApiClient, ApiError, connect
 from tests.cluster.api import Api
 from tests.cluster.control_plane import ControlPlane
 
-pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("control-plane"), pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.cluster, pytest.mark.asyncio(loop_scope="module")]
 
 WORLD = """
 {apiVersion: v1, kind: Namespace, metadata: {name: portway}}

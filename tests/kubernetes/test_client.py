@@ -33,7 +33,7 @@ from tests.kubernetes.faulty import FaultyServer
 from tests.kubernetes.planes import client_of, connection_of, plane
 
 __all__ = ["plane"]
-pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("kubernetes-client")]
+pytestmark = pytest.mark.cluster
 
 MAPS = resource_path("", "v1", "configmaps", "default")
 

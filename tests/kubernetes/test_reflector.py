@@ -21,7 +21,7 @@ from tests.kubernetes.faulty import FaultyServer
 from tests.kubernetes.planes import client_of, plane
 
 __all__ = ["plane"]
-pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("kubernetes-reflector")]
+pytestmark = pytest.mark.cluster
 
 TIMEOUT = 30
 GADGETS = tuple(resource_path("test.portway.dev", version, "gadgets") for version in ("v2", "v1"))

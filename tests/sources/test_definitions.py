@@ -16,7 +16,7 @@ from tools.access import CLASSES_STATUS
 from tools.make_manifests import role_of
 
 __all__ = ["plane"]
-pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("kubernetes-source")]
+pytestmark = pytest.mark.cluster
 
 USER = "definitions"
 BINDING = f"""

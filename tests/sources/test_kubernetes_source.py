@@ -31,7 +31,7 @@ from tests.kubernetes.planes import client_of, plane
 from tests.sources.suite import TIMEOUT, Reader, reading
 
 __all__ = ["plane"]
-pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("kubernetes-source")]
+pytestmark = pytest.mark.cluster
 
 REFERENCES: Final = References(kinds=REFERRING, of=key_material)
 

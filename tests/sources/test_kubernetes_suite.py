@@ -20,7 +20,7 @@ from tests.sources.suite import *  # noqa: F403 - the suite's tests become this 
 from tests.sources.suite import Manifest
 
 __all__ = ["plane"]
-pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("source-suite")]
+pytestmark = pytest.mark.cluster
 
 NAMESPACES: Final = ("shop", "pay")
 

@@ -27,7 +27,6 @@ from tests.kubernetes.planes import client_of, running_plane
 pytestmark = [
     pytest.mark.cluster,
     pytest.mark.slow,
-    pytest.mark.xdist_group("validation"),
     # Time that is over within a strategy looks to hypothesis as if this drew something else each time.
     pytest.mark.timeout(600),
 ]

@@ -15,7 +15,7 @@ from tests.cluster.control_plane import ControlPlane
 from tests.status.test_writer_on_api_server import GATEWAY_GROUP, ODD, OURS, World, at_work, plane
 
 __all__ = ["plane"]
-pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("status-plane")]
+pytestmark = pytest.mark.cluster
 
 HTTPROUTE = """
 {apiVersion: gateway.networking.k8s.io/v1, kind: HTTPRoute, metadata: {name: %s},

@@ -28,7 +28,7 @@ from tests.kubernetes.planes import client_of, running_plane
 from tests.xds.conversation import Conversation
 from tests.xds.wanted import listener, routes
 
-pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("status-plane")]
+pytestmark = pytest.mark.cluster
 
 QUICK = LeaseSettings(
     duration=timedelta(seconds=3), renew_within=timedelta(seconds=2), retry=timedelta(milliseconds=400)

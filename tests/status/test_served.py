@@ -191,7 +191,6 @@ def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
 
 
 @pytest.mark.cluster
-@pytest.mark.xdist_group("status-plane")
 async def test_a_server_with_older_definitions_and_then_others(plane: ControlPlane) -> None:
     client = client_of(plane.administrator)
     async with Api(plane.administrator) as admin, asyncio.timeout(60):

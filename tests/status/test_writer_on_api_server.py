@@ -20,7 +20,7 @@ from tests.cluster.api import Api as Administrator
 from tests.cluster.control_plane import Component, ControlPlane
 from tests.kubernetes.planes import client_of, running_plane
 
-pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("status-plane")]
+pytestmark = pytest.mark.cluster
 
 OURS = "portway.dev/gateway-controller"
 SERVED = ServedVersions()
