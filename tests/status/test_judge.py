@@ -21,7 +21,7 @@ GATEWAY_REPORT = ObjectReport(
     object=GATEWAY,
     conditions=(PROMISE,),
     listeners=(ListenerReport(name="http", conditions=(PROMISE,), serving=Serving(sockets=(SOCKET,))),),
-    serving=(Serving(sockets=(SOCKET,)),),
+    serving=(Serving(sockets=(SOCKET,), table=TABLE),),
 )
 BASE = (listener("127.0.0.1:80/tcp", TABLE.name), routes(TABLE.name))
 LATE = PATIENCE.total_seconds()
@@ -102,6 +102,53 @@ def test_a_report_is_judged_at_once_and_again_when_it_is_acknowledged() -> None:
     }
     assert bench.judge.statistics().waiting == 0
     assert bench.judge.statistics().unanswered == 0
+
+
+def test_a_generation_of_a_gateway_comes_with_the_routes_that_it_finds() -> None:
+    bench = Bench()
+    bench.publish(*BASE)
+    bench.report(GATEWAY_REPORT)
+    bench.settle()
+    bench.judged()
+    bench.publish(shared_host("cart"))
+    bench.report(GATEWAY_REPORT, generation=2)
+    assert said(bench.judged()["web"]) == (False, "Pending", "not acknowledged yet")
+    bench.publish(shared_host("later", name="later.test"))
+    bench.settle()
+    assert said(bench.judged()["web"]) == (True, "Programmed", "")
+    # Routes that come afterwards are none of its business, and what one more costs does not depend on the others.
+    bench.publish(shared_host("pay", name="pay.test"))
+    bench.report(GATEWAY_REPORT, generation=2)
+    assert said(bench.judged()["web"]) == (True, "Programmed", "")
+    bench.settle()
+    assert bench.judged() == {}
+
+
+def test_a_route_that_proxies_refuse_does_not_hold_up_its_gateway() -> None:
+    bench = Bench()
+    bench.publish(*BASE, shared_host("bad", poison=True, name="bad.test"), shared_host("cart"))
+    bench.report(GATEWAY_REPORT)
+    bench.judged()
+    bench.wait(1)
+    assert said(bench.judged()["web"]) == (True, "Programmed", "")
+
+
+def test_a_first_route_that_a_proxy_does_not_acknowledge_shows_at_its_gateway() -> None:
+    bench = Bench()
+    bench.publish(*BASE)
+    bench.settle()
+    bench.publish(shared_host("cart"))
+    bench.report(GATEWAY_REPORT)
+    while bench.talk.poll() is not None:
+        pass
+    bench.judged()
+    bench.talk.now += LAG.total_seconds() + 1
+    bench.judge.look(bench.talk.now)
+    assert said(bench.judged()["web"]) == (
+        False,
+        "Pending",
+        f"not acknowledged yet: VIRTUAL_HOST {TABLE.name}/shared.test",
+    )
 
 
 def settled(*names: str, others: "Replica | None" = None) -> Bench:

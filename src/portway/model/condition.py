@@ -24,6 +24,8 @@ class Serving(msgspec.Struct, frozen=True, kw_only=True):
 
     sockets: tuple[SocketKey, ...]
     secrets: tuple[SecretKey, ...] = ()
+    table: TableKey | None = None
+    """Where its requests are looked up. What is in it by then belongs to the first `Programmed` of a generation."""
 
 
 class ParentReport(msgspec.Struct, frozen=True, kw_only=True):

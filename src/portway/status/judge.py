@@ -6,6 +6,9 @@ again when there is another report about it, when a proxy refuses something that
 needs is overdue: connected proxies do not hold it after 20 s, or a minute if there is a reason. What is not settled is
 judged again with each answer about what it needs.
 
+A generation of a Gateway comes with the routes that it finds: it is not settled before they are. Routes that come later
+are none of its business; they have a condition of their own.
+
 Pure: the shell (`service.py`) tells what happened and when, and asks for judgements in slices.
 """
 
@@ -16,12 +19,14 @@ from typing import Final, NamedTuple, Protocol, final
 import msgspec
 
 from portway.model.condition import ObjectReport
+from portway.model.names import TableKey
 from portway.model.resource import ResourceDelta, ResourceKey, ResourceType
 from portway.objects.verdict import ObjectKey
-from portway.status.programmed import Part, needs_of, used_by, with_programmed
+from portway.status.programmed import Part, needs_of, used_by, with_programmed, with_route
 from portway.status.tally import Need, Tally, Wanted, add_tallies, is_complete, take_tally
 from portway.xds.fleet import FleetState
 from portway.xds.messages import Acceptance, Outcome, Refusal
+from portway.xds.snapshot import route_configuration_of
 
 PATIENCE: Final = timedelta(minutes=1)
 """How long what has a reason may take: proxies that come have all to read, those that lost their control plane take up
@@ -36,6 +41,9 @@ NEEDED: Final = frozenset({ResourceType.LISTENER, ResourceType.SECRET, ResourceT
 """Types that something may be waiting for (`programmed.needs_of`)."""
 
 
+NEVER: Final = float("-inf")
+
+
 class Subject(NamedTuple):
     """An object that there is something to say about."""
 
@@ -43,6 +51,14 @@ class Subject(NamedTuple):
     """As the compiler made it."""
     generation: int
     uid: str
+
+
+class _First(NamedTuple):
+    """When a generation of a Gateway was judged first; `NEVER`: it is settled."""
+
+    generation: int
+    uid: str
+    at: float
 
 
 class Judged(msgspec.Struct, frozen=True, kw_only=True):
@@ -109,7 +125,10 @@ class Judge:
         self._waiters: dict[Wanted, set[ObjectKey]] = {}
         self._waits: dict[ObjectKey, frozenset[Wanted]] = {}
         self._since: dict[Wanted, float] = {}
+        self._hosts_of: dict[tuple[str, str], dict[Wanted, None]] = {}
+        """By fleet and table: the virtual hosts in `_since`."""
         self._told: set[Wanted] = set()
+        self._firsts: dict[ObjectKey, _First] = {}
         self._sessions: dict[str, tuple[object, ...]] = {}
         self._review: dict[str, float] = {}
 
@@ -137,6 +156,7 @@ class Judge:
         self._unuse(key)
         self._subjects.pop(key, None)
         self._dirty.pop(key, None)
+        self._firsts.pop(key, None)
         self._wait(key, frozenset())
 
     def published(self, fleet: str, delta: ResourceDelta, now: float) -> None:
@@ -145,15 +165,13 @@ class Judge:
             if resource.key.type not in NEEDED:
                 continue
             wanted = Wanted(fleet, resource.key)
-            self._since.pop(wanted, None)
-            self._since[wanted] = now
-            self._told.discard(wanted)
+            self._expect_no_more(wanted)
+            self._expect(wanted, now)
             if resource.key.type is ResourceType.VIRTUAL_HOST:
                 self._contribute(wanted, resource.origins)
         for key in delta.removed:
             wanted = Wanted(fleet, key)
-            self._since.pop(wanted, None)
-            self._told.discard(wanted)
+            self._expect_no_more(wanted)
             self._contribute(wanted, ())
 
     def answered(self, fleet: str, outcome: Outcome) -> None:
@@ -225,9 +243,13 @@ class Judge:
     def _judge(self, subject: Subject, fleets: Mapping[str, FleetState], now: float) -> Judged:
         report, key = subject.report, subject.report.object
         needs = needs_of(report, self._hosts.get(key, ()))
+        if report.listeners:
+            needs |= self._with_first_routes(subject, needs, fleets, now)
         own = {part: self._tally(need, fleets, now) for part, need in needs.items()}
         tallies = {part: self._with_others(subject, part, needs[part], tally) for part, tally in own.items()}
         lacking = [needs[part] for part, tally in tallies.items() if not is_complete(tally)]
+        if not lacking and key in self._firsts:
+            self._firsts[key] = self._firsts[key]._replace(at=NEVER)
         self._wait(key, frozenset(wanted for need in lacking for wanted in (*need.wanted, *need.because)))
         return Judged(
             report=with_programmed(report, tallies, fleets, terse=True),
@@ -240,6 +262,38 @@ class Judge:
                 if any(one.proxies and not one.is_complete for one in tally)
             },
         )
+
+    def _with_first_routes(
+        self, subject: Subject, needs: Mapping[Part, Need], fleets: Mapping[str, FleetState], now: float
+    ) -> dict[Part, Need]:
+        """What the Gateway as a whole needs, until its generation is settled once."""
+        key = subject.report.object
+        first = self._firsts.get(key)
+        if first is None or (first.generation, first.uid) != (subject.generation, subject.uid):
+            first = self._firsts[key] = _First(subject.generation, subject.uid, now)
+        return {
+            part: with_route(needs[part], self._first_route(serving.table, first.at, fleets))
+            for number, serving in enumerate(subject.report.serving)
+            if (part := f"serving/{number}") in needs and serving.table is not None
+        }
+
+    def _first_route(self, table: TableKey, until: float, fleets: Mapping[str, FleetState]) -> Wanted | None:
+        """The virtual host of a table that is awaited longest, if it was wanted by then. One that is refused is its
+        routes' own trouble."""
+        found, held = None, []
+        for wanted in self._hosts_of.get((table.fleet, table.name), ()):
+            if self._since[wanted] > until:
+                break
+            state = fleets.get(wanted.fleet)
+            progress = None if state is None else state.progress((wanted.key,))
+            if progress is not None and progress.complete:
+                held.append(wanted)
+            elif progress is None or not progress.refusals:
+                found = wanted
+                break
+        for wanted in held:
+            self._expect_no_more(wanted)
+        return found
 
     def _tally(self, need: Need, fleets: Mapping[str, FleetState], now: float) -> Tally:
         tally = take_tally(need, fleets)
@@ -266,8 +320,7 @@ class Judge:
 
     def _acknowledged(self, wanted: Wanted) -> None:
         if wanted in self._since and _is_held(wanted, self._fleets()):
-            del self._since[wanted]
-            self._told.discard(wanted)
+            self._expect_no_more(wanted)
         for key in self._waiters.get(wanted, ()):
             self._dirty[key] = None
 
@@ -316,25 +369,38 @@ class Judge:
         if now:
             self._waits[key] = now
 
-    # What is overdue.
+    # What is awaited.
+
+    def _expect(self, wanted: Wanted, since: float) -> None:
+        self._since[wanted] = since
+        if wanted.key.type is ResourceType.VIRTUAL_HOST:
+            self._hosts_of.setdefault(_table(wanted), {})[wanted] = None
+
+    def _expect_no_more(self, wanted: Wanted) -> None:
+        self._told.discard(wanted)
+        if self._since.pop(wanted, None) is None or wanted.key.type is not ResourceType.VIRTUAL_HOST:
+            return
+        hosts = self._hosts_of[_table(wanted)]
+        del hosts[wanted]
+        if not hosts:
+            del self._hosts_of[_table(wanted)]
 
     def _look_all_over(self, fleet: str, since: float) -> None:
         """Some time ago proxies came or went: what they do not hold since then is awaited since then."""
         fleets = self._fleets()
         for wanted in (*self._origins, *self._users):
             if wanted.fleet == fleet and wanted not in self._since and not _is_held(wanted, fleets):
-                self._since[wanted] = since
+                self._expect(wanted, since)
 
     def _look_for_overdue(self, now: float) -> None:
         fleets = self._fleets()
         late = [wanted for wanted in self._since if self._is_late(wanted, now, fleets)]
         for wanted in late:
             if _is_held(wanted, fleets):
-                del self._since[wanted]
-                self._told.discard(wanted)
+                self._expect_no_more(wanted)
             elif wanted not in self._told:
                 self._told.add(wanted)
-                self._dirty.update((key, None) for key in self._concerned(wanted))
+                self._dirty.update((key, None) for key in (*self._concerned(wanted), *self._waiters.get(wanted, ())))
 
     def _is_late(self, wanted: Wanted, now: float, fleets: Mapping[str, FleetState]) -> bool:
         """Whether it has been awaited for too long."""
@@ -344,6 +410,10 @@ class Judge:
         state = fleets.get(wanted.fleet)
         progress = None if state is None else state.progress((wanted.key,))
         return progress is not None and progress.proxies > 0 and not progress.held_back
+
+
+def _table(host: Wanted) -> tuple[str, str]:
+    return host.fleet, route_configuration_of(host.key.name)
 
 
 def _is_held(wanted: Wanted, fleets: Mapping[str, FleetState]) -> bool:

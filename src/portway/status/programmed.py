@@ -78,6 +78,11 @@ def needs_of(report: ObjectReport, hosts: Iterable[Wanted]) -> dict[Part, Need]:
     return {part: need for part, need in needs.items() if need.wanted}
 
 
+def with_route(need: Need, route: Wanted | None) -> Need:
+    """The need of a `serving` part, as long as a virtual host of its table is awaited that it came with."""
+    return need if route is None else Need((*need.wanted, route), need.because)
+
+
 def used_by(report: ObjectReport) -> Iterator[Wanted]:
     """The sockets and secrets that matter to an object, its hosts aside."""
     for serving in report.serving:
@@ -128,7 +133,7 @@ def with_programmed(
         return None if tally is None else condition_of(kind, tally, terse=terse)
 
     serving = [judged(f"serving/{number}", PROGRAMMED) for number in range(len(report.serving))]
-    conditions = tuple(_promised(condition, _any_serves(serving)) for condition in report.conditions)
+    conditions = tuple(_promised(condition, _all_said(serving)) for condition in report.conditions)
     own = judged("object", ROUTE_PROGRAMMED)
     if own is not None:
         conditions = (*conditions, _closed(report, fleets) or own)
@@ -149,10 +154,10 @@ def _promised(condition: Condition, judged: Condition | None) -> Condition:
     return judged
 
 
-def _any_serves(listeners: Iterable[Condition | None]) -> Condition | None:
-    """One listener that serves is enough; else what the first says, what is refused before what is waited for."""
+def _all_said(listeners: Iterable[Condition | None]) -> Condition | None:
+    """While one is waited for, all are. Of those that proxies have said something about, one that serves is enough."""
     found = [condition for condition in listeners if condition is not None]
-    return min(found, key=lambda condition: (not condition.status, condition.reason != "Invalid"), default=None)
+    return min(found, key=lambda condition: (condition.reason != "Pending", not condition.status), default=None)
 
 
 def _listener(report: ListenerReport, judged: Condition | None) -> ListenerReport:

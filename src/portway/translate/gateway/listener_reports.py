@@ -31,7 +31,7 @@ from portway.translate.gateway.gateways import (
 )
 from portway.translate.gateway.hosts import EVERY, covers, is_wildcard, wider
 from portway.translate.gateway.listeners import Conflict, Family, ListenerKey, ListenerPlan
-from portway.translate.gateway.tables import needs_certificate
+from portway.translate.gateway.tables import needs_certificate, table_of
 from portway.translate.sockets import lost_to, unavailable
 
 _OTHER_PORT: Final = "choose another port, or another address"
@@ -182,6 +182,7 @@ def serving(ctx: Context, key: ListenerKey) -> Serving | None:
     return Serving(
         sockets=ctx.get(sockets_of, key),
         secrets=(*tls.certificates, *(() if tls.authorities is None else (tls.authorities,))),
+        table=ctx.get(table_of, key),
     )
 
 
