@@ -309,10 +309,20 @@ class Condition(Struct, frozen=True, kw_only=True):
     message: str | None = None
 
 
+class ContainerStatus(Struct, frozen=True, kw_only=True):
+    restart_count: int = 0
+
+
 class PodStatus(Struct, frozen=True, kw_only=True):
     phase: str = ""
     conditions: tuple[Condition, ...] = ()
     pod_ip: str = msgspec.field(name="podIP", default="")
+    container_statuses: tuple[ContainerStatus, ...] = ()
+
+    @property
+    def restarts(self) -> int:
+        """How often its containers started again."""
+        return sum(one.restart_count for one in self.container_statuses)
 
 
 class Pod(Struct, frozen=True, kw_only=True):

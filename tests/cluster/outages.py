@@ -11,9 +11,16 @@ LEASE_S = 15.0
 
 
 async def kill_portway(cluster: MiniCluster) -> None:
-    """All replicas, none of which says good-bye."""
-    for pod in await cluster.pods(SYSTEM, CONTROL_PLANE):
-        await cluster.kill_pod(SYSTEM, pod.metadata.name)
+    """All replicas, none of which says good-bye. Back when their containers have started again."""
+    before = {pod.metadata.name: pod.status.restarts for pod in await cluster.pods(SYSTEM, CONTROL_PLANE)}
+    for name in before:
+        await cluster.kill_pod(SYSTEM, name)
+
+    async def have_started() -> bool:
+        now = {pod.metadata.name: pod.status.restarts for pod in await cluster.pods(SYSTEM, CONTROL_PLANE)}
+        return all(now[name] > count for name, count in before.items())
+
+    await cluster.wait_for("the killed containers started again", have_started)
 
 
 async def lose(cluster: MiniCluster, component: Component, seconds: float) -> None:

@@ -89,6 +89,19 @@ class Object(msgspec.Struct, frozen=True):
         return next((one for one in now if one.type == type_), Condition())
 
 
+class _Regarding(msgspec.Struct, frozen=True):
+    name: str = ""
+
+
+class _Event(msgspec.Struct, frozen=True):
+    regarding: _Regarding = _Regarding()
+    note: str = ""
+
+
+class _Events(msgspec.Struct, frozen=True):
+    items: tuple[_Event, ...]
+
+
 async def install(cluster: MiniCluster) -> tuple[Pod, ...]:
     """Install Portway by its manifests, if it is not there; wait until both replicas are ready; their pods.
 
@@ -247,6 +260,19 @@ class Shop:
     async def get(self, path: str = "/", host: str = "shop.test", *, seconds: float = 3.0) -> Answer:
         """Ask the Gateway."""
         return await fetch(f"http://{host}{path}", address=self.address, seconds=seconds)
+
+    async def until_event(self, name: str, words: str) -> None:
+        """Wait until an Event about an object of the shop has these words."""
+        path = f"/apis/events.k8s.io/v1/namespaces/{self.namespace}/events"
+
+        async def look() -> bool:
+            notes = [
+                one.note for one in (await self.cluster.api.get(path, _Events)).items if one.regarding.name == name
+            ]
+            assert any(words in note for note in notes), notes
+            return True
+
+        await self.cluster.wait_for(f"an Event about {name}", look)
 
     async def until_answer(
         self, right: Callable[[Answer], bool], path: str = "/", host: str = "shop.test", *, seconds: float = 60.0

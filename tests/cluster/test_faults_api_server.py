@@ -191,24 +191,51 @@ def second_portway(cluster: MiniCluster) -> str:
     return yaml.safe_dump_all([*own, *(one for one in documents if one["kind"] == "ClusterRoleBinding")])
 
 
+@pytest.mark.slow
 async def test_two_portways_claim_one_class(cluster: MiniCluster) -> None:
-    """The second one, in another namespace, keeps its hands off the first one's proxies, and says so."""
+    """The second one, in another namespace, keeps its hands off the first one's proxies and off what that says of them,
+    and says so."""
     async with opened(cluster) as shop:
         await shop.apply(route("web", ("/", "a")))
         await shop.until_served(by="a")
+        await shop.until("httproutes", "web", PROGRAMMED)
+
+        async def statuses() -> tuple[object, ...]:
+            paths = (shop.path("gateways", "edge"), shop.path("httproutes", "web"))
+            return tuple([(await cluster.api.get(path, _WithStatus)).status for path in paths])
+
+        async def is_counted() -> bool:
+            return (await cluster.api.get(shop.path("gateways", "edge"), Object)).status.listeners[
+                0
+            ].attached_routes == 1
+
+        await cluster.wait_for("the route counted", is_counted)
+        await shop.until("gateways", "edge", "Programmed")
         fleet = f"/apis/apps/v1/namespaces/{shop.namespace}/deployments/portway-edge"
-        before = (await cluster.api.get(fleet, Object)).metadata.generation
+        before = (await cluster.api.get(fleet, Object)).metadata.generation, await statuses()
         second = await asyncio.to_thread(second_portway, cluster)
         async with shop.load("a"):
             try:
                 await cluster.api.apply(second)
                 await cluster.wait_ready(SECOND, CONTROL_PLANE, count=2)
-                await shop.until("gateways", "edge", "Programmed", "False", has="belongs to another Portway")
-                await asyncio.sleep(2)
-                assert (await cluster.api.get(fleet, Object)).metadata.generation == before
+                await shop.until_event("edge", "belongs to another Portway")
+                # A new generation of the route, and a minute in which no proxy comes to the second one.
+                await shop.apply(route("web", ("/", "a"), ("/more", "a")))
+                await shop.until_served("/more", by="a")
+                await shop.until("httproutes", "web", PROGRAMMED)
+                settled = await statuses()
+                assert settled[0] == before[1][0]
+                await asyncio.sleep(70)
+                assert (await cluster.api.get(fleet, Object)).metadata.generation == before[0]
+                assert await statuses() == settled
             finally:
                 await cluster.api.delete_manifests(second)
                 await cluster.wait_gone(f"/api/v1/namespaces/{SECOND}")
+        assert await statuses() == settled
+
+
+class _WithStatus(msgspec.Struct, frozen=True):
+    status: dict[str, object]
 
 
 class _RouteStatus(msgspec.Struct, frozen=True):

@@ -177,35 +177,7 @@ CASES = {
 
 async def restarts(cluster: MiniCluster) -> list[int]:
     """How often the control plane's containers started again."""
-    text = await asyncio.to_thread(
-        cluster.kubectl, "get", "pods", "-n", SYSTEM, "-l", CONTROL_PLANE, "-o", "jsonpath={..restartCount}"
-    )
-    return sorted(map(int, text.split()))
-
-
-class _Regarding(msgspec.Struct, frozen=True):
-    name: str = ""
-
-
-class _Event(msgspec.Struct, frozen=True):
-    regarding: _Regarding = _Regarding()
-    note: str = ""
-
-
-class _Events(msgspec.Struct, frozen=True):
-    items: tuple[_Event, ...]
-
-
-async def wait_event(shop: Shop, name: str, words: str) -> None:
-    """Wait until an Event about an object of the shop has these words."""
-    path = f"/apis/events.k8s.io/v1/namespaces/{shop.namespace}/events"
-
-    async def look() -> bool:
-        notes = [one.note for one in (await shop.cluster.api.get(path, _Events)).items if one.regarding.name == name]
-        assert any(words in note for note in notes), notes
-        return True
-
-    await shop.cluster.wait_for(f"an Event about {name}", look)
+    return sorted(pod.status.restarts for pod in await cluster.pods(SYSTEM, CONTROL_PLANE))
 
 
 async def test_objects_that_make_no_sense(cluster: MiniCluster) -> None:
@@ -224,7 +196,7 @@ async def test_objects_that_make_no_sense(cluster: MiniCluster) -> None:
                         where = {"listener": case.listener, "has": words}
                         await shop.until(collection, object_, *condition.split("="), **where, seconds=20)
                     if case.event[0]:
-                        await wait_event(shop, *case.event)
+                        await shop.until_event(*case.event)
                 except AssertionError as error:
                     wrong.append(f"{name}: {error}")
             assert not wrong, "\n".join(wrong)

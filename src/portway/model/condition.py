@@ -42,6 +42,8 @@ class ParentReport(msgspec.Struct, frozen=True, kw_only=True):
     hold."""
     sockets: tuple[SocketKey, ...] = ()
     """Where an attached route is served."""
+    elsewhere: bool = False
+    """The parent is a Gateway which another Portway serves: what stands there about it stays."""
 
 
 class ListenerReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,10 +70,16 @@ class ObjectReport(msgspec.Struct, frozen=True, kw_only=True):
     listeners: tuple[ListenerReport, ...] = ()
     serving: tuple[Serving, ...] = ()
     """Of a Gateway or ListenerSet: its listeners that can serve, for a Gateway those of its ListenerSets among them.
-    One that does is enough for its `Programmed`. Of an Ingress: all sockets that Ingress is served on, had or not."""
+    All are waited for; that one serves is enough where others are refused. Of an Ingress: all sockets that Ingress is
+    served on, had or not."""
     attached_listener_sets: int = 0
     addresses: tuple[tuple[str, str], ...] = ()
     """`status.addresses` of a Gateway: (type, value)."""
+    addresses_known: bool = True
+    """False: nothing has been seen of its fleet yet, and the addresses that stand there stay."""
+    elsewhere: bool = False
+    """A Gateway, or a ListenerSet of one, that another Portway with the same controller name serves: nothing is
+    written, as each would undo what the other one says."""
     supported_features: tuple[str, ...] = ()
     """`status.supportedFeatures` of a GatewayClass, sorted."""
     verdicts: tuple[Verdict, ...] = ()

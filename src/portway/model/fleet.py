@@ -142,3 +142,7 @@ class ObservedFleet(msgspec.Struct, frozen=True, kw_only=True):
     """Why its objects are not as they should be: the API server's own words, or who changes them. Empty: they are."""
     waiting: bool = False
     """Its proxies are to be made anew, and stay as they are until those of some other fleets have been."""
+    unseen: bool = False
+    """None of its objects has been seen: they are still to be made, or to be found."""
+    elsewhere: bool = False
+    """Its objects are there, and those of another Portway."""

@@ -24,7 +24,7 @@ EDGE: Input[None, Edge] = Input("edge")
 """The settings that decide what is compiled; key `None`."""
 INFRASTRUCTURE: Input[None, Infrastructure] = Input("infrastructure", default=Infrastructure())
 """Where proxies run; key `None`."""
-OBSERVED_FLEET: Input[str, ObservedFleet] = Input("observed fleet", default=ObservedFleet())
+OBSERVED_FLEET: Input[str, ObservedFleet] = Input("observed fleet", default=ObservedFleet(unseen=True))
 """What the infrastructure found out about a fleet, by its name. Only reports read it: no proxy is told."""
 OWN_PLACES: Input[None, OwnPlaces] = Input("own places", default=OwnPlaces())
 """What nobody may be sent to; key `None`."""

@@ -114,6 +114,8 @@ def merge(current: Raw, statement: Statement, *, controller: str, now: str, befo
     old = as_map(current.get("status"))
     pen = _Pen(statement, now)
     report = statement.report
+    if report.elsewhere:
+        return Merged(None)
     if statement.generation < generation_of(current) and _is_ahead(old, report, controller, statement.generation):
         return Merged(None, is_stale=True)
     if report.object.kind in references.HAVE_PARENTS:
@@ -138,8 +140,9 @@ def _own_fields(old: Raw, report: ObjectReport, pen: "_Pen") -> Iterator[tuple[s
     if report.object.kind in HAVE_LISTENERS:
         yield "listeners", _listeners(old.get("listeners"), report.listeners, pen)
     if report.object.kind == "Gateway":
-        addresses = pen.within(MAX_ADDRESSES, report.addresses, "addresses")
-        yield "addresses", [{"type": type_, "value": value} for type_, value in addresses]
+        if report.addresses_known:
+            addresses = pen.within(MAX_ADDRESSES, report.addresses, "addresses")
+            yield "addresses", [{"type": type_, "value": value} for type_, value in addresses]
         yield "attachedListenerSets", report.attached_listener_sets
     if report.object.kind == "GatewayClass":
         features = pen.within(MAX_FEATURES, sorted(report.supported_features), "supportedFeatures")
@@ -190,8 +193,8 @@ def _entries(current: Raw, old: list[object], report: ObjectReport, controller: 
             continue
         reference = mine.pop(references.identity_of(as_map(entry.get(name)), report.object.namespace), None)
         if reference is not None:
-            found.append(entry_of(reference, entry))
-    return found + [entry_of(reference, {}) for reference in mine.values()]
+            found.append(item if reference.report.elsewhere else entry_of(reference, entry))
+    return found + [entry_of(reference, {}) for reference in mine.values() if not reference.report.elsewhere]
 
 
 def _load_balancer(statement: Statement) -> dict[str, object]:

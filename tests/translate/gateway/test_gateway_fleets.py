@@ -302,6 +302,44 @@ def change(engine: Engine, text: str = "", removed: tuple[ObjectKey, ...] = ()) 
     return set(changed), set(gone)
 
 
+ROUTE = ObjectKey("HTTPRoute", "shop", "cart")
+
+
+def test_of_a_fleet_that_nobody_has_seen_nothing_is_said_for_good() -> None:
+    engine = cluster(CLASS % "" + gateway())
+    found = report(engine, WEB)
+    assert not found.addresses_known
+    assert next(each for each in found.conditions if each.type == "Programmed").provisional
+    see(engine, pending="its Service has no address yet")
+    found = report(engine, WEB)
+    assert found.addresses_known
+    assert not next(each for each in found.conditions if each.type == "Programmed").provisional
+
+
+def test_what_another_portway_has_made_it_speaks_of() -> None:
+    engine = cluster(
+        CLASS % ""
+        + gateway()
+        + """
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: cart, namespace: shop}
+spec: {parentRefs: [{name: web}]}
+"""
+    )
+    assert not report(engine, WEB).elsewhere
+    assert [parent.elsewhere for parent in report(engine, ROUTE).parents] == [False]
+    engine.set(
+        OBSERVED_FLEET, FLEET_NAME, ObservedFleet(failed="portway-web belongs to another Portway", elsewhere=True)
+    )
+    engine.settle()
+    found = report(engine, WEB)
+    assert found.elsewhere
+    assert [verdict.reason for verdict in found.verdicts] == ["FleetNotMade"]
+    assert [parent.elsewhere for parent in report(engine, ROUTE).parents] == [True]
+
+
 def test_a_fleet_leaves_the_engine_when_it_changes_and_only_then() -> None:
     engine = Engine(
         Store(program.INDEXES),

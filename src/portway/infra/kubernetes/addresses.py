@@ -69,6 +69,7 @@ def observe(
     failed: str = "",
     *,
     waiting: bool = False,
+    elsewhere: bool = False,
 ) -> ObservedFleet:
     """What is known of a fleet.
 
@@ -78,13 +79,22 @@ def observe(
         pods: of any fleets.
         failed: why its objects are not as they should be.
         waiting: its proxies are to be made anew, but not now.
+        elsewhere: its objects are those of another Portway.
     """
     if fleet.parameters.addresses:
         given = (FleetAddress(address.type, address.value or "") for address in fleet.parameters.addresses)
-        return ObservedFleet(addresses=tuple(dict.fromkeys(given)), pending="", failed=failed, waiting=waiting)
+        addresses = tuple(dict.fromkeys(given))
+        return ObservedFleet(addresses=addresses, pending="", failed=failed, waiting=waiting, elsewhere=elsewhere)
     found, pending = _found(fleet, seen, tuple(nodes), tuple(pods))
     pending = "" if found else _with_proxies(pending, seen)
-    return ObservedFleet(addresses=found[:MOST], pending=pending, failed=failed, waiting=waiting)
+    return ObservedFleet(
+        addresses=found[:MOST],
+        pending=pending,
+        failed=failed,
+        waiting=waiting,
+        unseen=not seen,
+        elsewhere=elsewhere,
+    )
 
 
 def _found(

@@ -137,6 +137,8 @@ class FleetApplier:
         self._contests = Contests()
         self._disputed: dict[str, dict[Ref, str]] = {}
         """By fleet, what somebody else keeps changing, and how that is said."""
+        self._elsewhere: set[str] = set()
+        """Fleets that another Portway has made."""
         self._rolls = Rolls()
         self._agenda = Agenda(clock)
         self._unwanted_since: dict[str, float] = {}
@@ -174,6 +176,7 @@ class FleetApplier:
     def _forget(self, fleet: Fleet) -> None:
         for known in (self._published, self._failed, self._disputed, self._backoffs):
             known.pop(fleet.name, None)
+        self._elsewhere.discard(fleet.name)
         self._rolls.forget(fleet.name)
         for resource in RESOURCES:
             ref = Ref(resource, fleet.namespace, fleet_name_of(fleet.owner))
@@ -209,6 +212,7 @@ class FleetApplier:
     def _forget_work(self) -> None:
         for known in (self._settled, self._backoffs, self._failed, self._disputed):
             known.clear()
+        self._elsewhere.clear()
         for one in (self._agenda, self._contests, self._rolls):
             one.clear()
 
@@ -244,7 +248,8 @@ class FleetApplier:
             return
         nodes, pods = (self._inventory.nodes, self._inventory.pods) if needs_nodes(fleet) else ((), ())
         there, waiting = self._inventory.of_fleet(name), self._rolls.is_waiting(name)
-        found = observe(fleet, there, nodes, pods, self._problem(name), waiting=waiting)
+        elsewhere = name in self._elsewhere
+        found = observe(fleet, there, nodes, pods, self._problem(name), waiting=waiting, elsewhere=elsewhere)
         if self._published.get(name) != found:
             self._published[name] = found
             self._publish(name, found)
@@ -291,8 +296,11 @@ class FleetApplier:
         there, foreign = await look(
             self._client, wanted, known, controller=self._inventory.controller, fleet=name, unlisted=unlisted
         )
-        problems: list[NotOurs | ApiError] = [NotOurs(reason) for reason in foreign.values()]
+        problems: list[NotOurs | ApiError] = [NotOurs(one.reason) for one in foreign.values()]
+        self._elsewhere.discard(name)
         if not all(ref.resource in DISPENSABLE for ref in foreign):
+            if any(one.of_portway for one in foreign.values()):
+                self._elsewhere.add(name)
             raise problems[0]
         free = [manifest for manifest in wanted if manifest.ref not in foreign]
         steps = steps_of(free, there, self._settled, unlisted=unlisted, waits_for_successor=not on_nodes(fleet))

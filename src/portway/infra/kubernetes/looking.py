@@ -9,7 +9,7 @@ from collections.abc import Container, Iterable, Mapping
 from typing import Protocol
 
 from portway.infra.kubernetes.manifests import Manifest, Ref, Resource
-from portway.infra.kubernetes.reconciling import why_foreign
+from portway.infra.kubernetes.reconciling import Foreign, why_foreign
 from portway.infra.kubernetes.seen import Seen, read_seen
 from portway.kubernetes.errors import ApiError
 from portway.kubernetes.paths import resource_path
@@ -29,7 +29,7 @@ async def look(
     controller: str,
     fleet: str,
     unlisted: Container[Resource],
-) -> tuple[Mapping[Ref, Seen], Mapping[Ref, str]]:
+) -> tuple[Mapping[Ref, Seen], Mapping[Ref, Foreign]]:
     """Look at the objects of a fleet that are wanted and not known.
 
     Args:
@@ -44,7 +44,7 @@ async def look(
         ApiError, ApiUnreachable: an object cannot be read.
         msgspec.MsgspecError: it is not understood.
     """
-    there, foreign = dict(known), dict[Ref, str]()
+    there, foreign = dict(known), dict[Ref, Foreign]()
     for ref in (manifest.ref for manifest in wanted):
         if ref in known or ref.resource in unlisted:
             continue

@@ -7,7 +7,7 @@ then. The digest in an annotation tells of fields that are not wanted any more.
 
 from collections.abc import Container, Iterable, Mapping, Sequence
 from enum import StrEnum
-from typing import cast
+from typing import NamedTuple, cast
 
 import msgspec
 
@@ -156,18 +156,27 @@ def _projected(there: object, wanted: object) -> object:
     return there
 
 
-def why_foreign(there: Seen, controller: str, fleet: str) -> str:
-    """Why an object with the name of one of ours is not ours; empty: it is, though somebody may have taken away our
+class Foreign(NamedTuple):
+    """An object with the name of one of ours that is not ours."""
+
+    reason: str
+    of_portway: bool = False
+    """It is another Portway's."""
+
+
+def why_foreign(there: Seen, controller: str, fleet: str) -> Foreign | None:
+    """Why an object with the name of one of ours is not ours; `None`: it is, though somebody may have taken away our
     label, or changed or taken away the name of the fleet: the other one of the two tells."""
     says_fleet = there.fleet == fleet or not there.is_of_its_fleet
     if (there.controller == controller and says_fleet) or (not there.controller and there.fleet == fleet):
-        return ""
+        return None
     labels = cast("Data", cast("Data", there.data["metadata"]).get("labels", {}))
     if labels.get(MANAGED_BY) != "portway" or not there.controller:
-        return f"{there.ref} is there already, and not Portway's; rename or delete it"
+        return Foreign(f"{there.ref} is there already, and not Portway's; rename or delete it")
     if there.controller != controller:
-        return (
+        return Foreign(
             f"{there.ref} belongs to another Portway (its label {CONTROLLER} is {there.controller}, ours {controller});"
-            " delete it if that one is gone"
+            " delete it if that one is gone",
+            of_portway=True,
         )
-    return f"{there.ref} belongs to the fleet {there.fleet}; rename one of the two"
+    return Foreign(f"{there.ref} belongs to the fleet {there.fleet}; rename one of the two")

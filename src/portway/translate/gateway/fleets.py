@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from portway.incremental import Context
+from portway.incremental import Context, query
 from portway.model.fleet import Fleet, FleetAddress, FleetPort, gateway_fleet, owner_of
 from portway.model.handles import EDGE, OBSERVED_FLEET
 from portway.model.names import Transport
@@ -84,6 +84,16 @@ class Reach(msgspec.Struct, frozen=True, kw_only=True):
     be."""
     message: str = ""
     verdicts: tuple[Verdict, ...] = ()
+    unseen: bool = False
+    """Nothing has been seen of its fleet yet, so this is not the last word."""
+
+
+@query("Gateway is another Portway's")
+def is_elsewhere(ctx: Context, key: ObjectKey) -> bool:
+    """Whether another Portway has made a fleet for the Gateway. Asked for every route; nothing else that is seen of
+    the fleet concerns these."""
+    head = ctx.get(gateway_head, key)
+    return head is not None and head.own_fleet and ctx.read(OBSERVED_FLEET, gateway_fleet(key)).elsewhere
 
 
 def reach(ctx: Context, key: ObjectKey) -> Reach:
@@ -98,7 +108,7 @@ def reach(ctx: Context, key: ObjectKey) -> Reach:
         missing = [address.value for address in requested if address not in had]
         message = f"{', '.join(missing)}: {observed.failed or observed.pending or _NOT_GIVEN}" if missing else ""
         reason = "AddressNotUsable" if missing else ""
-        return Reach(addresses=had, reason=reason, message=message, verdicts=verdicts)
+        return Reach(addresses=had, reason=reason, message=message, verdicts=verdicts, unseen=observed.unseen)
     types = {address.type for address in declared}
     found = tuple(address for address in observed.addresses if not types or address.type in types)[:MAX_ADDRESSES]
     if found:
@@ -107,7 +117,7 @@ def reach(ctx: Context, key: ObjectKey) -> Reach:
     if observed.addresses:
         others = ", ".join(address.value for address in observed.addresses)
         message = f"spec.addresses asks for {' and '.join(sorted(types))}, but the Gateway got {others}"
-    return Reach(addresses=(), reason="AddressNotAssigned", message=message, verdicts=verdicts)
+    return Reach(addresses=(), reason="AddressNotAssigned", message=message, verdicts=verdicts, unseen=observed.unseen)
 
 
 _NOT_GIVEN = (

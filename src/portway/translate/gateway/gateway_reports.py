@@ -22,7 +22,7 @@ from portway.translate.gateway.bundle import supported_version, version_problems
 from portway.translate.gateway.certificates import client_certificate
 from portway.translate.gateway.features import features_of
 from portway.translate.gateway.findings import Problem
-from portway.translate.gateway.fleets import Reach, reach
+from portway.translate.gateway.fleets import Reach, is_elsewhere, reach
 from portway.translate.gateway.gateways import (
     GatewayHead,
     gateway_head,
@@ -48,6 +48,8 @@ def gateway_report(ctx: Context, key: ObjectKey) -> ObjectReport:
     plan = ctx.get(gateway_plan, key)
     if plan is None:
         return _not_ours(ctx, key)
+    if ctx.get(is_elsewhere, key):
+        return ObjectReport(object=key, elsewhere=True, verdicts=reach(ctx, key).verdicts)
     states = {listener.key: ctx.get(listener_state, listener.key) for listener in plan.listeners[key]}
     bad = [problem for state in states.values() if state is not None for problem in state.accepted]
     good = any(state is not None and not state.accepted for state in states.values())
@@ -86,6 +88,7 @@ def gateway_report(ctx: Context, key: ObjectKey) -> ObjectReport:
         serving=() if blocked else able,
         attached_listener_sets=sum(_is_accepted(ctx, owner) for owner in plan.listener_sets),
         addresses=reached.addresses,
+        addresses_known=not reached.unseen,
         verdicts=(
             *dict.fromkeys(problem.verdict(key) for problem in problems),
             *reached.verdicts,
@@ -135,6 +138,7 @@ def _gateway_programmed(blocked: str, reached: Reach, *, serves: bool) -> Condit
             status=False,
             reason=reached.reason,
             message=reached.message[: findings.MAX_MESSAGE],
+            provisional=reached.unseen,
         )
     if serves and not blocked:
         return Condition(type=findings.PROGRAMMED, status=True, reason="Programmed")
@@ -192,6 +196,8 @@ def listener_set_report(ctx: Context, key: ObjectKey) -> ObjectReport:
         return ObjectReport(
             object=key, ours=False, verdicts=() if found is None else _without_gateway(ctx, key, gateway)
         )
+    if ctx.get(is_elsewhere, head.key):
+        return ObjectReport(object=key, elsewhere=True)
     if ctx.get(gateway_of, key) is None:
         problem = Problem(
             condition=findings.ACCEPTED,

@@ -22,6 +22,7 @@ from portway.translate.gateway import findings
 from portway.translate.gateway.attachment import ParentAttachment, attachment_of, parent_key, route_of
 from portway.translate.gateway.counts import GATEWAYS_OF_SERVICES, ServiceKey
 from portway.translate.gateway.findings import Problem
+from portway.translate.gateway.fleets import is_elsewhere
 from portway.translate.gateway.gateway_reports import gateway_class_report, gateway_report, listener_set_report
 from portway.translate.gateway.gateways import sockets_of
 from portway.translate.gateway.rules import RulesKey, rules_of
@@ -48,6 +49,7 @@ def route_report(ctx: Context, key: ObjectKey) -> ObjectReport:
             conditions=_conditions(parent, problems),
             tables=_each(ctx.get(table_of, listener.key) for listener in parent.listeners),
             sockets=_each(socket for listener in parent.listeners for socket in ctx.get(sockets_of, listener.key)),
+            elsewhere=ctx.get(is_elsewhere, parent.gateway),
         )
         for parent in attachment.parents
     )
