@@ -13,6 +13,7 @@ from portway.kubernetes.errors import ApiError
 from portway.model.condition import Condition, ObjectReport, ParentReport
 from portway.objects.verdict import ObjectKey
 from portway.status.merge import Statement
+from portway.status.programmed import ROUTE_PROGRAMMED
 from portway.status.raw import Raw, as_list, as_map
 from portway.status.writer import StatusWriter, WriterSettings
 
@@ -159,3 +160,32 @@ async def test_an_answer_that_is_no_list_is_an_outage_like_others() -> None:
         server.says_nonsense = False
         await asyncio.sleep(80)
         assert len(server.parents) == 1
+
+
+@pytest.mark.looptime
+@pytest.mark.parametrize("stands", [False, True])
+async def test_a_new_leader_says_programmed_when_it_has_heard_of_all_proxies(stands: bool) -> None:
+    promise = Condition(type=ROUTE_PROGRAMMED, status=True, reason="Programmed")
+    (parent,) = IS_OURS.report.parents
+    told = msgspec.structs.replace(parent, conditions=(*parent.conditions, promise))
+    statement = msgspec.structs.replace(IS_OURS, report=msgspec.structs.replace(IS_OURS.report, parents=(told,)))
+    server = Server("", parent="public")
+    if stands:
+        accepted = as_map(as_list(ENTRY["conditions"])[0])
+        conditions = [accepted, {**accepted, "type": ROUTE_PROGRAMMED, "reason": "Programmed"}]
+        server.route = {**server.route, "status": {"parents": [{**ENTRY, "conditions": conditions}]}}
+
+    def programmed() -> object:
+        (entry,) = server.parents
+        return {as_map(one)["type"]: as_map(one)["status"] for one in as_list(as_map(entry)["conditions"])}
+
+    settings = WriterSettings(heard=timedelta(seconds=3))
+    writer = StatusWriter(server, controller=OURS, settings=settings, chance=lambda: 0.25)
+    writer.want(statement)
+    running = asyncio.ensure_future(writer.run())  # noqa: TID251 - the test is its parent
+    await asyncio.sleep(2)
+    assert programmed() == {"Accepted": "True", ROUTE_PROGRAMMED: str(stands)}
+    await asyncio.sleep(2)
+    assert programmed() == {"Accepted": "True", ROUTE_PROGRAMMED: "True"}
+    running.cancel()
+    await asyncio.wait([running])

@@ -234,7 +234,6 @@ def test_what_leaves_a_host_or_is_gone_is_forgotten() -> None:
     for name in ("cart", "pay"):
         bench.judge.forgotten(route(name))
     bench.settle()
-    bench.judge.everything()
     assert bench.judged() == {}
     assert bench.judge.statistics().subjects == 0
 

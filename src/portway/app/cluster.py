@@ -10,8 +10,9 @@ import socket
 import ssl
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
+from datetime import timedelta
 from ipaddress import ip_address
-from typing import final
+from typing import Final, final
 
 import structlog
 
@@ -37,6 +38,9 @@ from portway.status.writer import StatusWriter, WriterSettings
 from portway.xds.server import DiscoveryServer
 
 log = structlog.get_logger(__name__)
+
+HEARD: Final = timedelta(seconds=3)
+"""After which all followers have found a new leader: they watch the Lease, or look at it every two seconds."""
 
 
 def label_of(settings: Settings, namespace: str) -> str:
@@ -134,7 +138,10 @@ class ClusterSide:
             client,
             controller=controller,
             namespaces=settings.sources.watch_namespaces,
-            settings=WriterSettings(writes_per_second=settings.cluster.status_writes_per_second),
+            settings=WriterSettings(
+                writes_per_second=settings.cluster.status_writes_per_second,
+                heard=timedelta(0) if identity is None else HEARD,
+            ),
             may_write=lambda: self.elector.is_leader,
             is_busy=is_busy,
         )

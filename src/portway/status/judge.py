@@ -196,10 +196,6 @@ class Judge:
         """A replica, or one of its proxies, came or went."""
         self._dirty.update((key, None) for key in self._waits)
 
-    def everything(self) -> None:
-        """Judge all objects: somebody begins to listen."""
-        self._dirty.update((key, None) for key in self._subjects)
-
     def look(self, now: float) -> None:
         """Look whether proxies came or went, and whether something is overdue; to be called every second or so."""
         fleets = self._fleets()

@@ -10,9 +10,12 @@ from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Final, final
 
+import msgspec
+
 from portway.objects.verdict import ObjectKey
 from portway.status.first import first_status
 from portway.status.merge import Merged, Statement, merge
+from portway.status.programmed import unconfirmed
 from portway.status.queue import Urgency, WriteQueue, is_settled, urgency_of
 from portway.status.raw import Raw
 from portway.status.references import HAVE_PARENTS
@@ -58,14 +61,24 @@ class Ledger:
         self._written: dict[ObjectKey, Statement] = {}
         self._known: OrderedDict[ObjectKey, Raw] = OrderedDict()
         self._news = 0
+        self._heard_at = 0.0
+        self._withheld: dict[ObjectKey, None] = {}
+        """Of which less was written than is wanted."""
 
     @property
     def wanted(self) -> Mapping[ObjectKey, Statement]:
         """The statements that there are."""
         return self._wanted
 
-    def began(self) -> None:
-        """Somebody else may have written meanwhile: forget all but what is wanted."""
+    def began(self, heard_at: float) -> None:
+        """Somebody else may have written meanwhile: forget all but what is wanted.
+
+        Args:
+            heard_at: until then other replicas may have proxies of which we have not heard: nothing becomes
+                `Programmed`; what is stays so.
+        """
+        self._heard_at = heard_at
+        self._withheld.clear()
         self._written.clear()
         self._known.clear()
         self.queue.clear()
@@ -112,6 +125,13 @@ class Ledger:
         self.queue.put(statement, urgency_of(statement, None), self._clock())
         self.awake.set()
 
+    def heard(self) -> None:
+        """We have heard of all proxies: write what was withheld."""
+        for key in self._withheld:
+            if (statement := self._wanted.get(key)) is not None:
+                self.put_anew(statement)
+        self._withheld.clear()
+
     def count_news(self) -> None:
         """Begin to count: `much_news` is set when it has become much."""
         self._news = 0
@@ -147,11 +167,19 @@ class Ledger:
         """What becomes of the status of an object that stands so."""
         before = self._written.get(statement.key)
         merged = merge(current, statement, controller=self._controller, now=self._now(), before=before)
+        if merged.status is not None and self._clock() < self._heard_at:
+            less = merge(current, _unconfirmed(statement), controller=self._controller, now=self._now(), before=before)
+            if less.status != merged.status:
+                self._withheld[statement.key] = None
+                merged = less
         self._troubles.left_out(statement.key, merged.left_out)
         return merged
 
     def first(self, statement: Statement) -> bytes | None:
         """The patch that writes the status of a route that has none; `None`: there is nothing to write."""
+        if self._clock() < self._heard_at:
+            self._withheld[statement.key] = None
+            statement = _unconfirmed(statement)
         merged, patch = first_status(statement, controller=self._controller, now=self._now())
         if merged.status is None:
             return None
@@ -160,3 +188,7 @@ class Ledger:
 
     def _now(self) -> str:
         return self._wall().strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _unconfirmed(statement: Statement) -> Statement:
+    return msgspec.structs.replace(statement, report=unconfirmed(statement.report))

@@ -21,7 +21,7 @@ from portway.model.condition import Condition, ListenerReport, ObjectReport, Par
 from portway.model.names import SocketKey
 from portway.model.resource import ResourceKey, ResourceType
 from portway.objects.verdict import ObjectKey
-from portway.status.tally import Need, Tally, Wanted, condition_of, take_tally
+from portway.status.tally import AWAITED, Need, Tally, Wanted, condition_of, take_tally
 from portway.xds.fleet import FleetState
 from portway.xds.snapshot import route_configuration_of
 
@@ -144,6 +144,25 @@ def with_programmed(
         parents=tuple(
             _parent(each, judged(f"parent/{number}", ROUTE_PROGRAMMED)) for number, each in enumerate(report.parents)
         ),
+    )
+
+
+def unconfirmed(report: ObjectReport) -> ObjectReport:
+    """The report as long as others may have proxies that we have not heard of."""
+
+    def each(conditions: tuple[Condition, ...]) -> tuple[Condition, ...]:
+        return tuple(
+            msgspec.structs.replace(one, status=False, reason="Pending", message=AWAITED, provisional=True)
+            if one.status and one.type in (PROGRAMMED, ROUTE_PROGRAMMED)
+            else one
+            for one in conditions
+        )
+
+    return msgspec.structs.replace(
+        report,
+        conditions=each(report.conditions),
+        listeners=tuple(msgspec.structs.replace(one, conditions=each(one.conditions)) for one in report.listeners),
+        parents=tuple(msgspec.structs.replace(one, conditions=each(one.conditions)) for one in report.parents),
     )
 
 

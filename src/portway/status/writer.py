@@ -59,6 +59,9 @@ class WriterSettings(msgspec.Struct, frozen=True, kw_only=True):
     pause: timedelta = PAUSE
     longest_pause: timedelta = LONGEST_PAUSE
     settle: timedelta = SETTLE
+    heard: timedelta = timedelta(0)
+    """So long after a start other replicas may have proxies of which we have not heard: nothing becomes `Programmed`
+    then."""
     audit: timedelta = timedelta(minutes=10)
     """All that we wrote is looked at again after this time: somebody may have changed it, an older state of etcd may
     have been restored."""
@@ -180,7 +183,8 @@ class StatusWriter:
 
     async def run(self) -> None:
         """Write until cancelled; then nothing is written any more, and what is under way is broken off."""
-        self._ledger.began()
+        heard = self._settings.heard.total_seconds()
+        self._ledger.began(self._clock() + heard)
         self._troubles.began()
         self._audit.began()
         self._may_patch = True
@@ -188,10 +192,15 @@ class StatusWriter:
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._audit.run())
+                tasks.create_task(self._hear(heard))
                 await self._dispatch(tasks)
         finally:
             self._is_running = False
             self._audit.ended()
+
+    async def _hear(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+        self._ledger.heard()
 
     async def _dispatch(self, tasks: asyncio.TaskGroup) -> None:
         rate = self._settings.writes_per_second
