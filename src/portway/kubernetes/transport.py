@@ -8,11 +8,10 @@ import asyncio
 import asyncio.sslproto
 import os
 import socket
-import urllib.request
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from typing import Final, Protocol, cast, final
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlencode
 from weakref import WeakSet
 
 import aiohttp
@@ -20,6 +19,7 @@ from yarl import URL
 
 from portway.kubernetes.connection import Connection, Identity, Tls
 from portway.kubernetes.errors import ApiUnreachable, ConnectionProblem
+from portway.kubernetes.forward_proxy import proxy_of
 
 CONNECT_TIMEOUT: Final = 10.0
 """Seconds for TCP and TLS."""
@@ -135,7 +135,7 @@ class Transport:
     def __init__(self, connection: Connection, user_agent: str) -> None:
         self._connection = connection
         self._user_agent = user_agent
-        self._proxy = connection.proxy or _proxy_of(connection.server)
+        self._proxy = connection.proxy or proxy_of(connection.server, os.environ)
         self._sessions: list[_Session] = []
         """The last one is the current one."""
 
@@ -238,14 +238,6 @@ def why(error: Exception) -> str:
         case aiohttp.ServerDisconnectedError() | aiohttp.ClientPayloadError() | ConnectionError():
             return "ended the connection in the middle of an answer"
     return f"{type(error).__name__}: {error}"
-
-
-def _proxy_of(server: str) -> str:
-    """The proxy that the environment names for a server (`HTTPS_PROXY`, `NO_PROXY`), as other clients take it."""
-    parts = urlsplit(server)
-    if urllib.request.proxy_bypass(parts.hostname or ""):
-        return ""
-    return urllib.request.getproxies().get(parts.scheme, "")
 
 
 def _kept_alive(address: _Address) -> socket.socket:
