@@ -63,6 +63,7 @@ class World:
             make=lambda _: cast("Reflector", self.listing),
             is_wanted=self.wanted.__contains__,
             report=lambda _, event: self.reported.append((event.type, event.name)),
+            forget=lambda _: None,
         )
 
     async def tell(self, *events: Event) -> None:

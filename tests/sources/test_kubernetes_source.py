@@ -23,7 +23,7 @@ from portway.sources.kubernetes import material as material_module
 from portway.sources.kubernetes import source as source_module
 from portway.sources.kubernetes.demand import References
 from portway.sources.kubernetes.source import LINGER, KubernetesSource
-from portway.store import Store
+from portway.store import Finding, Store
 from portway.translate.key_material import REFERRING, key_material
 from tests.cluster.control_plane import Component, ControlPlane
 from tests.kubernetes.faulty import FaultyServer
@@ -119,6 +119,11 @@ def secrets_of(store: Store) -> dict[str, bytes]:
         assert isinstance(stored.object, Secret)
         found[key.name] = stored.object.data["text"].reveal()
     return found
+
+
+def forbidden(store: Store) -> list[Finding]:
+    """What is said about rights that are missing."""
+    return [one for one in store.findings() if one.verdict.reason == "Forbidden"]
 
 
 def has(kind: str, name: str) -> ObjectKey:
@@ -271,7 +276,7 @@ async def test_a_secret_that_a_server_refuses_while_it_starts_is_fetched_later(
                     await asyncio.sleep(0.02)
             answers.clear()
             await reader.until(lambda store: secrets_of(store) == {"late": b"1"})
-            assert not any(one.verdict.reason == "Forbidden" for one in reader.store.findings())
+            assert not forbidden(reader.store)
         await client.close()
 
 
@@ -293,9 +298,9 @@ async def test_without_a_right_to_all_secrets_each_has_a_watch(plane: ControlPla
     plane.kubectl("apply", "-f", "-", stdin=NAMED_ONLY)
     await cluster.apply(secret("mine") + secret("theirs") + ingress("a", "mine") + ingress("b", "theirs"))
     client = client_of(plane.user("narrow"))
-    async with watching(client) as (_, reader):
+    async with watching(client) as (source, reader):
         assert secrets_of(reader.store) == {"mine": b"1"}
-        (finding,) = [one for one in reader.store.findings() if one.verdict.reason == "Forbidden"]
+        (finding,) = forbidden(reader.store)
         assert finding.verdict.problem.startswith("Secret shop/theirs cannot be read: ")
         assert 'resources: ["secrets"], verbs: ["list", "watch"]' in finding.verdict.remedy
         assert 'resourceNames: ["theirs"]' in finding.verdict.remedy
@@ -303,6 +308,35 @@ async def test_without_a_right_to_all_secrets_each_has_a_watch(plane: ControlPla
         await reader.until(lambda store: secrets_of(store) == {"mine": b"2"})
         await cluster.delete("Ingress", "a")
         await reader.until(lambda store: secrets_of(store) == {})
+        assert forbidden(reader.store) == [finding]
+        # Nobody wants to read it any more.
+        await cluster.delete("Ingress", "b")
+        await reader.until(lambda store: not forbidden(store))
+        assert source.forbidden() == frozenset()
+        await cluster.apply(ingress("b", "theirs"))
+        await reader.until(lambda store: forbidden(store) == [finding])
+    await client.close()
+
+
+async def test_a_secret_that_may_be_listed_and_not_fetched_is_named_for_as_long_as_it_is_so(
+    plane: ControlPlane, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(material_module, "DENIALS", 1)
+    plane.kubectl(
+        *("apply", "-f", "-"),
+        stdin=NAMED_ONLY.replace("narrow", "lister").replace("resourceNames: [mine], verbs: [get, ", "verbs: ["),
+    )
+    await cluster.apply(secret("one") + secret("two"))
+    client = client_of(plane.user("lister"))
+    async with watching(client) as (source, reader):
+        await cluster.apply(ingress("a", "one") + ingress("b", "two"))
+        await reader.until(lambda store: len(forbidden(store)) == 2)
+        assert {str(one) for one in source.forbidden()} == {"Secret shop/one", "Secret shop/two"}
+        await cluster.apply(secret("one", "2"))
+        await reader.until(lambda store: secrets_of(store) == {"one": b"2"} and len(forbidden(store)) == 1)
+        await cluster.delete("Ingress", "b")
+        await reader.until(lambda store: not forbidden(store))
+        assert source.forbidden() == frozenset()
     await client.close()
 
 
@@ -313,7 +347,7 @@ async def test_a_kind_that_may_not_be_read_is_named_and_the_rest_works(plane: Co
     client = client_of(plane.user("narrower"))
     async with watching(client) as (source, reader):
         assert reader.store.get(has("Service", "web")) is not None
-        (finding,) = [one for one in reader.store.findings() if one.verdict.reason == "Forbidden"]
+        (finding,) = forbidden(reader.store)
         assert finding.verdict.problem.startswith("Ingress cannot be read: ")
         assert 'resources: ["ingresses"]' in finding.verdict.remedy
         assert source.statistics().synced
@@ -322,7 +356,7 @@ async def test_a_kind_that_may_not_be_read_is_named_and_the_rest_works(plane: Co
         plane.kubectl("create", "clusterrole", "late", "--verb=list,watch", "--resource=ingresses.networking.k8s.io")
         plane.kubectl("create", "clusterrolebinding", "late", "--clusterrole=late", "--user=narrower")
         await reader.until(lambda store: store.get(has("Ingress", "a")) is not None)
-        await reader.until(lambda store: not any(one.verdict.reason == "Forbidden" for one in store.findings()))
+        await reader.until(lambda store: not forbidden(store))
         assert source.has_read("Ingress")
     await client.close()
 
@@ -343,12 +377,12 @@ async def test_a_right_that_comes_a_moment_after_the_start_is_waited_for(plane: 
         faulty.intercept = lambda request: web.Response(status=403) if request.path == path else None
         client = ApiClient(faulty.connection)
         async with watching(client, doubt=TIMEOUT, synced=False) as (source, reader):
-            await reader.until(lambda store: any(one.verdict.reason == "Forbidden" for one in store.findings()))
+            await reader.until(lambda store: bool(forbidden(store)))
             assert not source.statistics().synced
             faulty.intercept = lambda request: None
             await reader.synced()
             assert reader.store.get(has("Ingress", "a")) is not None
-            assert not any(one.verdict.reason == "Forbidden" for one in reader.store.findings())
+            assert not forbidden(reader.store)
         await client.close()
 
 

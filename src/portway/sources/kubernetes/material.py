@@ -24,6 +24,7 @@ FETCHES: Final = 16
 """Objects fetched at the same time."""
 
 Report = Callable[[Followed, Event], None]
+Forget = Callable[[Followed], None]
 Make = Callable[[Followed], Reflector]
 
 
@@ -39,16 +40,19 @@ class Material:
         make: Make,
         is_wanted: Callable[[ObjectKey], bool],
         report: Report,
+        forget: Forget,
     ) -> None:
         """
         Args:
             report: gets each event that is worth it: of wanted objects, and of what does not work. Must not block.
+            forget: gets the collection of one object, when what was reported of that collection counts no more.
         """
         self._client = client
         self._collection = collection
         self._make = make
         self._is_wanted = is_wanted
         self._report = report
+        self._forget = forget
         self._all = make(collection)
         self._is_synced = False
         self._is_single = False
@@ -125,6 +129,10 @@ class Material:
         for running in (self._fetching.pop(name, None), self._singles.pop(name, None)):
             if running is not None:
                 running.cancel()
+        self._forget(self._single(name))
+
+    def _single(self, name: Name) -> Followed:
+        return single(self._collection.kind, *name)
 
     def _key(self, name: Name) -> ObjectKey:
         return ObjectKey(self._collection.kind.name, *name)
@@ -137,6 +145,7 @@ class Material:
         name = Name(event.namespace, event.name)
         if envelope_of(event.data).version >= self._loaded.get(name, 0):
             self._loaded[name] = 0
+            self._forget(self._single(name))  # it may not have been fetched, and is here all the same
             self._report(self._collection, event)
 
     def _is_missed(self, name: Name) -> bool:
@@ -155,7 +164,7 @@ class Material:
     async def _fetch(self, name: Name) -> None:
         backoff = Backoff()
         denials = 0
-        path = single(self._collection.kind, name.namespace, name.name).paths[0] + f"/{name.name}"
+        path = f"{self._single(name).paths[0]}/{name.name}"
         while name in self._wanted and self._is_missed(name):
             try:
                 async with self._slots:
@@ -169,7 +178,7 @@ class Material:
                 self._loaded[name] = 0
                 if isinstance(error, ApiError) and error.status != 404:
                     kind = EventType.DENIED if error.status == 403 else EventType.FAILED
-                    self._report(self._collection, Event(kind, error=error))
+                    self._report(self._single(name), Event(kind, error=error))
                 break
             else:
                 if name in self._wanted and self._is_missed(name):
@@ -187,7 +196,7 @@ class Material:
             self._singles[name] = tasks.create_task(self._run_single(name))
 
     async def _run_single(self, name: Name) -> None:
-        collection = single(self._collection.kind, *name)
+        collection = self._single(name)
         async for event in self._make(collection).events():
             if event.type in (EventType.SYNCED, EventType.MISSING, EventType.DENIED):
                 self._settled_singles.add(name)

@@ -114,7 +114,7 @@ class KubernetesSource:
         self._plain = {one: make(one) for one in collections if one.kind.name not in MATERIAL}
         self._demand = Demand(references)
         self._material = [
-            Material(client, one, make=make, is_wanted=self._demand.is_wanted, report=self._report)
+            Material(client, one, make=make, is_wanted=self._demand.is_wanted, report=self._report, forget=self._forget)
             for one in collections
             if one.kind.name in MATERIAL
         ]
@@ -302,6 +302,13 @@ class KubernetesSource:
                 self._all_referring.set()
         self._notice_outage()
         self._work.set()
+
+    def _forget(self, collection: Followed) -> None:
+        """Nobody wants to know any more whether it can be read."""
+        self._read.discard(collection)
+        self._missing -= {collection}
+        self._forbidden -= {collection}
+        self._batch.say(f"kind {collection}")
 
     def _is_complete(self) -> bool:
         return self._settled.issuperset(self._plain) and all(one.is_synced for one in self._material)
