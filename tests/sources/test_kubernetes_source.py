@@ -386,6 +386,57 @@ async def test_a_right_that_comes_a_moment_after_the_start_is_waited_for(plane: 
         await client.close()
 
 
+async def test_a_right_to_secrets_that_comes_a_moment_after_the_start_is_waited_for(
+    plane: ControlPlane, cluster: Cluster
+) -> None:
+    await cluster.apply(secret("one") + ingress("a", "one"))
+    path = resource_path("", "v1", "secrets")
+    async with FaultyServer(plane.administrator) as faulty:
+        faulty.intercept = lambda request: web.Response(status=403) if request.path == path else None
+        client = ApiClient(faulty.connection)
+        async with watching(client, doubt=TIMEOUT, synced=False) as (source, reader):
+            await reader.until(lambda store: bool(forbidden(store)))
+            assert not source.statistics().synced
+            faulty.intercept = lambda request: None
+            await reader.synced()
+            assert secrets_of(reader.store) == {"one": b"1"}
+            assert not forbidden(reader.store)
+            assert not faulty.paths(fieldSelector="metadata.name=one"), "none has a watch of its own"
+        await client.close()
+
+
+async def test_a_right_to_all_secrets_that_comes_late_takes_over_from_the_watches_of_each(
+    plane: ControlPlane, cluster: Cluster
+) -> None:
+    await cluster.apply(secret("one") + secret("two") + secret("three"))
+    await cluster.apply(ingress("a", "one", "two") + ingress("b", "three"))
+    path = resource_path("", "v1", "secrets")
+
+    def may_not(request: web.Request) -> web.Response | None:
+        is_third = request.query.get("fieldSelector") == "metadata.name=three"
+        return web.Response(status=403) if is_third or (request.path == path and not may_read_all) else None
+
+    may_read_all = False
+    async with FaultyServer(plane.administrator) as faulty:
+        faulty.intercept = may_not
+        client = ApiClient(faulty.connection)
+        async with watching(client, doubt=0.0) as (_, reader):
+            assert secrets_of(reader.store) == {"one": b"1", "two": b"1"}
+            assert [one.verdict.problem.partition(" cannot")[0] for one in forbidden(reader.store)] == [
+                "Secret shop/three"
+            ]
+            reader.seen.clear()
+            may_read_all = True
+            await reader.until(lambda store: "three" in secrets_of(store) and not forbidden(store))
+            assert secrets_of(reader.store) == {"one": b"1", "two": b"1", "three": b"1"}
+            await cluster.apply(secret("one", "2") + ingress("c", "new") + secret("new"))
+            await reader.until(lambda store: secrets_of(store).get("one") == b"2" and "new" in secrets_of(store))
+            assert not any(change.removed for change in reader.seen)
+            await cluster.delete("Secret", "one")
+            await reader.until(lambda store: "one" not in secrets_of(store))
+        await client.close()
+
+
 async def test_kinds_that_the_cluster_does_not_have_keep_nobody_waiting(cluster: Cluster) -> None:
     async with watching(cluster.client) as (source, reader):
         assert {"Backend", "UpstreamPolicy"} <= set(source.statistics().missing)

@@ -2,7 +2,8 @@
 
 Of the others nothing but name and version stays in memory. One that becomes wanted is fetched; whoever refers to it is
 held back by the source until then. Where we may not read the whole collection, each wanted object gets a watch of its
-own: a rule with `resourceNames` allows that.
+own: a rule with `resourceNames` allows that. The collection is asked for all the same, now and then: once it may be
+read, it takes over from these watches.
 """
 
 import asyncio
@@ -58,7 +59,10 @@ class Material:
         self._is_single = False
         """Each wanted object has a watch of its own."""
         self._loaded: dict[Name, int] = {}
-        """Reported; with the version if it was fetched and the watch has not come so far yet, else 0."""
+        """Reported; with the version if it was fetched, or its own watch told it, and the watch of all has not come so
+        far yet, else 0."""
+        self._differing: set[Name] = set()
+        """Of which the list said something else than its own watch. Empty but for the moment of taking over."""
         self._fetching: dict[Name, asyncio.Task[None]] = {}
         self._singles: dict[Name, asyncio.Task[None]] = {}
         self._settled_singles: set[Name] = set()
@@ -87,28 +91,34 @@ class Material:
         name = Name(key.namespace, key.name)
         if self._is_single:
             return self._is_settled_single(name)
-        return self._is_synced and (name in self._loaded or name not in self._all.known())
+        return name in self._loaded or (self._is_synced and name not in self._all.known())
 
     async def run(self, tasks: asyncio.TaskGroup) -> None:
         """Follow the collection until cancelled; what it starts belongs to `tasks`."""
         async for event in self._all.events():
+            name = Name(event.namespace, event.name)
             match event.type:
                 case EventType.CHANGED:
-                    if self._is_wanted(self._key(Name(event.namespace, event.name))):
+                    if not self._is_single and self._is_wanted(self._key(name)):
                         self._load(event)
                     continue
                 case EventType.DELETED:
-                    if self._loaded.pop(Name(event.namespace, event.name), None) is None:
+                    if self._is_single or self._loaded.pop(name, None) is None:
                         continue
+                    self._forget(self._single(name))
                 case EventType.SYNCED | EventType.MISSING:
+                    if self._is_single:
+                        self._take_over()
                     await self._fetch_missed(tasks)
                     self._is_synced = True
-                case EventType.DENIED if not self._is_synced:
+                case EventType.DENIED if self._is_single:
+                    continue  # each watch says for itself what it may not
+                case EventType.DENIED if not self._is_synced and not self._all.is_denied_at_first:
                     self._is_single = True
-                    for name in self._wanted:
-                        self._follow_single(name, tasks)
+                    for wanted in self._wanted:
+                        self._follow_single(wanted, tasks)
                     self._report(self._collection, Event(EventType.SYNCED))
-                    return
+                    continue
             self._report(self._collection, event)
 
     def want(self, key: ObjectKey, tasks: asyncio.TaskGroup) -> None:
@@ -126,6 +136,7 @@ class Material:
         self._wanted.pop(name, None)
         self._loaded.pop(name, None)
         self._settled_singles.discard(name)
+        self._differing.discard(name)
         for running in (self._fetching.pop(name, None), self._singles.pop(name, None)):
             if running is not None:
                 running.cancel()
@@ -148,8 +159,24 @@ class Material:
             self._forget(self._single(name))  # it may not have been fetched, and is here all the same
             self._report(self._collection, event)
 
+    def _take_over(self) -> None:
+        """All have been listed: no object needs a watch of its own any more. One of these may know more than the list,
+        or less; where the two differ the object is asked for, which tells what is newer than both."""
+        self._is_single = False
+        for running in self._singles.values():
+            running.cancel()
+        self._singles.clear()
+        self._settled_singles.clear()
+        listed = self._all.known()
+        for name in self._wanted:
+            self._forget(self._single(name))
+            if self._loaded.get(name) != listed.get(name):
+                self._differing.add(name)
+            elif name in self._loaded:
+                self._loaded[name] = 0
+
     def _is_missed(self, name: Name) -> bool:
-        return name in self._all.known() and name not in self._loaded
+        return name in self._differing or (name in self._all.known() and name not in self._loaded)
 
     def _begin_fetch(self, name: Name, tasks: asyncio.TaskGroup) -> asyncio.Task[None]:
         if name not in self._fetching:
@@ -175,13 +202,18 @@ class Material:
                     await asyncio.sleep(backoff.failed(error))
                     continue
                 # Deleted meanwhile, which the watch tells; or forbidden to get, though allowed to list.
-                self._loaded[name] = 0
-                if isinstance(error, ApiError) and error.status != 404:
+                is_gone = isinstance(error, ApiError) and error.status == 404
+                if is_gone and self._loaded.pop(name, None) is not None:  # which the watch of all never saw
+                    self._report(self._collection, Event(EventType.DELETED, *name))
+                elif isinstance(error, ApiError) and not is_gone:
                     kind = EventType.DENIED if error.status == 403 else EventType.FAILED
                     self._report(self._single(name), Event(kind, error=error))
+                self._differing.discard(name)
+                self._loaded.setdefault(name, 0)
                 break
             else:
                 if name in self._wanted and self._is_missed(name):
+                    self._differing.discard(name)
                     self._loaded[name] = envelope_of(data).version
                     self._report(self._collection, Event(EventType.CHANGED, *name, data))
         self._fetching.pop(name, None)
@@ -198,8 +230,13 @@ class Material:
     async def _run_single(self, name: Name) -> None:
         collection = self._single(name)
         async for event in self._make(collection).events():
-            if event.type in (EventType.SYNCED, EventType.MISSING, EventType.DENIED):
-                self._settled_singles.add(name)
+            match event.type:
+                case EventType.CHANGED:
+                    self._loaded[name] = envelope_of(event.data).version
+                case EventType.DELETED:
+                    self._loaded.pop(name, None)
+                case EventType.SYNCED | EventType.MISSING | EventType.DENIED:
+                    self._settled_singles.add(name)
             self._report(collection, event)
 
 
