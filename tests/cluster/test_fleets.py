@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
-from typing import cast
+from typing import NoReturn, cast
 
 import msgspec
 import pytest
@@ -269,6 +269,27 @@ async def test_what_the_api_server_refuses_is_told_and_hurts_no_other(plane: Con
         world.applier.want(fleet("refused"))
         await world.until(lambda: not world.observed[name].failed)
         assert world.kinds("portway-refused") == WHOLE
+
+
+class Unforeseen(dict[str, str]):
+    """Labels that end in a mistake of ours."""
+
+    def items(self) -> NoReturn:
+        raise RuntimeError("nobody foresaw this")
+
+
+async def test_a_fleet_that_nobody_foresaw_hurts_no_other(plane: ControlPlane) -> None:
+    async with portway(plane, "unforeseen") as world:
+        sound = fleet("unforeseen")
+        broken = {name: msgspec.structs.replace(made, labels=Unforeseen()) for name, made in sound.items()}
+        world.applier.want({**broken, **fleet("beside")})
+        (name,) = broken
+        await world.until(lambda: "RuntimeError: nobody foresaw this" in world.observed[name].failed)
+        await world.until(lambda: world.kinds("portway-beside") == WHOLE)
+        assert world.applier.statistics().failed.keys() == {name}
+        world.applier.want(sound)
+        await world.until(lambda: world.kinds("portway-unforeseen") == WHOLE)
+        await world.until(lambda: not world.observed[name].failed)
 
 
 async def test_a_namespace_that_is_gone_is_no_mistake_of_a_gateway(plane: ControlPlane) -> None:

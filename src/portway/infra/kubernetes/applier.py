@@ -266,19 +266,28 @@ class FleetApplier:
             await self._reconcile(name)
         except (ApiError, ApiUnreachable, NotOurs, Unknown, msgspec.MsgspecError) as error:
             # `error` is the API server's word, or ours about somebody else's object; it says what to do.
-            wait = self._backoffs.setdefault(name, Backoff(first=RETRY[0], longest=RETRY[1])).failed(error)
-            self._agenda.wake_at(name, self._clock() + wait)
+            self._try_again(name, error)
             if isinstance(error, ApiError) and error.is_of_ending_namespace and is_of_gateway(name):
                 return  # its Gateway goes with it, in a moment
             if self._failed.get(name) != str(error):
                 log.warning("fleet not as it should be", fleet=name, problem=str(error))
             self._failed[name] = str(error)
+        except Exception as error:  # one fleet that nobody foresaw must not end all others, here and at the next leader
+            self._try_again(name, error)
+            problem = f"a mistake of Portway's own, {type(error).__name__}: {error}; its log says where"
+            if self._failed.get(name) != problem:
+                log.exception("fleet could not be made", fleet=name)
+            self._failed[name] = problem
         else:
             self._backoffs.pop(name, None)
             self._failed.pop(name, None)
         self._follow_update(name)
         self._observe(name)
         self._agenda.wake(self._rolls.next(len(self._wanted)))
+
+    def _try_again(self, name: str, error: Exception) -> None:
+        wait = self._backoffs.setdefault(name, Backoff(first=RETRY[0], longest=RETRY[1])).failed(error)
+        self._agenda.wake_at(name, self._clock() + wait)
 
     async def _reconcile(self, name: str) -> None:
         fleet = self._wanted.get(name)
