@@ -1,9 +1,9 @@
-"""The part of Portway that makes fleets, against a real API server, by a user who has the rights of `rbac.RULES` and no
-others."""
+"""The part of Portway that makes fleets, against a real API server, by a user who has the rights of `rbac.RULES` and,
+as our source has it, that to list owners, and no others."""
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -18,11 +18,14 @@ from portway.infra.kubernetes.data_plane import DataPlane
 from portway.infra.kubernetes.inventory import Inventory
 from portway.infra.kubernetes.manifests import DEPLOYMENT
 from portway.infra.kubernetes.observer import FleetObserver
+from portway.infra.kubernetes.owners import Owners
 from portway.infra.kubernetes.seen import Seen
 from portway.kubernetes.client import ApiClient
+from portway.model.edge import Edge
 from portway.model.fleet import Fleet, FleetAddress, FleetPort, ObservedFleet, gateway_fleet
 from portway.model.names import Transport
 from portway.objects.fleets_v1alpha1 import FleetParametersSpec, joined
+from portway.objects.kinds import KINDS
 from portway.objects.scalars import decode_hook
 from portway.objects.verdict import ObjectKey
 from tests.cluster.api import Api
@@ -49,6 +52,8 @@ async def _prepare(plane: ControlPlane) -> None:
         {"apiGroups": list(rule.groups), "resources": list(rule.resources), "verbs": list(rule.verbs)}
         for rule in rbac.RULES
     ]
+    for kind in (KINDS[name] for name in ("Gateway", "GatewayClass", "IngressClass")):
+        rules.append({"apiGroups": [kind.group], "resources": [kind.plural], "verbs": ["list"]})
     group = "rbac.authorization.k8s.io"
     role = {"apiVersion": f"{group}/v1", "kind": "ClusterRole", "metadata": {"name": ROLE}, "rules": rules}
     binding = {
@@ -74,6 +79,7 @@ class World:
         linger: timedelta,
         image: str,
         is_certain: Callable[[str], bool],
+        is_asked_for: Callable[[str], Awaitable[bool]] | None,
     ) -> None:
         self.plane = plane
         self.ahead = 0.0
@@ -83,6 +89,7 @@ class World:
         self.data_plane = DataPlane(
             image=image, control_plane="portway:18000", authorities="PEM", controller=controller
         )
+        self.leads = True
         inventory = Inventory(controller)
         self.applier = FleetApplier(
             client,
@@ -91,7 +98,9 @@ class World:
             self._publish,
             clock=self._clock,
             linger=linger,
+            may_write=lambda: self.leads,
             is_certain=is_certain,
+            is_asked_for=is_asked_for or Owners(client, Edge()).want,
         )
         self.observer = FleetObserver(client, inventory, needs_nodes=lambda: self.applier.needs_nodes)
         self.inventory = inventory
@@ -138,9 +147,10 @@ async def portway(
     linger: timedelta = timedelta(0),
     image: str = "portway:test",
     is_certain: Callable[[str], bool] = lambda fleet: True,
+    is_asked_for: Callable[[str], Awaitable[bool]] | None = None,
 ) -> AsyncIterator[World]:
     client = client_of(plane.user("portway"))
-    world = World(plane, client, controller, linger, image, is_certain)
+    world = World(plane, client, controller, linger, image, is_certain, is_asked_for)
     tasks = [asyncio.ensure_future(run()) for run in (world.observer.run, world.applier.run)]  # noqa: TID251 - ended below
     try:
         yield world

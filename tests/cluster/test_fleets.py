@@ -1,4 +1,4 @@
-"""Fleets against a real API server, by a user who has the rights of `rbac.RULES` and no others."""
+"""Fleets against a real API server, by a user who has the rights of `rbac.RULES` and may list owners, and no others."""
 
 import asyncio
 from collections.abc import Iterator, Mapping
@@ -8,10 +8,14 @@ from typing import NoReturn, cast
 import msgspec
 import pytest
 
-from portway.model.fleet import Fleet, FleetAddress
+from portway.infra.kubernetes.owners import Owners
+from portway.model.edge import Edge
+from portway.model.fleet import Fleet, FleetAddress, FleetPort
+from portway.model.names import Transport
 from portway.objects.verdict import ObjectKey
 from tests.cluster.control_plane import ControlPlane
 from tests.cluster.fleet_world import COLLECTED, NAMESPACE, WHOLE, fleet, fleet_plane, part, portway
+from tests.kubernetes.planes import client_of
 
 pytestmark = pytest.mark.cluster
 
@@ -236,6 +240,108 @@ async def test_a_fleet_that_is_gone_for_a_moment_stays(plane: ControlPlane) -> N
         assert world.applier.statistics().deleted == 0
         world.applier.want({}, tuple(wanted))
         await world.until(lambda: world.kinds("portway-moment") == set())
+
+
+GATEWAY = f"""
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {{name: asked, namespace: {NAMESPACE}}}
+spec: {{gatewayClassName: ours, listeners: [{{name: http, port: 80, protocol: HTTP}}]}}
+"""
+GATEWAY_CLASS = """
+apiVersion: gateway.networking.k8s.io/v1
+kind: GatewayClass
+metadata: {name: ours}
+spec: {controllerName: portway.dev/gateway-controller}
+"""
+INGRESS_CLASS = """
+apiVersion: networking.k8s.io/v1
+kind: IngressClass
+metadata: {name: asked}
+spec: {controller: portway.dev/ingress-controller}
+"""
+OF_CLASS = Fleet(
+    name="ingress/asked",
+    namespace=NAMESPACE,
+    owner=ObjectKey("IngressClass", "", "asked"),
+    ports=(FleetPort(80, Transport.TCP),),
+)
+
+ASKED_FOR = {
+    # By what, and as what the API server is told last: then the fleet may go.
+    "a Gateway and its class": (GATEWAY_CLASS, GATEWAY),
+    "a Gateway, until its class is another's": (GATEWAY, GATEWAY_CLASS),
+    "an IngressClass": (INGRESS_CLASS,),
+}
+
+
+@pytest.mark.parametrize("case", ASKED_FOR)
+async def test_a_fleet_stays_as_long_as_its_owner_is_there(plane: ControlPlane, case: str) -> None:
+    """Whatever we have heard: a watch hangs after a deletion, and the class is made anew meanwhile."""
+    *others, last = manifests = ASKED_FOR[case]
+    wanted = {OF_CLASS.name: OF_CLASS} if last is INGRESS_CLASS else fleet("asked")
+    made = "portway-ingress-asked" if last is INGRESS_CLASS else "portway-asked"
+    asked = ("list", "ingressclasses" if last is INGRESS_CLASS else "gatewayclasses")
+    async with portway(plane, "asked", linger=timedelta(seconds=0.1)) as world:
+        for manifest in manifests:
+            world.plane.kubectl("apply", "-f", "-", stdin=manifest)
+        world.applier.want(wanted)
+        world.applier.complete()
+        await world.settled()
+        world.applier.want({}, tuple(wanted))
+        await world.until(lambda: world.client.statistics().requests.get(asked, 0) >= 3)
+        assert (world.applier.statistics().deleted, world.kinds(made)) == (0, WHOLE)
+        world.plane.kubectl("delete", "-f", "-", stdin=last)
+        await world.until(lambda: world.kinds(made) == set())
+        for manifest in others:
+            world.plane.kubectl("delete", "-f", "-", stdin=manifest)
+
+
+async def test_a_fleet_whose_owner_is_another_controllers_goes(plane: ControlPlane) -> None:
+    theirs = INGRESS_CLASS.replace("portway.dev/", "example.com/")
+    async with portway(plane, "theirs") as world:
+        world.applier.want({OF_CLASS.name: OF_CLASS})
+        world.applier.complete()
+        await world.settled()
+        world.plane.kubectl("apply", "-f", "-", stdin=theirs)
+        world.applier.want({}, (OF_CLASS.name,))
+        await world.until(lambda: world.kinds("portway-ingress-asked") == set())
+        world.plane.kubectl("delete", "-f", "-", stdin=theirs)
+
+
+async def test_a_fleet_stays_if_nobody_can_say_whether_its_owner_is_there(plane: ControlPlane) -> None:
+    nobody = client_of(plane.user("nobody"))
+    try:
+        async with portway(plane, "unsaid", is_asked_for=Owners(nobody, Edge()).want) as world:
+            wanted = fleet("unsaid")
+            world.applier.want(wanted)
+            world.applier.complete()
+            await world.settled()
+            world.applier.want({}, tuple(wanted))
+            await world.until(lambda: nobody.statistics().requests.get(("list", "gateways"), 0) >= 2)
+            assert (world.applier.statistics().deleted, world.kinds("portway-unsaid")) == (0, WHOLE)
+    finally:
+        await nobody.close()
+
+
+async def test_who_may_not_lead_any_more_writes_and_deletes_nothing(plane: ControlPlane) -> None:
+    """A process that was stopped for a while wakes up with work at hand, and has not been told yet."""
+    async with portway(plane, "stopped") as world:
+        gone = fleet("gone-meanwhile")
+        world.applier.want({**fleet("stopped"), **gone})
+        world.applier.complete()
+        await world.settled()
+        before = world.applier.statistics()
+        world.leads = False
+        world.applier.want({**fleet("stopped", 80, 81), **fleet("new")}, tuple(gone))
+        # It looks again, as it might lead after all.
+        await world.until(lambda: world.client.statistics().requests.get(("list", "gateways"), 0) >= 2)
+        now = world.applier.statistics()
+        assert (now.applied, now.deleted, now.failed) == (before.applied, before.deleted, {})
+        assert (world.kinds("portway-gone-meanwhile"), world.kinds("portway-new")) == (WHOLE, set())
+        world.leads = True
+        await world.until(lambda: world.kinds("portway-gone-meanwhile") == set())
+        await world.until(lambda: world.kinds("portway-new") == WHOLE)
 
 
 async def test_several_portways_never_touch_each_others_objects(plane: ControlPlane) -> None:

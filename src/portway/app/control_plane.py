@@ -47,6 +47,7 @@ from portway.infra.kubernetes.inventory import Inventory
 from portway.infra.kubernetes.names import account_of
 from portway.infra.kubernetes.observer import FleetObserver
 from portway.infra.kubernetes.own_pod import find_own_image
+from portway.infra.kubernetes.owners import Owners
 from portway.infra.state import StateFolder
 from portway.kubernetes.client import ApiClient
 from portway.kubernetes.connection import connect
@@ -217,7 +218,13 @@ class _ControlPlane:
         if cluster.proxy_image:
             self._image_known.set()
         self._applier = FleetApplier(
-            client, self._inventory, self._plane, self._observed, is_certain=lambda fleet: is_certain(source, fleet)
+            client,
+            self._inventory,
+            self._plane,
+            self._observed,
+            may_write=lambda: self._side.elector.is_leader,
+            is_certain=lambda fleet: is_certain(source, fleet),
+            is_asked_for=Owners(client, settings.edge).want,
         )
         self._observer = FleetObserver(
             client,

@@ -1,10 +1,12 @@
 """Makes fleets in the cluster what they are to be.
 
 Every replica of the control plane knows what is wanted and what is there, and says of each fleet what was observed; one
-of them, the leader, writes (`run`). It writes nothing that is there already, and deletes only
+of them, the leader, writes (`run`), and asks right before each write whether it still leads. It writes nothing that is
+there already, and deletes only
 
 - what carries our controller's label and names a fleet that nobody wants, once the sources have said all that they
-  have (`complete`), and after a while: a class that is written anew is gone for a moment;
+  have (`complete`), and after a while: a class that is written anew is gone for a moment. Then its owner is looked for
+  once more, as what we have read may be of before (`owners.py`);
 - what a fleet that somebody wants has too much, such as a budget that was taken back.
 
 A fleet that is held (its Gateway or parameters make no sense just now) is left as it is, whatever it is, but for what
@@ -18,7 +20,7 @@ waits for nobody.
 
 import asyncio
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from datetime import timedelta
 from typing import Final, Protocol, final
 
@@ -78,6 +80,10 @@ class Unknown(Exception):
     """What there is of a kind cannot be found out. The message says why, and what to do."""
 
 
+class NotLeading(Exception):
+    """Another replica may lead by now: nothing is written any more."""
+
+
 class ApplierStatistics(msgspec.Struct, frozen=True, kw_only=True):
     """What was done."""
 
@@ -100,6 +106,10 @@ Publish = Callable[[str, ObservedFleet], None]
 """Gets a fleet's name and what is known of it: for the engine's input `OBSERVED_FLEET`."""
 
 
+async def _nobody(fleet: str) -> bool:
+    return False
+
+
 @final
 class FleetApplier:
     """Fleets as they are wanted, and as they are. Everything but `run` may be called on any replica."""
@@ -113,13 +123,19 @@ class FleetApplier:
         *,
         clock: Callable[[], float] = time.monotonic,
         linger: timedelta = LINGER,
+        may_write: Callable[[], bool] = lambda: True,
         is_certain: Callable[[str], bool] = lambda fleet: True,
+        is_asked_for: Callable[[str], Awaitable[bool]] = _nobody,
     ) -> None:
         """
         Args:
             publish: called when something else is known of a fleet; must not block.
+            may_write: asked before each write: a process that was stopped for a while may have lost its leadership
+                without knowing it yet.
             is_certain: whether everything has been read by which a fleet could be wanted. One that is not wanted stays
                 until then.
+            is_asked_for: whether the API server itself says that a fleet is wanted, of which we know nobody who wants
+                it; asked before it goes. What this raises is a reason to let it stay for now.
         """
         self._client = client
         self._inventory = inventory
@@ -127,7 +143,9 @@ class FleetApplier:
         self._publish = publish
         self._clock = clock
         self._linger = linger.total_seconds()
+        self._may_write = may_write
         self._is_certain = is_certain
+        self._is_asked_for = is_asked_for
         self._wanted: dict[str, Fleet] = {}
         self._is_complete = False
         self._published: dict[str, ObservedFleet] = {}
@@ -142,6 +160,8 @@ class FleetApplier:
         self._rolls = Rolls()
         self._agenda = Agenda(clock)
         self._unwanted_since: dict[str, float] = {}
+        self._kept: set[str] = set()
+        """Fleets that nobody wants as far as we have read, and that are asked for all the same."""
         self._applied = self._deleted = 0
         inventory.subscribe(self._touched)
 
@@ -167,6 +187,7 @@ class FleetApplier:
         for name, fleet in changed.items():
             self._wanted[name] = fleet
             self._unwanted_since.pop(name, None)
+            self._kept.discard(name)
             self._observe(name)
         for name in removed:
             if (former := self._wanted.pop(name, None)) is not None:
@@ -210,7 +231,7 @@ class FleetApplier:
             self._forget_work()
 
     def _forget_work(self) -> None:
-        for known in (self._settled, self._backoffs, self._failed, self._disputed):
+        for known in (self._settled, self._backoffs, self._failed, self._disputed, self._unwanted_since):
             known.clear()
         self._elsewhere.clear()
         for one in (self._agenda, self._contests, self._rolls):
@@ -264,6 +285,10 @@ class FleetApplier:
     async def _attend(self, name: str) -> None:
         try:
             await self._reconcile(name)
+        except NotLeading:
+            # Whoever cancels us is about to. Should we lead after all, it remains to be done.
+            self._agenda.wake_at(name, self._clock() + RETRY[0])
+            return
         except (ApiError, ApiUnreachable, NotOurs, Unknown, msgspec.MsgspecError) as error:
             # `error` is the API server's word, or ours about somebody else's object; it says what to do.
             self._try_again(name, error)
@@ -417,6 +442,7 @@ class FleetApplier:
             await self._delete(step.ref, step.uid)
             log.info("object deleted", object=str(step.ref), fleet=fleet.name)
             return
+        self._make_sure()
         manager = MANAGER if step.act is Act.APPLY else INITIAL_MANAGER
         answer = await self._client.apply(path, step.body, manager=manager)
         self._applied += 1
@@ -431,6 +457,7 @@ class FleetApplier:
         there = self._inventory.of_fleet(name)
         if not there:
             self._unwanted_since.pop(name, None)
+            self._kept.discard(name)
             return
         if not self._is_complete:
             return
@@ -442,13 +469,33 @@ class FleetApplier:
         if (rest := since + self._linger - self._clock()) > 0:
             self._agenda.wake_at(name, self._clock() + rest)
             return
+        if await self._is_asked_for(name):
+            self._unwanted_since[name] = self._clock()
+            self._agenda.wake_at(name, self._clock() + self._linger)
+            if name not in self._kept:
+                self._kept.add(name)
+                log.warning("fleet stays", fleet=name, problem="its owner is there, and has not been heard of")
+            return
         objects = sorted(there.items(), reverse=True)
         for ref, seen in objects:
+            if name in self._wanted:  # again, while we asked and deleted
+                return
             await self._delete(ref, seen.uid)
+        self._kept.discard(name)
         log.info("fleet deleted", fleet=name, objects=len(objects))
 
     async def _delete(self, ref: Ref, uid: str) -> None:
+        self._make_sure()
         await self._client.delete(path_of(ref), uid=uid)
         self._deleted += 1
         self._settled.pop(ref, None)
         self._inventory.forget(ref)
+
+    def _make_sure(self) -> None:
+        """Right before a write: a request sent is a request done.
+
+        Raises:
+            NotLeading: it must not be sent.
+        """
+        if not self._may_write():
+            raise NotLeading
