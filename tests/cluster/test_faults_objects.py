@@ -26,7 +26,9 @@ from tests.cluster.portway_in import (
     opened,
     route,
 )
+from tests.kit.answer import Failure
 from tests.kit.certificates import Authority, KeyPair
+from tests.kit.client import fetch
 
 pytestmark = [pytest.mark.cluster, pytest.mark.disturbs, pytest.mark.timeout(300)]
 
@@ -238,7 +240,18 @@ async def test_a_secret_comes_late_is_renewed_changes_its_type_and_vanishes(clus
             # The type of a Secret cannot be changed in place.
             await cluster.api.delete(secret)
             await shop.apply(tls_secret(second, type_="Opaque"))
-            await asyncio.sleep(1)
+            said = await shop.until(
+                "gateways", "edge", "ResolvedRefs", "False", listener="https", has="is of type Opaque"
+            )
+            assert said.reason == "InvalidCertificateRef"
+            await shop.until("gateways", "edge", "Programmed", "False", listener="https")
+
+            async def unserved() -> bool:
+                answer = await fetch("https://shop.test/", address=shop.address)
+                assert answer.failure is Failure.REFUSED, answer
+                return True
+
+            await cluster.wait_for("port 443 closed", unserved)
             await cluster.api.delete(secret)
             await shop.until("gateways", "edge", "ResolvedRefs", "False", listener="https", has="does not exist")
             await shop.apply(tls_secret(third))
