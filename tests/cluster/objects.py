@@ -317,6 +317,7 @@ class PodStatus(Struct, frozen=True, kw_only=True):
     phase: str = ""
     conditions: tuple[Condition, ...] = ()
     pod_ip: str = msgspec.field(name="podIP", default="")
+    host_ip: str = msgspec.field(name="hostIP", default="")
     container_statuses: tuple[ContainerStatus, ...] = ()
 
     @property

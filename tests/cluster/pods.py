@@ -17,7 +17,7 @@ from tests.cluster.containers import MARKER, Image, Mount, Plan, find_image
 from tests.cluster.environment import expand, variables_of
 from tests.cluster.lifecycle import ContainerLife, Restart
 from tests.cluster.logs import ContainerLog
-from tests.cluster.network import GATEWAY, Attachment, Network
+from tests.cluster.network import GATEWAY, Attachment, Backend, Frontend, Network
 from tests.cluster.objects import Container, Pod
 from tests.cluster.pod_status import PodStatusWriter
 from tests.cluster.probes import Prober
@@ -116,6 +116,7 @@ class PodLife:
         finally:
             self._volumes.remove()
             if self._attachment is not None:
+                self._shared.network.serve(dict.fromkeys(self._host_ports(), ()))
                 self._shared.network.detach(self._attachment)
                 self._attachment = None
         await self._confirm_end()
@@ -125,6 +126,7 @@ class PodLife:
             return  # bound and deleted, or over: only its end is left to be confirmed
         if not self.pod.spec.host_network:
             self._attachment = self._attach()
+            self._shared.network.serve(self._host_ports())
         self._volumes.address, self._volumes.node_address = self.address, self.place.attachment.address
         async with asyncio.TaskGroup() as tasks:
             renewal = await self._first_volumes()
@@ -162,6 +164,17 @@ class PodLife:
         start = sysctls.get("net.ipv4.ip_unprivileged_port_start")
         # 0 is what container runtimes set, too.
         return self._shared.network.attach_pod(unprivileged_ports_from=int(start) if start else 0)
+
+    def _host_ports(self) -> dict[Frontend, tuple[Backend, ...]]:
+        """Ports of the node that lead to the pod, unless asked from the node's own network; none with hostNetwork."""
+        return {
+            Frontend(self.place.attachment.address, port.protocol, port.host_port): (
+                Backend(self.address, port.container_port),
+            )
+            for life in (*self.initial, *self.main)
+            for port in life.container.ports
+            if port.host_port and not self.pod.spec.host_network
+        }
 
     async def _first_volumes(self) -> float:
         while True:

@@ -90,6 +90,18 @@ async def test_service_reaches_all_pods_of_a_deployment(cluster: MiniCluster, na
     await answering(cluster, await cluster.load_balancer(namespace, "web"), pods)
 
 
+async def test_ports_of_the_node_lead_to_the_pod_and_go_with_it(cluster: MiniCluster, namespace: str) -> None:
+    ports = "ports: [{containerPort: 8080, hostPort: 8090}]"
+    await cluster.api.apply(workload("web", container=ports, kind="ClusterIP"), namespace=namespace)
+    one, other = await cluster.wait_ready(namespace, count=2)
+    for pod in (one, other):
+        assert await get(pod.status.host_ip, port=8090) == pod.metadata.name
+    await cluster.api.patch(f"/apis/apps/v1/namespaces/{namespace}/deployments/web", {"spec": {"replicas": 0}})
+    await cluster.wait_gone(one.path)
+    await cluster.wait_gone(other.path)
+    assert await get(one.status.host_ip, port=8090) == "no answer: refused"
+
+
 async def test_pods_start_well_below_a_second(cluster: MiniCluster, namespace: str) -> None:
     began = time.monotonic()
     await cluster.api.apply(workload("many", replicas=10, kind="ClusterIP"), namespace=namespace)
