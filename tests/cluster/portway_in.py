@@ -210,10 +210,10 @@ spec:
 class Shop:
     """A namespace with a Gateway that has an address."""
 
-    def __init__(self, cluster: MiniCluster, namespace: str) -> None:
+    def __init__(self, cluster: MiniCluster, namespace: str, address: str = "") -> None:
         self.cluster = cluster
         self.namespace = namespace
-        self.address = ""
+        self.address = address
 
     def path(self, kind: str, name: str) -> str:
         """Of an object of the Gateway API: `httproutes`, `gateways`."""

@@ -10,7 +10,8 @@ import pytest
 
 from tests.cluster.cluster import MiniCluster
 from tests.cluster.outline import Outline
-from tests.cluster.portway_in import CONTROL_PLANE, PROXIES, SYSTEM, gateway, logs
+from tests.cluster.portway_in import CONTROL_PLANE, PROXIES, SYSTEM, Shop, backends, gateway, logs, route
+from tests.cluster.test_outside import Reached
 from tests.deploy.kustomizations import kustomization
 from tests.deploy.test_overlays import SHOP
 from tools.make_manifests import DEPLOY
@@ -89,9 +90,82 @@ async def test_each_way_to_install_serves_and_goes_again(tmp_path: Path) -> None
         async with installed(cluster, DEPLOY / "crds", some):
             await served(cluster, SHOP)
 
+
+INGRESS = """
+apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata: {name: shop}
+spec:
+  ingressClassName: portway
+  rules:
+  - host: ingress.test
+    http: {paths: [{path: /, pathType: Prefix, backend: {service: {name: a, port: {number: 80}}}}]}
+"""
+HOST_PORTS = """
+apiVersion: portway.dev/v1alpha1
+kind: FleetParameters
+metadata: {name: host-ports}
+spec: {pod: {hostNetwork: false}, container: {hostPorts: true}}
+"""
+
+
+def gateway_at(name: str, port: int, *, parameters: str = "") -> str:
+    """A Gateway with one listener; with FleetParameters of its own, which are joined with those of its class."""
+    reference = f"parametersRef: {{group: portway.dev, kind: FleetParameters, name: {parameters}}}"
+    text = gateway(name, f"{{name: http, port: {port}, protocol: HTTP}}")
+    return text.replace("spec: {", f"spec: {{infrastructure: {{{reference}}}, ") if parameters else text
+
+
+async def until_reached(cluster: MiniCluster, path: str, *addresses: str) -> None:
+    """Wait until the status of a Gateway or an Ingress holds these addresses and no other."""
+
+    async def look() -> bool:
+        status = (await cluster.api.get(path, Reached)).status
+        found = [one.value or one.ip for one in (*status.addresses, *status.load_balancer.ingress)]
+        assert sorted(found) == sorted(addresses), status
+        return True
+
+    await cluster.wait_for(f"{path} reached at {', '.join(addresses)}", look)
+
+
+@pytest.mark.slow
+async def test_nodes_own_addresses(tmp_path: Path) -> None:
+    """Each Node with the label serves, by its network or by its ports, and statuses name it for as long as it does."""
+    async with fresh(tmp_path) as cluster:
         await asyncio.to_thread(cluster.kubectl, "label", "node", "node-a1", "node-b1", "portway.dev/edge=true")
         async with installed(cluster, DEPLOY / "crds", DEPLOY / "host-network"):
-            # One on each Node with the label.
-            await served(cluster, SHOP)
-            pods = await cluster.pods(SHOP, PROXIES)
-            assert {pod.spec.node_name for pod in pods} == {"node-a1", "node-b1"}
+            await cluster.api.apply(f"{{apiVersion: v1, kind: Namespace, metadata: {{name: {SHOP}}}}}")
+            shop = Shop(cluster, SHOP)
+            # Fleets on one Node cannot have the same port.
+            await shop.apply(
+                *(backends("a"), HOST_PORTS, INGRESS),
+                *(gateway_at("edge", 8080), route("edge", ("/", "a"), hosts=["edge.test"])),
+                gateway_at("mapped", 8090, parameters="host-ports"),
+                route("mapped", ("/", "a"), parent="mapped", hosts=["mapped.test"]),
+            )
+            said_by = {
+                "edge.test:8080": shop.path("gateways", "edge"),
+                "mapped.test:8090": shop.path("gateways", "mapped"),
+                "ingress.test": f"/apis/networking.k8s.io/v1/namespaces/{SHOP}/ingresses/shop",
+            }
+            proxies = *await shop.pods(count=4), *await cluster.wait_ready(SYSTEM, PROXIES, count=2)
+            nodes = {pod.spec.node_name: Shop(cluster, SHOP, pod.status.host_ip) for pod in proxies}
+            assert nodes.keys() == {"node-a1", "node-b1"}
+
+            async def both_serve() -> None:
+                for host, path in said_by.items():
+                    await until_reached(cluster, path, *(node.address for node in nodes.values()))
+                    for node in nodes.values():
+                        await node.until_served("/", host, by="a")
+
+            await both_serve()
+            stays = nodes["node-b1"]
+            async with contextlib.AsyncExitStack() as loads:
+                for host in said_by:
+                    await loads.enter_async_context(stays.load("a", host=host, rate=20))
+                for pod in proxies:
+                    if pod.spec.node_name == "node-a1":
+                        await cluster.api.delete(pod.path)
+                for path in said_by.values():
+                    await until_reached(cluster, path, stays.address)
+                await both_serve()
