@@ -91,16 +91,25 @@ async def test_each_way_to_install_serves_and_goes_again(tmp_path: Path) -> None
             await served(cluster, SHOP)
 
 
-INGRESS = """
+def ingress(host: str, *, of_class: str = "", annotations: str = "") -> str:
+    """An Ingress to Service `a`, called as the first label of its host."""
+    named = f"ingressClassName: {of_class}" if of_class else ""
+    return f"""
 apiVersion: networking.k8s.io/v1
 kind: Ingress
-metadata: {name: shop}
+metadata: {{name: {host.partition(".")[0]}, annotations: {{{annotations}}}}}
 spec:
-  ingressClassName: portway
+  {named}
   rules:
-  - host: ingress.test
-    http: {paths: [{path: /, pathType: Prefix, backend: {service: {name: a, port: {number: 80}}}}]}
+  - host: {host}
+    http: {{paths: [{{path: /, pathType: Prefix, backend: {{service: {{name: a, port: {{number: 80}}}}}}}}]}}
 """
+
+
+def ingress_path(name: str) -> str:
+    return f"/apis/networking.k8s.io/v1/namespaces/{SHOP}/ingresses/{name}"
+
+
 HOST_PORTS = """
 apiVersion: portway.dev/v1alpha1
 kind: FleetParameters
@@ -138,7 +147,7 @@ async def test_nodes_own_addresses(tmp_path: Path) -> None:
             shop = Shop(cluster, SHOP)
             # Fleets on one Node cannot have the same port.
             await shop.apply(
-                *(backends("a"), HOST_PORTS, INGRESS),
+                *(backends("a"), HOST_PORTS, ingress("ingress.test", of_class="portway")),
                 *(gateway_at("edge", 8080), route("edge", ("/", "a"), hosts=["edge.test"])),
                 gateway_at("mapped", 8090, parameters="host-ports"),
                 route("mapped", ("/", "a"), parent="mapped", hosts=["mapped.test"]),
@@ -146,7 +155,7 @@ async def test_nodes_own_addresses(tmp_path: Path) -> None:
             said_by = {
                 "edge.test:8080": shop.path("gateways", "edge"),
                 "mapped.test:8090": shop.path("gateways", "mapped"),
-                "ingress.test": f"/apis/networking.k8s.io/v1/namespaces/{SHOP}/ingresses/shop",
+                "ingress.test": ingress_path("ingress"),
             }
             proxies = *await shop.pods(count=4), *await cluster.wait_ready(SYSTEM, PROXIES, count=2)
             nodes = {pod.spec.node_name: Shop(cluster, SHOP, pod.status.host_ip) for pod in proxies}
@@ -169,3 +178,47 @@ async def test_nodes_own_addresses(tmp_path: Path) -> None:
                 for path in said_by.values():
                     await until_reached(cluster, path, stays.address)
                 await both_serve()
+
+
+NGINX = """
+apiVersion: networking.k8s.io/v1
+kind: IngressClass
+metadata: {name: nginx}
+spec: {controller: k8s.io/ingress-nginx}
+---
+apiVersion: networking.k8s.io/v1
+kind: IngressClass
+metadata: {name: theirs}
+spec: {controller: example.com/ingress-controller}
+"""
+OLD = "192.0.2.1"
+"""Where ingress-nginx was reached, and another controller still is."""
+
+
+async def test_ingresses_of_nginx_and_without_class_are_adopted(tmp_path: Path) -> None:
+    """They are there before Portway, and hold the address of who served them before."""
+    folder = kustomization(
+        tmp_path / "adopted", "nginx-adoption", environment={"PORTWAY_WATCH_INGRESS_WITHOUT_CLASS": "true"}
+    )
+    async with fresh(tmp_path) as cluster:
+        await cluster.api.apply(f"{NGINX}\n---\n{{apiVersion: v1, kind: Namespace, metadata: {{name: {SHOP}}}}}")
+        shop = Shop(cluster, SHOP)
+        await shop.apply(
+            backends("a"),
+            ingress("named.test", of_class="nginx"),
+            ingress("annotated.test", annotations="kubernetes.io/ingress.class: nginx"),
+            ingress("classless.test"),
+            ingress("theirs.test", of_class="theirs"),
+        )
+        adopted = ("named", "annotated", "classless")
+        for name in (*adopted, "theirs"):
+            await cluster.api.patch(
+                f"{ingress_path(name)}/status", {"status": {"loadBalancer": {"ingress": [{"ip": OLD}]}}}
+            )
+        async with installed(cluster, DEPLOY / "crds", folder):
+            shop.address = await cluster.load_balancer(SYSTEM, "portway-ingress-nginx")
+            for name in adopted:
+                await shop.until_served("/", f"{name}.test", by="a")
+                await until_reached(cluster, ingress_path(name), shop.address)
+            assert (await shop.get(host="theirs.test")).status == 404
+            await until_reached(cluster, ingress_path("theirs"), OLD)

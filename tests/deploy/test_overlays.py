@@ -74,7 +74,7 @@ def left(plane: ControlPlane) -> set[str]:
 
 
 RIGHTS: Final = ("ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding")
-WAYS: Final = ("base", "host-network", "outside")
+WAYS: Final = ("base", "host-network", "nginx-adoption", "outside")
 COMPONENTS: Final = tuple(sorted(path.name for path in (DEPLOY / "components").iterdir()))
 
 
