@@ -8,6 +8,7 @@ from typing import NoReturn, cast
 import msgspec
 import pytest
 
+from portway.infra.kubernetes.manifests import DEPLOYMENT, Ref
 from portway.infra.kubernetes.owners import Owners
 from portway.model.edge import Edge
 from portway.model.fleet import Fleet, FleetAddress, FleetPort
@@ -88,6 +89,31 @@ async def test_who_scales_is_not_contradicted_unless_a_number_was_said(plane: Co
         world.applier.want(fleet("scaled"))
         assert await replicas() == 5
         assert world.kinds("portway-scaled") == WHOLE
+
+
+async def test_an_autoscaler_is_not_contradicted(plane: ControlPlane) -> None:
+    """It writes to `scale`, and to nothing else."""
+    scaling = {"workload": {"autoscaling": {"minReplicas": 2, "maxReplicas": 9}}}
+    async with portway(plane, "autoscaled") as world:
+        world.applier.want(fleet("autoscaled", parameters=scaling))
+        await world.settled()
+        applied = world.applier.statistics().applied
+        ref = Ref(DEPLOYMENT, NAMESPACE, "portway-autoscaled")
+        fleet_name = f"gateway/{NAMESPACE}/autoscaled"
+        for number in (7, 3):
+            world.plane.kubectl("scale", "deployment", ref.name, "-n", NAMESPACE, f"--replicas={number}")
+            await world.until(lambda: world.inventory.of_fleet(fleet_name)[ref].wanted == number)  # noqa: B023 - at once
+            await world.settled()
+            assert part(world.get("deployment", ref.name), "spec", "replicas") == number
+        assert world.applier.statistics().applied == applied
+        # Nor when there is something to write, or by another leader.
+        world.applier.want(fleet("autoscaled", parameters={**scaling, "pod": {"labels": {"a": "b"}}}))
+        await world.settled()
+        assert part(world.get("deployment", ref.name), "spec", "replicas") == 3
+    async with portway(plane, "autoscaled") as world:
+        world.applier.want(fleet("autoscaled", parameters=scaling))
+        await world.settled()
+        assert part(world.get("deployment", ref.name), "spec", "replicas") == 3
 
 
 async def test_what_somebody_breaks_is_put_right(plane: ControlPlane) -> None:
