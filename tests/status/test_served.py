@@ -199,6 +199,13 @@ async def test_a_server_with_older_definitions_and_then_others(plane: ControlPla
             path = f"/apis/{GROUP}/{version}/namespaces/default/tlsroutes/{name}"
             return msgspec.json.decode(await admin.request("GET", path), type=dict[str, object])
 
+        async def until_applied(manifest: str) -> None:
+            while True:
+                try:
+                    return await admin.apply(manifest)
+                except Refused:  # a kind is served some time after it was established
+                    await asyncio.sleep(0.02)
+
         async def until_said(version: str, name: str, said: str) -> None:
             found: list[object] = []
             while found != [said]:
@@ -209,7 +216,7 @@ async def test_a_server_with_older_definitions_and_then_others(plane: ControlPla
         await admin.apply(DEFINITION % VERSION.format("v1alpha3", "true", "true"))
         await wait_established(admin)
         for name in ("a", "b"):
-            await admin.apply(ROUTE % name)
+            await until_applied(ROUTE % name)
         uids = {name: uid_of(await route("v1alpha3", name)) for name in ("a", "b")}
         writer = StatusWriter(client, controller="portway.dev/gateway-controller")
         writer.want(statement("a", uids["a"]))
