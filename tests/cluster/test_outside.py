@@ -26,13 +26,13 @@ PUBLISHED = "192.0.2.7"
 CLASSES = """
 apiVersion: gateway.networking.k8s.io/v1
 kind: GatewayClass
-metadata: {name: outside}
-spec: {controllerName: portway.dev/outside}
+metadata: {name: NAME}
+spec: {controllerName: portway.dev/NAME}
 ---
 apiVersion: networking.k8s.io/v1
 kind: IngressClass
-metadata: {name: outside}
-spec: {controller: portway.dev/outside-ingress}
+metadata: {name: NAME}
+spec: {controller: portway.dev/NAME-ingress}
 """
 
 INGRESS = """
@@ -40,7 +40,7 @@ apiVersion: networking.k8s.io/v1
 kind: Ingress
 metadata: {name: shop}
 spec:
-  ingressClassName: outside
+  ingressClassName: NAME
   rules:
   - host: shop.test
     http: {paths: [{path: /, pathType: Prefix, backend: {service: {name: a, port: {number: 80}}}}]}
@@ -70,21 +70,27 @@ class Reached(msgspec.Struct, frozen=True):
 class Outside:
     """One `portway run --kubeconfig`, and the objects of one namespace."""
 
-    def __init__(self, cluster: MiniCluster, namespace: str, folder: Path, ports: Ports) -> None:
+    def __init__(
+        self, cluster: MiniCluster, namespace: str, folder: Path, ports: Ports, *, name: str, kubeconfig: Path
+    ) -> None:
         self.cluster = cluster
         self.namespace = namespace
         self.folder = folder
+        self.name = name
+        """Of its classes; who has another one writes statuses beside it."""
+        self.kubeconfig = kubeconfig
         self.http, self.https, self.gateway, self.admin = (ports.take() for _ in range(4))
         self.log = folder / "portway.log"
         self._process: asyncio.subprocess.Process | None = None
 
     async def start(self) -> None:
         options = (
-            *("--kubeconfig", str(self.cluster.inner_kubeconfig), "--watch-namespace", self.namespace),
+            *("--kubeconfig", str(self.kubeconfig), "--watch-namespace", self.namespace),
             *("--bind-address", "127.0.0.1", "--state-dir", str(self.folder / "state"), "--log-format", "json"),
             *("--http-port", str(self.http), "--https-port", str(self.https), "--concurrency", "1"),
             *("--admin-address", f"127.0.0.1:{self.admin}", "--publish-address", PUBLISHED),
-            *("--gateway-controller", "portway.dev/outside", "--controller-class", "portway.dev/outside-ingress"),
+            *("--gateway-controller", f"portway.dev/{self.name}"),
+            *("--controller-class", f"portway.dev/{self.name}-ingress"),
         )
         with self.log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
@@ -124,7 +130,7 @@ class Outside:
             for path, wanted in (
                 (f"{gateways}/gateways/edge", "Programmed"),
                 (f"{gateways}/httproutes/shop", "Accepted"),
-                ("/apis/gateway.networking.k8s.io/v1/gatewayclasses/outside", "SupportedVersion"),
+                (f"/apis/gateway.networking.k8s.io/v1/gatewayclasses/{self.name}", "SupportedVersion"),
             ):
                 found = await self.cluster.api.get(path, Object)
                 assert found.find(wanted).status == "True", found
@@ -134,16 +140,25 @@ class Outside:
 
 
 @asynccontextmanager
-async def outside(cluster: MiniCluster, namespace: str, folder: Path) -> AsyncIterator[Outside]:
-    """With a backend, an Ingress, and a Gateway with a route; served and said."""
+async def outside(
+    cluster: MiniCluster, namespace: str, folder: Path, *, name: str = "outside", kubeconfig: Path | None = None
+) -> AsyncIterator[Outside]:
+    """With a backend, an Ingress, and a Gateway with a route; served and said.
+
+    Args:
+        name: of its classes.
+        kubeconfig: by default the administrator's.
+    """
     with Ports() as ports:
-        running = Outside(cluster, namespace, folder, ports)
-        await cluster.api.apply(CLASSES)
+        running = Outside(
+            cluster, namespace, folder, ports, name=name, kubeconfig=kubeconfig or cluster.inner_kubeconfig
+        )
+        await cluster.api.apply(CLASSES.replace("NAME", name))
         listener = f"{{name: http, port: {running.gateway}, protocol: HTTP}}"
         for manifest in (
             backends("a"),
-            INGRESS,
-            gateway("edge", listener, of_class="outside"),
+            INGRESS.replace("NAME", name),
+            gateway("edge", listener, of_class=name),
             route("shop", ("/", "a")),
         ):
             await cluster.api.apply(manifest, namespace=namespace)

@@ -5,6 +5,7 @@ It speaks plain HTTP on the loopback and hands requests on as they are. Lines of
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
 from typing import Self, final
 
 from aiohttp import web
@@ -44,11 +45,17 @@ class FaultyServer:
         self._open = asyncio.Event()
         self._open.set()
         self._watches: set[asyncio.Task[None]] = set()
+        self._dead: set[asyncio.Task[None]] = set()
 
     @property
     def connection(self) -> Connection:
         """Through the proxy, which adds the credentials."""
-        return Connection(server=f"http://127.0.0.1:{self._port}")
+        return Connection(server=self.access.server)
+
+    @property
+    def access(self) -> Access:
+        """The same, for a kubeconfig."""
+        return Access(server=f"http://127.0.0.1:{self._port}", authority=self._access.authority)
 
     def hang(self) -> None:
         """From now on nothing comes through; connections stay."""
@@ -61,6 +68,10 @@ class FaultyServer:
         """End all watches in the middle."""
         for task in self._watches:
             task.cancel()
+
+    def let_die(self) -> None:
+        """The watches that are open say nothing more, for ever; their connections stay. New ones are as always."""
+        self._dead |= self._watches
 
     @property
     def watches(self) -> int:
@@ -123,6 +134,7 @@ class FaultyServer:
                 await asyncio.wait([task])
             finally:
                 self._watches.discard(task)
+                self._dead.discard(task)
                 if task.cancelled() and request.transport is not None:
                     request.transport.abort()
 
@@ -132,9 +144,12 @@ class FaultyServer:
             *lines, rest = (rest + part).split(b"\n")
             for line in lines:
                 await self._open.wait()
+                if asyncio.current_task() in self._dead:
+                    continue
                 for edited in self.edit(line):
                     await response.write(edited + b"\n")
 
 
 async def _run(forward: Awaitable[None]) -> None:
-    await forward
+    with suppress(ConnectionError):  # who watched has gone
+        await forward
