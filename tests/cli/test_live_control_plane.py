@@ -1,5 +1,6 @@
 """`explain` and `status` of a control plane that runs for a cluster, over its admin address: of which proxies?"""
 
+import asyncio
 import base64
 import datetime as dt
 import json
@@ -16,15 +17,18 @@ from threading import Event
 from urllib.error import HTTPError
 
 import pytest
+from aiohttp import web
 from click.testing import CliRunner, Result
 
 from portway.cli import main
 from portway.identity.authorities import encode_authorities, make_authority
 from portway.identity.contract import IDENTITY_PORT, XDS_PORT
+from portway.kubernetes.client import resource_path
 from tests.cluster.control_plane import ControlPlane
 from tests.cluster.process import log_end
 from tests.kit.manifests import CLASS, gateway, http_route, ingress, service
 from tests.kit.ports import free_port
+from tests.kubernetes.faulty import FaultyServer
 from tests.kubernetes.planes import plane
 
 __all__ = ["plane"]
@@ -65,11 +69,21 @@ def live(plane: ControlPlane) -> Iterator[str]:
 
 
 @contextmanager
-def running(plane: ControlPlane, namespace: str, listen: str) -> Iterator[tuple[str, Path]]:
-    """A Portway of a namespace: its admin address, and its log."""
+def running(
+    plane: ControlPlane, namespace: str, listen: str, kubeconfig: Path | None = None
+) -> Iterator[tuple[str, Path]]:
+    """A Portway of a namespace: its admin address, and its log.
+
+    Args:
+        kubeconfig: `None`: the administrator's.
+    """
     address, log = f"127.0.0.1:{free_port()}", plane.folder / f"{namespace}.log"
     options = (
-        *("--infrastructure=kubernetes", f"--kubeconfig={plane.kubeconfig}", f"--system-namespace={namespace}"),
+        *(
+            "--infrastructure=kubernetes",
+            f"--kubeconfig={kubeconfig or plane.kubeconfig}",
+            f"--system-namespace={namespace}",
+        ),
         *("--proxy-image=portway", f"--listen-address={listen}", f"--admin-address={address}"),
         *(f"--state-dir={plane.folder / namespace}", "--log-format=json"),
     )
@@ -207,3 +221,44 @@ def test_it_is_not_ready_before_proxies_can_come(plane: ControlPlane) -> None:
         wait("it is ready", lambda: readiness(address) == READY, log)
         for port in (XDS_PORT, IDENTITY_PORT):
             socket.create_connection((LISTEN[1], port), timeout=5).close()
+
+
+KUBECONFIG = """
+{apiVersion: v1, kind: Config, current-context: it, contexts: [{name: it, context: {cluster: it, user: it}}],
+ clusters: [{name: it, cluster: {server: "SERVER"}}], users: [{name: it, user: {}}]}
+"""
+UNDECRYPTABLE = 'Internal error occurred: unable to transform key "/registry/secrets/shop/old"'
+BROKEN = {"kind": "Status", "status": "Failure", "code": 500, "reason": "InternalError", "message": UNDECRYPTABLE}
+
+
+async def test_a_kind_that_cannot_be_read_is_named_by_a_start_that_waits_for_it(
+    plane: ControlPlane, tmp_path: Path
+) -> None:
+    """As when one Secret cannot be decrypted any more."""
+    good = encode_authorities([make_authority(dt.datetime.now(dt.UTC))])
+    plane.kubectl("apply", "-f", "-", stdin=secret(good))
+    secrets = resource_path("", "v1", "secrets")
+    async with FaultyServer(plane.administrator) as faulty:
+        faulty.intercept = lambda request: web.json_response(BROKEN, status=500) if request.path == secrets else None
+        kubeconfig = tmp_path / "kubeconfig"
+        kubeconfig.write_text(KUBECONFIG.replace("SERVER", faulty.connection.server))
+        with running(plane, "portway-other", LISTEN[1], kubeconfig) as (address, log):
+
+            async def wait_until(what: str, is_true: Callable[[], bool]) -> None:
+                await asyncio.to_thread(wait, what, is_true, log)
+
+            because = "the sources are still being read: waiting for Secret: "
+            error = f"{secrets}: 500 InternalError: {UNDECRYPTABLE}"
+            await wait_until("it says why not", lambda: readiness(address).startswith(because))
+            await wait_until("it says the error", lambda: error in readiness(address))
+            refused = ("not served as declared", "Secret cannot be followed: ", error)
+            await wait_until("the log has it", lambda: logs(log, *refused))
+            await wait_until("it says that it waits", lambda: logs(log, "not ready yet", because, error))
+            faulty.intercept = lambda request: None
+            await wait_until("it is ready", lambda: readiness(address) == READY)
+
+
+def logs(log: Path, event: str, *problem: str) -> bool:
+    """Whether there is such an event, with a problem in which these are."""
+    lines = [json.loads(line) for line in log.read_text().splitlines() if line.startswith("{")]
+    return any(all(part in line["problem"] for part in problem) for line in lines if line["event"] == event)

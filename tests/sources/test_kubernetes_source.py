@@ -126,6 +126,18 @@ def forbidden(store: Store) -> list[Finding]:
     return [one for one in store.findings() if one.verdict.reason == "Forbidden"]
 
 
+def unreachable(store: Store) -> list[str]:
+    """What is said about what cannot be followed."""
+    return [one.verdict.problem for one in store.findings() if one.verdict.reason == "Unreachable"]
+
+
+async def until(look: Callable[[], bool]) -> None:
+    """Until the source is so, which tells nobody."""
+    async with asyncio.timeout(TIMEOUT):
+        while not look():  # noqa: ASYNC110 - it is asked now and then
+            await asyncio.sleep(0.02)
+
+
 def has(kind: str, name: str) -> ObjectKey:
     return ObjectKey(kind, "shop", name)
 
@@ -476,13 +488,61 @@ async def test_nothing_is_synced_before_the_server_answers(
         faulty.intercept = lambda request: web.Response(status=500, text="no")
         client = ApiClient(faulty.connection)
         async with watching(client, synced=False) as (source, reader):
-            await reader.until(lambda store: any(one.verdict.reason == "Unreachable" for one in store.findings()))
+            await reader.until(lambda store: bool(unreachable(store)))
             assert not source.statistics().synced
             assert "500" in source.statistics().error
             faulty.intercept = lambda request: None
             await reader.synced()
             assert reader.store.get(has("Ingress", "a")) is not None
-            await reader.until(lambda store: not any(one.verdict.reason == "Unreachable" for one in store.findings()))
+            await reader.until(lambda store: not unreachable(store))
+        await client.close()
+
+
+async def test_a_kind_that_it_waits_for_is_named_with_the_last_error(
+    plane: ControlPlane, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(source_module, "TELL_AFTER", 2)
+    services = resource_path("", "v1", "services")
+    async with FaultyServer(plane.administrator) as faulty:
+        faulty.intercept = lambda request: web.Response(status=500, text="no") if request.path == services else None
+        client = ApiClient(faulty.connection)
+        async with watching(client, synced=False) as (source, reader):
+            assert len(source.awaited()) > 1
+            await reader.until(lambda store: bool(unreachable(store)))
+            assert unreachable(reader.store)[0].startswith("Service cannot be followed: ")
+            await until(lambda: len(source.awaited()) == 1)
+            (waiting,) = source.awaited()
+            assert waiting.name == "Service"
+            assert f"{services}: 500: no" in waiting.error
+            faulty.intercept = lambda request: None
+            await reader.synced()
+            assert not source.awaited()
+            await reader.until(lambda store: not unreachable(store))
+        await client.close()
+
+
+async def test_a_secret_that_it_waits_for_alone_is_named_too(plane: ControlPlane, cluster: Cluster) -> None:
+    await cluster.apply(secret("good") + secret("bad") + ingress("a", "good", "bad"))
+    every = resource_path("", "v1", "secrets")
+
+    def fail(request: web.Request) -> web.Response | None:
+        is_bad = request.query.get("fieldSelector") == "metadata.name=bad"
+        if is_bad and is_broken:
+            return web.Response(status=500, text="no")
+        return web.Response(status=403) if request.path == every else None
+
+    is_broken = True
+    async with FaultyServer(plane.administrator) as faulty, asyncio.TaskGroup() as tasks:
+        faulty.intercept = fail
+        client = ApiClient(faulty.connection)
+        async with watching(client, doubt=0.0, synced=False) as (source, reader):
+            going_on = tasks.create_task(reader.synced())
+            await until(lambda: [one.name for one in source.awaited()] == ["Secret shop/bad"])
+            await until(lambda: "500: no" in source.awaited()[0].error)
+            is_broken = False
+            await going_on
+            assert set(secrets_of(reader.store)) == {"good", "bad"}
+            assert not source.awaited()
         await client.close()
 
 
@@ -494,19 +554,14 @@ async def test_an_outage_deletes_nothing_and_is_told_and_taken_back(
     async with watching(cluster.client) as (_, reader):
         before = {kind: reader.store.keys(kind) for kind in ("Ingress", "Secret", "Namespace")}
         await plane.kill(Component.API_SERVER)
-        await reader.until(lambda store: any(one.verdict.reason == "Unreachable" for one in store.findings()))
+        await reader.until(lambda store: bool(unreachable(store)))
         await plane.restart(Component.API_SERVER)
-        await reader.until(lambda store: not any(one.verdict.reason == "Unreachable" for one in store.findings()))
+        await reader.until(lambda store: not unreachable(store))
         assert {kind: reader.store.keys(kind) for kind in before} == before
         assert not any(change.removed for change in reader.seen)
 
 
 async def test_it_is_cut_off_when_nothing_can_be_read_any_more(plane: ControlPlane, cluster: Cluster) -> None:
-    async def until(look: Callable[[], bool]) -> None:
-        async with asyncio.timeout(TIMEOUT):
-            while not look():  # noqa: ASYNC110 - it is asked now and then
-                await asyncio.sleep(0.02)
-
     async with FaultyServer(plane.administrator) as faulty:
         client = ApiClient(faulty.connection)
         async with watching(client) as (source, _):

@@ -13,7 +13,8 @@ browser reaches it too, in two ways:
 
 What is asked about decides how strict we are:
 
-- `/healthz` and `/readyz` answer to any name: probes name us as they were told to, and read no more than a word.
+- `/healthz` and `/readyz` answer to any name: probes name us as they were told to, and read no more than a word,
+  or what a start waits for.
 - `/metrics` does so too, but for connections to a loopback address: scrapers name us by a Service or a machine, which
   we cannot know. It has names of Services, so a browser on this very machine shall not be led to it.
 - All else has the names of all objects, or is work. People and commands ask for it, who can write an address.

@@ -4,7 +4,7 @@ from collections.abc import Callable, Coroutine
 from functools import partial
 from pathlib import Path
 
-from portway.app.console import Console, announce, show_progress
+from portway.app.console import Console, announce, complain, show_progress
 from portway.app.door import attend, open_door
 from portway.app.fallback import renew_fallback_certificate
 from portway.app.live_settings import SettingsFile, follow_settings
@@ -33,6 +33,7 @@ def runs_beside(
         partial(renew_fallback_certificate, state, fallback, machine.use_fallback_certificate),
         partial(announce, machine, console),
         partial(show_progress, machine, console),
+        partial(complain, machine),
     ]
     door = open_door(settings.admin.admin_address)
     if door is not None:

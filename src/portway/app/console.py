@@ -17,6 +17,9 @@ log = structlog.get_logger(__name__)
 PROGRESS = timedelta(milliseconds=200)
 """How often the progress of the start is shown."""
 
+LONG = timedelta(seconds=15)
+"""For a start: longer than a right that is missing is waited for. The pause between two lines, too."""
+
 
 class Console(msgspec.Struct, frozen=True, kw_only=True):
     """Its ways. None of them may block for long."""
@@ -36,6 +39,19 @@ async def show_progress(machine: Machine, console: Console) -> None:
             await asyncio.sleep(PROGRESS.total_seconds())
     finally:
         console.show("")
+
+
+async def complain(machine: Machine) -> None:
+    """Say in the log what a start waits for, if it takes long, and what it waits for next."""
+    said = ""
+    while True:
+        await asyncio.sleep(LONG.total_seconds())
+        reason = machine.not_ready_because()
+        if not reason:
+            return
+        if reason != said:
+            said = reason
+            log.warning("not ready yet", problem=reason)
 
 
 NOTHING_OPEN = "no port is open: nothing is declared, or only for other classes; portway status says which"

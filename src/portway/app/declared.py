@@ -32,6 +32,11 @@ UNREACHABLE_FOR = timedelta(seconds=3)
 """A cluster that has not answered for so long at the start may be away for long."""
 
 
+UNREAD: Final = "the sources are still being read"
+NAMED: Final = 3
+"""Kinds that are named of those that are waited for: where the server is away it is all of them."""
+
+
 class Declared(msgspec.Struct, frozen=True, kw_only=True):
     """The sources of one Portway; at least one is there."""
 
@@ -63,6 +68,17 @@ class Declared(msgspec.Struct, frozen=True, kw_only=True):
         if self.files is not None:
             return compiling_progress(self.files.statistics(), pending)
         return f"compiling: {pending:,} left to look at"
+
+    def unread_because(self) -> str:
+        """Why not all that is declared is known yet: what is waited for, and the last error where there is one."""
+        awaited = [] if self.cluster is None else self.cluster.awaited()
+        failing = [one for one in awaited if one.error]
+        names = [one.name for one in failing or awaited]
+        if not names:
+            return UNREAD
+        more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+        what = f"{', '.join(names[:NAMED])}{more}"
+        return f"{UNREAD}: waiting for {what}{f': {failing[0].error}' if failing else ''}"
 
     def unreachable(self) -> str:
         """Why the cluster has not said yet what there is; empty if it has, or is about to."""

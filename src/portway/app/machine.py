@@ -97,7 +97,7 @@ class Machine:
 
     def _not_ready_because(self) -> str:
         if not self.pipeline.is_synced and not self.held:
-            return "the sources are still being read"
+            return self.declared.unread_because()
         if self.proxy is None:
             return self._closed_because()
         return _not_live_because(self.fleets(), self.proxy.is_live)
@@ -106,7 +106,7 @@ class Machine:
         """Why it cannot be said how requests are decided, although some may be served; empty if it can."""
         if self.held:
             return f"the last good configuration is served, since the sources cannot be read ({self.held})"
-        return "" if self.pipeline.is_synced else "the sources are still being read"
+        return "" if self.pipeline.is_synced else self.declared.unread_because()
 
     def note(self, fleet: str, proxy: str, outcome: Outcome) -> None:
         """For `DiscoveryServer(on_outcome=...)`: a refused listener may be one whose port is somebody else's by now."""

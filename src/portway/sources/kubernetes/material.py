@@ -7,7 +7,7 @@ read, it takes over from these watches.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Final, TypeGuard, final
 
 from portway.kubernetes.backoff import Backoff, is_transient
@@ -66,6 +66,8 @@ class Material:
         self._fetching: dict[Name, asyncio.Task[None]] = {}
         self._singles: dict[Name, asyncio.Task[None]] = {}
         self._settled_singles: set[Name] = set()
+        self._errors: dict[Name, str] = {}
+        """By object, why it has not been read on its own yet, by its own watch or by a fetch."""
         self._wanted: dict[Name, None] = {}
         self._slots = asyncio.Semaphore(FETCHES)
 
@@ -81,6 +83,19 @@ class Material:
     def is_synced(self) -> bool:
         """All wanted objects that exist have been reported, or cannot be."""
         return self._is_synced if not self._is_single else all(map(self._is_settled_single, self._wanted))
+
+    def awaited(self) -> Iterator[tuple[Followed, str]]:
+        """What it is not synced for: the collection, or objects of it that are read on their own; each with the last
+        error, if there was one. Cost: how many are wanted."""
+        if self._is_single:
+            waiting = [name for name in self._wanted if not self._is_settled_single(name)]
+        elif not self._is_synced:
+            yield self._collection, self._all.error
+            waiting = [name for name in self._fetching if name in self._errors]
+        else:
+            waiting = []
+        for name in waiting:
+            yield self._single(name), self._errors.get(name, "")
 
     def covers(self, key: ObjectKey) -> bool:
         """Whether the object would be in this collection."""
@@ -137,6 +152,7 @@ class Material:
         self._loaded.pop(name, None)
         self._settled_singles.discard(name)
         self._differing.discard(name)
+        self._errors.pop(name, None)
         for running in (self._fetching.pop(name, None), self._singles.pop(name, None)):
             if running is not None:
                 running.cancel()
@@ -167,6 +183,7 @@ class Material:
             running.cancel()
         self._singles.clear()
         self._settled_singles.clear()
+        self._errors.clear()
         listed = self._all.known()
         for name in self._wanted:
             self._forget(self._single(name))
@@ -199,6 +216,7 @@ class Material:
             except (ApiError, ApiUnreachable) as error:
                 denials = denials + 1 if await self._is_denied(error) else 0
                 if is_transient(error) or (_is_refused(error) and denials <= DENIALS):
+                    self._errors[name] = str(error)
                     await asyncio.sleep(backoff.failed(error))
                     continue
                 # Deleted meanwhile, which the watch tells; or forbidden to get, though allowed to list.
@@ -217,6 +235,7 @@ class Material:
                     self._loaded[name] = envelope_of(data).version
                     self._report(self._collection, Event(EventType.CHANGED, *name, data))
         self._fetching.pop(name, None)
+        self._errors.pop(name, None)
 
     async def _is_denied(self, error: Exception) -> bool:
         """Whether the server seems sure of its refusal. It counts after some of them: one that is ready now may not
@@ -237,6 +256,9 @@ class Material:
                     self._loaded.pop(name, None)
                 case EventType.SYNCED | EventType.MISSING | EventType.DENIED:
                     self._settled_singles.add(name)
+                    self._errors.pop(name, None)
+                case EventType.FAILED if not self._is_settled_single(name):
+                    self._errors[name] = str(event.error)
             self._report(collection, event)
 
 

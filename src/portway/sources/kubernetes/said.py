@@ -1,6 +1,6 @@
 """What the source has to say about the cluster as a whole, and about objects that it does not understand."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from portway.kubernetes.errors import ApiError
@@ -37,13 +37,25 @@ def missing(server: str, collection: Followed) -> Finding:
     )
 
 
-def unreachable(server: str, error: str) -> Finding:
-    """The server does not answer, or not as it should."""
+def unreachable(server: str, names: Sequence[str], error: str, *, is_known: bool) -> Finding:
+    """The server does not answer, or not as it should.
+
+    Args:
+        names: of the collections that it is about; empty: all.
+        is_known: what there was has been read.
+    """
+    what = ", ".join(names) if names else "the API server"
+    if not is_known:
+        meanwhile = "nothing new is served before it has been read"
+    elif names:
+        meanwhile = "what was known of it stays in effect, everything else is served"
+    else:
+        meanwhile = "everything stays as it was when it was last seen"
     return _finding(
         server,
         Severity.ERROR,
         "Unreachable",
-        f"the API server cannot be followed: {error}; everything stays as it was when it was last seen",
+        f"{what} cannot be followed: {error}; {meanwhile}",
         "look at the API server and the network to it; Portway comes back by itself",
     )
 

@@ -13,7 +13,7 @@ import time
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import Final, final
+from typing import Final, NamedTuple, final
 
 import msgspec
 
@@ -67,6 +67,15 @@ class KubernetesStatistics(msgspec.Struct, frozen=True, kw_only=True):
     """Kinds that the cluster does not have, sorted."""
     error: str
     """Why the server cannot be followed now; empty: it can."""
+
+
+class Awaited(NamedTuple):
+    """A collection, or an object, that has not been read yet."""
+
+    name: str
+    """As `Followed` writes it: `Secret`, `Secret in shop`, `Secret shop/tls`."""
+    error: str
+    """Why it could not be the last time; empty: it is being read."""
 
 
 class _Held(msgspec.Struct, frozen=True):
@@ -157,6 +166,18 @@ class KubernetesSource:
             missing=tuple(sorted({one.kind.name for one in self._missing})),
             error=next((one.error for one in found if one.state is State.FAILING), ""),
         )
+
+    def awaited(self) -> list[Awaited]:
+        """What it is not synced for; what waits for others to be read is not asked for yet, and not among it.
+
+        Cost: the number of collections, and of wanted objects where each has a watch of its own.
+        """
+        if self._is_synced:
+            return []
+        found = [(one, reflector.error) for one, reflector in self._plain.items() if one not in self._settled]
+        if self._all_referring.is_set():
+            found += (waiting for material in self._material for waiting in material.awaited())
+        return [Awaited(str(one), error) for one, error in found]
 
     @property
     def is_current(self) -> bool:
@@ -403,14 +424,19 @@ class KubernetesSource:
         self._notice_outage()
 
     def _notice_outage(self) -> None:
-        """Say that the server cannot be followed, or that it can again."""
-        failing = [one for one in self._plain.values() if one.is_failing]
-        is_unreachable = bool(failing) and (self._is_unreachable or any(one.failures >= TELL_AFTER for one in failing))
+        """Say that the server, or some of what it has, cannot be followed, or that it can again."""
+        failing = [(str(collection), one) for collection, one in self._followed() if one.is_failing]
+        is_told = any(one.failures >= TELL_AFTER for _, one in failing)
+        is_unreachable = bool(failing) and (self._is_unreachable or is_told)
         if is_unreachable == self._is_unreachable:
             return
         self._is_unreachable = is_unreachable
-        error = failing[0].error if failing else ""
-        self._batch.say("cluster", [said.unreachable(self._server, error)] if is_unreachable else ())
+        if not is_unreachable:
+            self._batch.say("cluster")
+        else:
+            names = () if self.is_cut_off else tuple(name for name, _ in failing)
+            error = max(failing, key=lambda one: one[1].failures)[1].error
+            self._batch.say("cluster", [said.unreachable(self._server, names, error, is_known=self._is_synced)])
         self._work.set()
 
 
