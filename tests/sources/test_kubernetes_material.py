@@ -157,6 +157,20 @@ async def test_while_all_may_be_denied_by_mistake_none_has_a_watch_of_its_own() 
         running.cancel()
 
 
+async def test_after_a_second_refusal_each_has_a_watch_of_its_own() -> None:
+    world = World()
+    async with asyncio.TaskGroup() as tasks:
+        running = tasks.create_task(world.material.run(tasks))
+        world.want(tasks)
+        world.listing.is_denied_at_first = True
+        await world.tell(DENIED)
+        await world.tell(DENIED)
+        await world.tell_alone(there(), SYNCED)
+        assert world.material.is_settled(KEY)
+        world.material.unwant(KEY)
+        running.cancel()
+
+
 TAKEN_OVER = {
     # version that its own watch told, that the list has, that the server has by now (None: there is none): what is told
     (5, 5, 5): [],

@@ -21,6 +21,8 @@ from portway.kubernetes.watch_lines import envelope_of
 from portway.objects.verdict import ObjectKey
 from portway.sources.kubernetes.scope import Followed, single
 
+PATIENT: Final = 2
+"""Refusals, a second apart, after which each wanted object gets a watch of its own."""
 FETCHES: Final = 16
 """Objects fetched at the same time."""
 
@@ -58,6 +60,7 @@ class Material:
         self._is_synced = False
         self._is_single = False
         """Each wanted object has a watch of its own."""
+        self._refusals = 0
         self._loaded: dict[Name, int] = {}
         """Reported; with the version if it was fetched, or its own watch told it, and the watch of all has not come so
         far yet, else 0."""
@@ -128,13 +131,19 @@ class Material:
                     self._is_synced = True
                 case EventType.DENIED if self._is_single:
                     continue  # each watch says for itself what it may not
-                case EventType.DENIED if not self._is_synced and not self._all.is_denied_at_first:
+                case EventType.DENIED if not self._is_synced and not self._is_patient():
                     self._is_single = True
                     for wanted in self._wanted:
                         self._follow_single(wanted, tasks)
                     self._report(self._collection, Event(EventType.SYNCED))
                     continue
             self._report(self._collection, event)
+
+    def _is_patient(self) -> bool:
+        """Whether one refusal may have been a mistake. Of a second one we do not wait for the end: all are asked for
+        again, and only rules of named objects shall not make each start wait."""
+        self._refusals += 1
+        return self._all.is_denied_at_first and self._refusals < PATIENT
 
     def want(self, key: ObjectKey, tasks: asyncio.TaskGroup) -> None:
         """Somebody refers to an object now."""
