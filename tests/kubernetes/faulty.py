@@ -4,8 +4,7 @@ It speaks plain HTTP on the loopback and hands requests on as they are. Lines of
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
-from contextlib import suppress
+from collections.abc import Callable, Iterable
 from typing import Self, final
 
 from aiohttp import web
@@ -123,12 +122,12 @@ class FaultyServer:
                 return web.Response(status=answer.status, body=body, content_type="application/json")
             response = web.StreamResponse()
             await response.prepare(request)
-            await self._as_watch(request, self._forward(answer, response))
+            await self._as_watch(request, answer, response)
             return response
 
-    async def _as_watch(self, request: web.Request, forward: Awaitable[None]) -> None:
+    async def _as_watch(self, request: web.Request, answer: Answer, response: web.StreamResponse) -> None:
         async with asyncio.TaskGroup() as tasks:
-            task = tasks.create_task(_run(forward))
+            task = tasks.create_task(self._forward(answer, response))
             self._watches.add(task)
             try:
                 await asyncio.wait([task])
@@ -146,10 +145,8 @@ class FaultyServer:
                 await self._open.wait()
                 if asyncio.current_task() in self._dead:
                     continue
-                for edited in self.edit(line):
-                    await response.write(edited + b"\n")
-
-
-async def _run(forward: Awaitable[None]) -> None:
-    with suppress(ConnectionError):  # who watched has gone
-        await forward
+                try:
+                    for edited in self.edit(line):
+                        await response.write(edited + b"\n")
+                except ConnectionError:
+                    return  # who watched has gone
