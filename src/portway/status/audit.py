@@ -10,6 +10,8 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import Final, NamedTuple, Protocol, final
 
+import msgspec
+
 from portway.kubernetes.errors import ApiError, ApiUnreachable
 from portway.kubernetes.pages import pages
 from portway.objects.kinds import KINDS, Kind
@@ -179,7 +181,7 @@ class Audit:
                 self._ledger.queue.drop(statement.key)
                 self._spared += is_waiting
         elif not is_waiting:
-            self._ledger.remember(statement.key, current)
+            self._ledger.remember(statement.key, msgspec.json.encode(current))
             self._ledger.put_anew(statement)
 
 

@@ -284,7 +284,7 @@ class StatusWriter:
                     raise
                 self._conflicts += 1
                 continue
-            self._wrote(statement, decoded(path, answer))
+            self._wrote(statement, path, answer)
             return True
 
     def _may_be_first(self, statement: Statement) -> bool:
@@ -310,13 +310,14 @@ class StatusWriter:
             self._may_patch = error.status != 403
             self._conflicts += 1
             return False
-        self._wrote(statement, decoded(path, answer))
+        self._wrote(statement, path, answer)
         return True
 
-    def _wrote(self, statement: Statement, current: Raw) -> None:
+    def _wrote(self, statement: Statement, path: str, answer: bytes) -> None:
+        decoded(path, answer)  # else it was no API server that took it
         self._writes += 1
         self._ledger.note_written(statement)
-        self._ledger.remember(statement.key, current)
+        self._ledger.remember(statement.key, answer)
 
     async def _read(self, path: str) -> Raw:
         self._reads += 1
