@@ -1,7 +1,9 @@
 """A backend that behaves as one should: it names its pod in each answer, and leaves without losing a request.
 
 Run in pods as `python backend.py`; only the standard library is imported, so it is up at once. At SIGTERM it goes on
-answering with `connection: close` for a second, as whoever sends to it may not have heard yet.
+answering with `connection: close` for a second, as whoever sends to it may not have heard yet. Then it takes no more
+connections, and those that there are have two seconds for a last request: a proxy that hears nothing for longer finds
+out that way.
 """
 
 import asyncio
@@ -10,12 +12,14 @@ import signal
 
 PORT = 8080
 LEAVING_S = 1.0
+LAST_S = 2.0
 
 
 class Backend(asyncio.Protocol):
     """One connection; requests without a body, one after the other."""
 
     leaving = False
+    connections = 0
 
     def __init__(self, pod: str) -> None:
         self._pod = pod
@@ -25,6 +29,10 @@ class Backend(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
+        Backend.connections += 1
+
+    def connection_lost(self, error: Exception | None) -> None:
+        Backend.connections -= 1
 
     def data_received(self, data: bytes) -> None:
         self._received += data
@@ -44,10 +52,14 @@ async def main() -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, stop.set)
-    await loop.create_server(lambda: Backend(os.environ["POD"]), "0.0.0.0", PORT, backlog=1024)
+    server = await loop.create_server(lambda: Backend(os.environ["POD"]), "0.0.0.0", PORT, backlog=1024)
     await stop.wait()
     Backend.leaving = True
     await asyncio.sleep(LEAVING_S)
+    server.close()
+    ends = loop.time() + LAST_S
+    while Backend.connections and loop.time() < ends:  # noqa: ASYNC110 - two conditions
+        await asyncio.sleep(0.01)
 
 
 if __name__ == "__main__":

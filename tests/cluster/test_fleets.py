@@ -219,6 +219,7 @@ async def test_a_held_fleet_stays_as_it_is(plane: ControlPlane) -> None:
         await world.until(lambda: part(world.get("configmap", "portway-held"), "data", "ca.crt") == "NEW")
         world.plane.kubectl("delete", "serviceaccount", "portway-held", "-n", NAMESPACE)
         await world.until(lambda: world.kinds("portway-held") == WHOLE)
+        await world.settled()
         assert "portway:new" not in str(world.get("deployment", "portway-held"))
         assert world.applier.statistics().applied == applied + 2
 

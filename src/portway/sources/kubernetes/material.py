@@ -131,7 +131,9 @@ class Material:
                     self._is_synced = True
                 case EventType.DENIED if self._is_single:
                     continue  # each watch says for itself what it may not
-                case EventType.DENIED if not self._is_synced and not self._is_patient():
+                case EventType.DENIED if not self._is_synced and self._is_patient():
+                    continue
+                case EventType.DENIED if not self._is_synced:
                     self._is_single = True
                     for wanted in self._wanted:
                         self._follow_single(wanted, tasks)
