@@ -9,9 +9,11 @@ out that way.
 import asyncio
 import os
 import signal
+from contextlib import suppress
 
 PORT = 8080
 LEAVING_S = 1.0
+NOBODY_S = 0.3
 LAST_S = 2.0
 
 
@@ -20,6 +22,8 @@ class Backend(asyncio.Protocol):
 
     leaving = False
     connections = 0
+    last: asyncio.Event | None = None
+    """Set by the first connection that comes while it is there."""
 
     def __init__(self, pod: str) -> None:
         self._pod = pod
@@ -30,6 +34,8 @@ class Backend(asyncio.Protocol):
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
         Backend.connections += 1
+        if Backend.last is not None:
+            Backend.last.set()
 
     def connection_lost(self, error: Exception | None) -> None:
         Backend.connections -= 1
@@ -56,6 +62,11 @@ async def main() -> None:
     await stop.wait()
     Backend.leaving = True
     await asyncio.sleep(LEAVING_S)
+    Backend.last = asyncio.Event()
+    with suppress(TimeoutError):
+        # At once after one came: the kernel resets those that came and were not accepted yet.
+        async with asyncio.timeout(NOBODY_S):
+            await Backend.last.wait()
     server.close()
     ends = loop.time() + LAST_S
     while Backend.connections and loop.time() < ends:  # noqa: ASYNC110 - two conditions
