@@ -9,7 +9,7 @@ import pytest
 from tests.cluster.cluster import MiniCluster
 from tests.cluster.objects import Pod
 from tests.cluster.outages import another_leader
-from tests.cluster.portway_in import CONTROL_PLANE, PROGRAMMED, SYSTEM, Shop, install, leader, opened, route
+from tests.cluster.portway_in import CONTROL_PLANE, PROGRAMMED, SYSTEM, Shop, backends, install, leader, opened, route
 
 pytestmark = [pytest.mark.cluster, pytest.mark.disturbs, pytest.mark.timeout(300)]
 
@@ -54,6 +54,22 @@ async def test_leader_cut_off_from_the_api_server(cluster: MiniCluster) -> None:
             await shop.until_served(by="b")
             await shop.until("httproutes", "web", PROGRAMMED)
         await install(cluster)
+
+
+async def test_what_was_made_in_an_outage_appears_whole(cluster: MiniCluster) -> None:
+    """The kinds come back one by one: no route is served before the endpoints that it leads to are known."""
+    async with opened(cluster) as shop:
+        await serve(shop)
+        replicas = [pod.status.pod_ip for pod in await cluster.pods(SYSTEM, CONTROL_PLANE)]
+        async with shop.load("a", "late", host="late.test"):
+            async with AsyncExitStack() as cuts:
+                for replica in replicas:
+                    await cuts.enter_async_context(cluster.partition(replica))
+                await asyncio.sleep(OUTAGE_S + 10)  # connections are given up, waits are long
+                await shop.apply(backends("late"), route("late", ("/", "late"), hosts=["late.test"]))
+                await shop.pods("app=late")
+            await shop.until_served("/", "late.test", by="late")
+            await shop.until("httproutes", "late", PROGRAMMED)
 
 
 async def scale(cluster: MiniCluster, replicas: int) -> None:

@@ -5,6 +5,7 @@ import itertools
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 
 import msgspec
 import pytest
@@ -12,12 +13,13 @@ import pytest_asyncio
 from aiohttp import web
 
 from portway.kubernetes import reflector as module
+from portway.kubernetes.backoff import Backoff
 from portway.kubernetes.client import ApiClient, ApiError, resource_path
 from portway.kubernetes.events import Event, EventType, State
 from portway.kubernetes.reflector import Reflector
 from portway.kubernetes.refusals import DENIALS
 from tests.cluster.control_plane import Component, ControlPlane
-from tests.kubernetes.faulty import FaultyServer
+from tests.kubernetes.faulty import FaultyServer, Intercept
 from tests.kubernetes.planes import client_of, plane
 
 __all__ = ["plane"]
@@ -203,6 +205,76 @@ async def test_a_watch_that_hangs_is_noticed(world: World, faulty: FaultyServer,
         assert "does not answer in time" in str(failed.error)
         faulty.go_on()
         await follower.until_texts({"a": "2"})
+
+
+def unavailable(**headers: str) -> Intercept:
+    return lambda request: web.Response(status=503, headers=headers)
+
+
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who waits to try again waits for longer than any test."""
+    monkeypatch.setattr(module, "Backoff", partial(Backoff, first=600, longest=600))
+
+
+@pytest.mark.usefixtures("patient")
+async def test_who_waits_tries_again_at_once_when_others_are_answered(
+    world: World, faulty: FaultyServer, through: ApiClient
+) -> None:
+    async with waiting(through, world) as (reflector, follower):
+        faulty.intercept = unavailable()
+        faulty.cut()
+        await follower.until(EventType.FAILED)
+        await follower.ready()
+        await world.put("a", text="1")
+        faulty.intercept = lambda request: None
+        reflector.hasten()
+        await follower.until_texts({"a": "1"})
+        asked = len(faulty.requests)
+        reflector.hasten()
+        await follower.ready()
+        assert len(faulty.requests) == asked, "all is well"
+
+
+@pytest.mark.usefixtures("patient")
+async def test_who_asks_and_is_not_answered_asks_anew_when_others_are(
+    world: World, faulty: FaultyServer, through: ApiClient
+) -> None:
+    async with waiting(through, world) as (reflector, follower):
+        faulty.intercept = unavailable()
+        faulty.cut()
+        await follower.until(EventType.FAILED)
+        await follower.ready()
+        reflector.hasten()
+        await follower.until(EventType.FAILED)
+        await follower.ready()
+        faulty.intercept = lambda request: None
+        faulty.hang()
+        for _ in range(2):
+            asked = len(faulty.requests)
+            reflector.hasten()
+            await follower.ready()
+            assert len(faulty.requests) == asked + 1
+        faulty.go_on()
+        await follower.until(EventType.SYNCED)
+
+
+@pytest.mark.usefixtures("patient")
+async def test_nobody_is_hastened_whom_the_server_asked_to_wait(
+    world: World, faulty: FaultyServer, through: ApiClient
+) -> None:
+    async with waiting(through, world) as (reflector, follower):
+        faulty.intercept = unavailable(**{"Retry-After": "60"})
+        faulty.cut()
+        await follower.until(EventType.FAILED)
+        await follower.ready()
+        reflector.hasten()
+        await follower.until(EventType.FAILED)
+        await follower.ready()
+        asked = len(faulty.requests)
+        reflector.hasten()
+        await follower.ready()
+        assert len(faulty.requests) == asked
 
 
 async def test_repeated_and_late_events_do_no_harm(world: World, faulty: FaultyServer, through: ApiClient) -> None:

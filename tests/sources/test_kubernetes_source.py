@@ -13,6 +13,7 @@ import yaml
 from aiohttp import web
 
 from portway.kubernetes import reflector as reflector_module
+from portway.kubernetes.backoff import Backoff
 from portway.kubernetes.client import ApiClient, resource_path
 from portway.kubernetes.events import State
 from portway.objects.core_v1 import Secret
@@ -20,6 +21,7 @@ from portway.objects.kinds import KINDS, kind_of
 from portway.objects.networking_v1 import Ingress, IngressClass
 from portway.objects.verdict import ObjectKey
 from portway.sources.kubernetes import material as material_module
+from portway.sources.kubernetes import recovery as recovery_module
 from portway.sources.kubernetes import source as source_module
 from portway.sources.kubernetes.demand import References
 from portway.sources.kubernetes.source import LINGER, KubernetesSource
@@ -108,6 +110,10 @@ def ingress(name: str, *secrets: str, service: str = "web", labels: str = "{}") 
         f"{{apiVersion: networking.k8s.io/v1, kind: Ingress, metadata: {{name: {name}, labels: {labels}}}, "
         f"spec: {{tls: [{tls}], defaultBackend: {backend}}}}}\n---\n"
     )
+
+
+def service_manifest(name: str) -> str:
+    return f"{{apiVersion: v1, kind: Service, metadata: {{name: {name}}}, spec: {{ports: [{{port: 80}}]}}}}\n---\n"
 
 
 def secrets_of(store: Store) -> dict[str, bytes]:
@@ -581,6 +587,70 @@ async def test_it_is_cut_off_when_nothing_can_be_read_any_more(plane: ControlPla
             await until(lambda: source.is_cut_off)
             faulty.intercept = lambda request: None
             await until(lambda: not source.is_cut_off)
+        await client.close()
+
+
+async def test_after_an_outage_no_kind_waits_longer_than_another(
+    plane: ControlPlane, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[Backoff] = []
+
+    def make(chance: Callable[[], float]) -> Backoff:
+        made.append(Backoff(chance=chance))
+        return made[-1]
+
+    monkeypatch.setattr(reflector_module, "Backoff", make)
+    async with FaultyServer(plane.administrator) as faulty:
+        client = ApiClient(faulty.connection)
+        async with watching(client) as (source, reader):
+            for patient in made[1:]:  # waits for longer than any test
+                monkeypatch.setattr(patient, "_first", 600.0)
+                monkeypatch.setattr(patient, "_longest", 600.0)
+            faulty.intercept = lambda request: web.Response(status=500)
+            faulty.cut()
+            await until(lambda: source.is_cut_off and made[0].failures > 1)
+            await cluster.apply(ingress("a") + service_manifest("b"))
+            faulty.intercept = lambda request: None
+            await reader.until(lambda store: has("Ingress", "a") in store.keys("Ingress"))
+            assert has("Service", "b") in reader.store.keys("Service")
+            await until(lambda: source.is_current)
+        await client.close()
+
+
+async def test_what_kinds_bring_after_an_outage_is_handed_out_together(
+    plane: ControlPlane, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A route that is read before its Service would be answered with 500."""
+    services = resource_path("", "v1", "services")
+    async with FaultyServer(plane.administrator) as faulty, asyncio.TaskGroup() as tasks:
+        client = ApiClient(faulty.connection)
+        async with watching(client) as (source, reader):
+
+            async def outage(*, seconds: float) -> None:
+                monkeypatch.setattr(recovery_module, "GATHER", seconds)
+                faulty.intercept = lambda request: web.Response(status=500)
+                faulty.cut()
+                await until(lambda: source.is_cut_off)
+                faulty.intercept = lambda request: web.Response(status=500) if request.path == services else None
+
+            def states() -> dict[str, State]:
+                return {one.path: one.state for one in source.statistics().collections}
+
+            await outage(seconds=600)
+            await cluster.apply(ingress("a") + service_manifest("a"))
+            step = tasks.create_task(reader.step())
+            await until(lambda: [path for path, state in states().items() if state is State.FAILING] == [services])
+            await asyncio.sleep(0.3)
+            assert not step.done()
+            faulty.intercept = lambda request: None
+            await step
+            await reader.until(lambda store: has("Ingress", "a") in store.keys("Ingress"))
+            assert has("Service", "a") in reader.store.keys("Service")
+
+            await outage(seconds=0.5)
+            await cluster.apply(ingress("b"))
+            await reader.until(lambda store: has("Ingress", "b") in store.keys("Ingress"))
+            assert states()[services] is State.FAILING, "who fails alone holds the others for a moment only"
         await client.close()
 
 

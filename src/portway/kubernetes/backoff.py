@@ -48,20 +48,33 @@ class Backoff:
         self._longest = longest
         self._chance = chance
         self._failures = 0
+        self._failures_before = 0
+        """Of them, those that make the waits no longer."""
+        self._is_asked = False
 
     @property
     def failures(self) -> int:
         """In a row."""
         return self._failures
 
+    @property
+    def is_asked(self) -> bool:
+        """The last wait is one that the server asked for."""
+        return self._is_asked
+
     def failed(self, error: Exception | None = None) -> float:
         """Seconds to wait now: between half of the current wait and all of it, but as long as the server asks for."""
-        wait = min(self._longest, self._first * 2.0 ** min(self._failures, 30))
+        wait = min(self._longest, self._first * 2.0 ** min(self._failures - self._failures_before, 30))
         self._failures += 1
         wait *= 0.5 + self._chance() / 2
         asked = error.retry_after if isinstance(error, ApiError) else None
+        self._is_asked = asked is not None
         # On top of what was asked for: else all who were told the same come back together.
         return wait if asked is None else min(asked, LONGEST_ASKED) + wait
 
+    def hasten(self) -> None:
+        """There is reason to hope: waits begin anew with the first one. It has not succeeded yet."""
+        self._failures_before = self._failures
+
     def succeeded(self) -> None:
-        self._failures = 0
+        self._failures = self._failures_before = 0

@@ -10,6 +10,7 @@ What happens to a watch, and what is done:
 - events repeat, come out of order or are left out: `versions` drops the first two; for the third, everything is listed
   once an hour, and what is known already costs nothing further on; also when somebody who knows more asks for it;
 - the server says `429` or `5xx`: it is asked again, not before the time that it names;
+- the server was away and answers others: who knows it says so, and it is asked at once (`hasten`);
 - there is no such kind (`404`): waited for without noise. Objects that were there are reported as deleted only if the
   server is ready and its discovery does not know the kind either;
 - we may not read it (`403`): said with the rule that is missing, and tried again seldom, but soon at first if it has
@@ -23,7 +24,7 @@ import asyncio
 import random
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from functools import partial
 from typing import Final, final
 
@@ -113,6 +114,9 @@ class Reflector:
         """A list is wanted that is asked for after this."""
         self._silence: asyncio.Timeout | None = None
         """Of a watch that waits for its next line."""
+        self._is_answered = False
+        """The server has answered the request that is under way."""
+        self._hurry = asyncio.Event()
         self._slice_ends = 0.0
         self._state = State.LISTING
         self._error = ""
@@ -180,6 +184,16 @@ class Reflector:
         if self._silence is not None and self._silence.when() is None and self._progress.resume:
             self._silence.reschedule(0.0)
 
+    def hasten(self) -> None:
+        """Try again now, if the server could not be followed and did not say when to: it answers others. Should that
+        fail, waits begin anew with the shortest."""
+        if not self.is_failing or self._backoff.is_asked:
+            return
+        self._backoff.hasten()
+        self._hurry.set()
+        if self._silence is not None and self._silence.when() is None and not self._is_answered:
+            self._silence.reschedule(0.0)  # it dials somebody who did not hear it
+
     async def events(self) -> AsyncGenerator[Event, None]:
         """Yield what exists, then `SYNCED`, then each change; for ever. Cancelling is the way to stop."""
         while True:
@@ -204,7 +218,13 @@ class Reflector:
                 yield self._failed(error, State.FAILING)
                 wait = self._backoff.failed(error)
             if wait:
-                await asyncio.sleep(wait)
+                await self._pause(wait)
+
+    async def _pause(self, seconds: float) -> None:
+        self._hurry.clear()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._hurry.wait()
 
     async def _refused(self, error: ApiError) -> tuple[list[Event], float]:
         """What to report of an error, and how long to wait."""
@@ -319,7 +339,8 @@ class Reflector:
         self._watches += 1
         begin = self._clock()
         is_silent = True
-        on_open = (lambda: None) if is_list else self._is_well
+        self._is_answered = False
+        on_open = partial(self._opened, is_list=is_list)
         async with (
             aclosing(self._client.stream(self._path, params, idle=self._idle, on_open=on_open)) as stream,
             aclosing(self._unless_doubted(stream)) as lines,
@@ -351,6 +372,11 @@ class Reflector:
             what = "a list" if is_list else "a watch"
             raise ApiUnreachable(f"{self._client.connection.server}: ended {what} of {self._path} too early")
         self._is_doubtful = self._clock() - begin < seconds - EARLY
+
+    def _opened(self, *, is_list: bool) -> None:
+        self._is_answered = True
+        if not is_list:
+            self._is_well()
 
     async def _unless_doubted(self, lines: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
         """The lines of a watch. Raises `_Relist` when a list is wanted instead."""

@@ -28,6 +28,7 @@ from portway.sources.kubernetes import said
 from portway.sources.kubernetes.batch import Batch
 from portway.sources.kubernetes.demand import Demand, References
 from portway.sources.kubernetes.material import Material
+from portway.sources.kubernetes.recovery import Recovery
 from portway.sources.kubernetes.scope import MATERIAL, Followed, followed
 from portway.store import ChangeSet, Stored
 
@@ -129,6 +130,7 @@ class KubernetesSource:
         ]
         self._referring = [one for one in self._plain if one.kind.name in references.kinds]
         self._batch = Batch()
+        self._recovery = Recovery(lambda: (one for _, one in self._followed()), clock)
         self._objects: set[ObjectKey] = set()
         self._held: dict[ObjectKey, _Held] = {}
         self._linger = linger
@@ -299,6 +301,10 @@ class KubernetesSource:
                 self._delete(ObjectKey(collection.kind.name, event.namespace, event.name))
             case _:
                 self._look(collection, event)
+        if event.type is not EventType.FAILED:
+            self._recovery.answered()
+        elif self.is_cut_off:
+            self._recovery.cut_off()
         if self._is_synced or len(self._batch) >= LOAD_OBJECTS:
             self._work.set()
 
@@ -408,13 +414,14 @@ class KubernetesSource:
         is_first = not self._is_synced and self._is_complete()
         if is_first:
             self._is_synced = True
-        elif not len(self._batch):
+        elif not len(self._batch) or (self._is_synced and self._recovery.is_gathering()):
             return ()
         return self._batch.take(synced=is_first)
 
     async def _wait(self) -> None:
         """Until there is something to hand out or to look at."""
-        if self._is_unreachable or self._held or self._leaving:
+        is_gathering = self._is_synced and len(self._batch)
+        if self._is_unreachable or self._held or self._leaving or is_gathering:
             with suppress(TimeoutError):
                 async with asyncio.timeout(LOOK_AGAIN):
                     await self._work.wait()
