@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack
 import pytest
 
 from tests.cluster.cluster import MiniCluster
+from tests.cluster.connections import connected
 from tests.cluster.objects import Pod
 from tests.cluster.outages import another_leader
 from tests.cluster.portway_in import CONTROL_PLANE, PROGRAMMED, SYSTEM, Shop, backends, install, leader, opened, route
@@ -96,6 +97,12 @@ async def test_replica_that_was_cut_off_before_proxies_come_to_it(cluster: MiniC
         (old,) = await alone(cluster)
         await scale(cluster, 2)  # and all proxies stay where they are
         (fresh,) = [pod for pod in await install(cluster) if pod.metadata.uid != old.metadata.uid]
+
+        async def have_left() -> bool:
+            found = await connected(cluster, shop)
+            assert not found.pop(fresh.metadata.name), found
+            return sum(map(len, found.values())) == 2
+
         async with shop.load("a"):
             async with cluster.partition(fresh.status.pod_ip):
                 await shop.restart("a", "app=a")
@@ -103,6 +110,7 @@ async def test_replica_that_was_cut_off_before_proxies_come_to_it(cluster: MiniC
                     cluster.kubectl, "delete", "pod", "-n", SYSTEM, old.metadata.name, "--wait=false"
                 )
                 await asyncio.sleep(OUTAGE_S + 5)  # whatever the cut one does after some time
+                await cluster.wait_for("both proxies at the other replica", have_left, seconds=150)  # by chance
                 await shop.apply(route("after", ("/", "a"), hosts=["after.test"]))
                 await shop.until_served("/", "after.test", by="a")
                 await shop.restart("a", "app=a")
