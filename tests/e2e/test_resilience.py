@@ -76,6 +76,21 @@ async def test_one_of_two_refuses_and_nobody_notices(world: World, policy: str) 
     assert not load.report().wrong({good.name}), load.report().summary()
 
 
+async def test_two_of_three_refuse_and_nobody_notices(world: World) -> None:
+    good = await world.backends.start("good-of-three")
+    bad = [await world.backends.start(f"bad-of-three-{number}", Kind.REFUSED) for number in range(2)]
+    declare(
+        world,
+        "third",
+        [good.port, *(one.port for one in bad)],
+        "outlierDetection: {consecutiveGatewayErrors: 0}",
+    )
+    await world.served("http://third.test/", by=good.name)
+    async with Load(url(world, "third", "/?delay=10ms"), rate=300, connections=16) as load:
+        await load.answered(1_500)
+    assert not load.report().wrong({good.name}), load.report().summary()
+
+
 async def test_all_refuse_and_the_answer_comes_at_once(world: World) -> None:
     ports = [(await world.backends.start(f"refusing-{number}", Kind.REFUSED)).port for number in range(2)]
     declare(world, "none", ports)

@@ -21,9 +21,10 @@ DEFAULT_RETRY = RetryPolicy(attempts=2)
 BACK_OFF = timedelta(milliseconds=1)
 """Envoy's 25 ms would hold a request back that another endpoint answers at once."""
 
-HOST_SELECTION_ATTEMPTS = 25
-"""How often the balancer may be asked for an endpoint that was not tried yet. One that refuses seems idle, so of two it
-is drawn three times in four: five times in a row for one retry in five, 25 times in a row for one in a thousand."""
+HOST_SELECTION_ATTEMPTS = 100
+"""How often the balancer may be asked for an endpoint that was not tried yet. One that refuses seems idle, so the only
+one of three that does not is drawn one time in nine: 25 times not in one retry of twenty, 100 times not in one of a
+hundred thousand. A draw takes less than a microsecond."""
 
 UNSAFE_CAUSES = frozenset({RetryCause.RESET, RetryCause.TIMEOUT, RetryCause.STATUS})
 """Causes after which the application may have seen the request."""
