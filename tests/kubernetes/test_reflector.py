@@ -217,15 +217,24 @@ def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "Backoff", partial(Backoff, first=600, longest=600))
 
 
+@asynccontextmanager
+async def put_off(
+    faulty: FaultyServer, client: ApiClient, world: World, **headers: str
+) -> AsyncIterator[tuple[Reflector, Follower]]:
+    """Its watch was cut; it waits to try again, which would be refused with these headers."""
+    async with waiting(client, world) as (reflector, follower):
+        faulty.intercept = unavailable(**headers)
+        faulty.cut()
+        await follower.until(EventType.FAILED)
+        await follower.ready()
+        yield reflector, follower
+
+
 @pytest.mark.usefixtures("patient")
 async def test_who_waits_tries_again_at_once_when_others_are_answered(
     world: World, faulty: FaultyServer, through: ApiClient
 ) -> None:
-    async with waiting(through, world) as (reflector, follower):
-        faulty.intercept = unavailable()
-        faulty.cut()
-        await follower.until(EventType.FAILED)
-        await follower.ready()
+    async with put_off(faulty, through, world) as (reflector, follower):
         await world.put("a", text="1")
         faulty.intercept = lambda request: None
         reflector.hasten()
@@ -240,11 +249,7 @@ async def test_who_waits_tries_again_at_once_when_others_are_answered(
 async def test_who_asks_and_is_not_answered_asks_anew_when_others_are(
     world: World, faulty: FaultyServer, through: ApiClient
 ) -> None:
-    async with waiting(through, world) as (reflector, follower):
-        faulty.intercept = unavailable()
-        faulty.cut()
-        await follower.until(EventType.FAILED)
-        await follower.ready()
+    async with put_off(faulty, through, world) as (reflector, follower):
         reflector.hasten()
         await follower.until(EventType.FAILED)
         await follower.ready()
@@ -263,11 +268,7 @@ async def test_who_asks_and_is_not_answered_asks_anew_when_others_are(
 async def test_nobody_is_hastened_whom_the_server_asked_to_wait(
     world: World, faulty: FaultyServer, through: ApiClient
 ) -> None:
-    async with waiting(through, world) as (reflector, follower):
-        faulty.intercept = unavailable(**{"Retry-After": "60"})
-        faulty.cut()
-        await follower.until(EventType.FAILED)
-        await follower.ready()
+    async with put_off(faulty, through, world, **{"Retry-After": "60"}) as (reflector, follower):
         reflector.hasten()
         await follower.until(EventType.FAILED)
         await follower.ready()
